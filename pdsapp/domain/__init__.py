@@ -1,0 +1,1 @@
+"""The rules, pure: no Flask, SQL, Redis, HTTP, clock or ambient randomness."""
