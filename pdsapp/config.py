@@ -1,0 +1,125 @@
+"""Settings: read once from the environment (and `.env`), validated, secrets never shown.
+
+Names and defaults are the contract of the README's settings table. `NAME_FILE` gives a secret by file.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .errors import NotConfigured
+
+SECRET_NAMES = (
+    "SECRET_KEY",
+    "PDS_FERNET_KEYS",
+    "OPENAI_API_KEY",
+    "PDS_ADMIN_PASSWORD",
+    "PDS_METRICS_TOKEN",
+    "DATABASE_URL",
+    "REDIS_URL",
+)
+LOOPBACK_HOSTS = ("127.0.0.0/8", "::1/128", "localhost")
+
+
+def _csv(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+class Settings(BaseSettings):
+    """Everything a process may be told from outside. Immutable; `repr` hides every secret."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
+    redis_url: SecretStr | None = Field(None, alias="REDIS_URL")
+    secret_key: SecretStr | None = Field(None, alias="SECRET_KEY")
+    fernet_keys: SecretStr | None = Field(None, alias="PDS_FERNET_KEYS")
+    openai_api_key: SecretStr | None = Field(None, alias="OPENAI_API_KEY")
+    openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
+    llm_model: str | None = Field(None, alias="LLM_MODEL")
+    data_dir: Path = Field(Path("instance"), alias="PDS_DATA_DIR")
+    host: str = Field("127.0.0.1", alias="PDS_HOST")
+    port: int = Field(8000, alias="PDS_PORT", ge=0, le=65535)
+    admin_email: str | None = Field(None, alias="PDS_ADMIN_EMAIL")
+    admin_password: SecretStr | None = Field(None, alias="PDS_ADMIN_PASSWORD")
+    llm_allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        None, alias="PDS_LLM_ALLOWED_HOSTS"
+    )
+    llm_proxy: str | None = Field(None, alias="PDS_LLM_PROXY")
+    workers: int = Field(1, alias="PDS_WORKERS", ge=1, le=64)
+    at_once: int = Field(8, alias="PDS_AT_ONCE", ge=1, le=512)
+    stop_seconds: float = Field(30, alias="PDS_STOP_SECONDS", gt=0, le=600)
+    demo: bool = Field(True, alias="PDS_DEMO")
+    dt_service: str = Field("pdsapp.dt_service:DTService", alias="PDS_DT_SERVICE")
+    metrics_token: SecretStr | None = Field(None, alias="PDS_METRICS_TOKEN")
+    offline_writer_url: str | None = Field(None, alias="PDS_OFFLINE_WRITER_URL")
+    trusted_proxies: int = Field(0, alias="PDS_TRUSTED_PROXIES", ge=0, le=10)
+    cookie_secure: bool = Field(False, alias="PDS_COOKIE_SECURE")
+
+    _split_hosts = field_validator("llm_allowed_hosts", mode="before")(_csv)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the embedded one in the data dir (no DATABASE_URL given)."""
+        return self.database_url is None
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database to use: DATABASE_URL, or SQLite in the data dir. May hold a password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.resolve() / 'discourse_twins.sqlite3'}"
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """Hosts and CIDRs endpoints may have besides public https; on the local stack, loopback."""
+        if self.llm_allowed_hosts is not None:
+            return self.llm_allowed_hosts
+        return LOOPBACK_HOSTS if self.is_embedded else ()
+
+    def require(self, name: str) -> str:
+        """The secret stored under a field name, as text. Raises NotConfigured naming the variable."""
+        value = getattr(self, name)
+        if value is None:
+            alias = type(self).model_fields[name].alias
+            raise NotConfigured(f"{alias} is not set. Set it in the environment or in .env.")
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings of this process. Raises NotConfigured with one sentence per bad value.
+
+    Overrides are given by environment name, for tests and for the local stack.
+    """
+    try:
+        return Settings(**{**_secrets_from_files(), **overrides})
+    except ValueError as error:
+        raise NotConfigured(_sentence(error)) from None
+
+
+def _secrets_from_files() -> dict[str, str]:
+    """Secrets given as NAME_FILE, unless NAME itself is set."""
+    found = {}
+    for name in SECRET_NAMES:
+        path = os.environ.get(f"{name}_FILE")
+        if path and not os.environ.get(name):
+            try:
+                found[name] = Path(path).read_text().strip()
+            except OSError as error:
+                raise NotConfigured(f"{name}_FILE names a file that cannot be read: {error}.") from None
+    return found
+
+
+def _sentence(error: ValueError) -> str:
+    problems = getattr(error, "errors", None)
+    if problems is None:
+        return str(error)
+    parts = [f"{'.'.join(str(x) for x in p['loc'])}: {p['msg']}" for p in problems(include_input=False)]
+    return "Settings cannot be used. " + "; ".join(parts) + "."

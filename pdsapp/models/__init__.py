@@ -1,0 +1,48 @@
+"""SQLAlchemy rows and constraints, nothing else."""
+
+from .accounts import Account, AuditEvent, Membership, Role, SignInLink, account_role
+from .attempts import Attempt, AttemptContext, ModelCall
+from .base import Base, Json, UtcDateTime, utc_now
+from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
+from .personas import Persona, PersonaVersion
+from .posts import Post, PostRevision
+from .processes import Heartbeat, ProcessKind
+from .schedules import Cadence, MissedPolicy, OverlapPolicy, Schedule, ScheduleRevision, Slot
+from .tokens import ApiToken
+from .twins import DigitalTwin, TwinTag, UserProfile
+
+__all__ = [
+    "Account",
+    "ApiToken",
+    "Attempt",
+    "AttemptContext",
+    "AuditEvent",
+    "Base",
+    "Cadence",
+    "DigitalTwin",
+    "Experiment",
+    "Heartbeat",
+    "Installation",
+    "Json",
+    "Membership",
+    "MissedPolicy",
+    "ModelCall",
+    "OverlapPolicy",
+    "Persona",
+    "PersonaVersion",
+    "Post",
+    "PostRevision",
+    "PostingPolicyVersion",
+    "ProcessKind",
+    "PromptVersion",
+    "Role",
+    "Schedule",
+    "ScheduleRevision",
+    "SignInLink",
+    "Slot",
+    "TwinTag",
+    "UserProfile",
+    "UtcDateTime",
+    "account_role",
+    "utc_now",
+]

@@ -1,0 +1,86 @@
+"""The experiment and the versions of its policy and prompt; the installation it lives in."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ..domain.reasons import ExperimentState
+from .base import Base, HasEditVersion, HasUuid, Json, enum_of, utc_now
+
+
+class Installation(Base):
+    """One row: what belongs to this installation as a whole.
+
+    `seed` keys every selection of twins; it is made once and never changes.
+    """
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seed: Mapped[str] = mapped_column(sa.String(64))
+    is_paused: Mapped[bool] = mapped_column(default=False)
+    paused_reason: Mapped[str] = mapped_column(sa.String(255), default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class PostingPolicyVersion(Base):
+    """The numbers behind decision and length. Known by the hash of its content; never changes."""
+
+    __tablename__ = "posting_policy"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    label: Mapped[str] = mapped_column(sa.String(80))
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    def __str__(self) -> str:
+        return f"{self.label} ({self.hash[:4]})"
+
+
+class PromptVersion(Base):
+    """The words around persona and feed. Known by the hash of its content; never changes."""
+
+    __tablename__ = "prompt_version"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    def __str__(self) -> str:
+        return self.hash[:4]
+
+
+class Experiment(Base, HasUuid, HasEditVersion):
+    """One sandbox: its people, twins, posts, policy, prompt, time zone, seed.
+
+    `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
+    change in one transaction (`pdsapp.attempts.ranks`).
+    """
+
+    __tablename__ = "experiment"
+    __table_args__ = (sa.CheckConstraint("active_twin_count >= 0", name="count_not_negative"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    identifier: Mapped[str] = mapped_column(sa.String(5), unique=True)
+    name: Mapped[str] = mapped_column(sa.String(120))
+    description: Mapped[str] = mapped_column(sa.Text, default="")
+    state: Mapped[ExperimentState] = mapped_column(enum_of(ExperimentState), default=ExperimentState.running)
+    paused_reason: Mapped[str] = mapped_column(sa.String(255), default="")
+    is_demo: Mapped[bool] = mapped_column(default=False)
+    zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
+    seed: Mapped[str] = mapped_column(sa.String(64))
+    policy_id: Mapped[int] = mapped_column(sa.ForeignKey("posting_policy.id", ondelete="RESTRICT"))
+    prompt_version_id: Mapped[int] = mapped_column(sa.ForeignKey("prompt_version.id", ondelete="RESTRICT"))
+    active_twin_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
+
+    policy: Mapped[PostingPolicyVersion] = relationship(lazy="joined")
+    prompt_version: Mapped[PromptVersion] = relationship(lazy="joined")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.identifier})"

@@ -1,0 +1,60 @@
+"""Posts of people and twins, and the texts they had."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ..domain.reasons import Visibility
+from .base import Base, HasUuid, enum_of, utc_now
+from .experiments import Experiment
+from .twins import UserProfile
+
+_IN_FEED = sa.text("parent_id IS NULL AND visibility = 'visible'")
+
+
+class Post(Base, HasUuid):
+    """What somebody said in an experiment. `attempt_id` is unique: an attempt posts at most once."""
+
+    __tablename__ = "post"
+    __table_args__ = (
+        sa.Index(
+            "ix_post_feed", "experiment_id", "created_at", "id",
+            postgresql_where=_IN_FEED, sqlite_where=_IN_FEED,
+        ),
+        sa.Index("ix_post_user_profile_id_created_at", "user_profile_id", "created_at"),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    experiment_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("experiment.id", ondelete="RESTRICT"), index=True
+    )
+    user_profile_id: Mapped[int] = mapped_column(sa.ForeignKey("user_profile.id", ondelete="RESTRICT"))
+    attempt_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("attempt.id", ondelete="RESTRICT"), unique=True
+    )
+    parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("post.id", ondelete="RESTRICT"), index=True)
+    text: Mapped[str] = mapped_column(sa.Text)
+    revision: Mapped[int] = mapped_column(default=1)
+    visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility), default=Visibility.visible)
+    is_stand_in: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    changed_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    experiment: Mapped[Experiment] = relationship()
+    user_profile: Mapped[UserProfile] = relationship(lazy="joined")
+
+    def __str__(self) -> str:
+        return self.text[:60]
+
+
+class PostRevision(Base):
+    """A text a post had. Number 1 is the original; context rows point at (post, number)."""
+
+    __tablename__ = "post_revision"
+
+    post_id: Mapped[int] = mapped_column(sa.ForeignKey("post.id", ondelete="RESTRICT"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(sa.Text)
+    account_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -1,0 +1,124 @@
+"""Schedules, their immutable revisions, and the slots the ledger counts."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from ..domain.reasons import SlotKind
+from .base import Base, HasEditVersion, HasUuid, enum_of, utc_now
+from .experiments import Experiment
+
+
+class Cadence(StrEnum):
+    """How a schedule's slots are spaced: by a cron expression or by a fixed interval."""
+
+    cron = "cron"
+    interval = "interval"
+
+
+class MissedPolicy(StrEnum):
+    """What happens to slots that passed while nothing ran."""
+
+    skip = "skip"
+    fire_once = "fire_once"
+
+
+class OverlapPolicy(StrEnum):
+    """What happens to a slot that is due while the one before it still runs."""
+
+    skip = "skip"
+    allow = "allow"
+
+
+class Intent:
+    """The columns that say what a schedule wants; copied into each revision.
+
+    `experiment_id` None means every running experiment, weighted by active twins.
+    """
+
+    experiment_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("experiment.id", ondelete="RESTRICT"), index=True
+    )
+    cadence: Mapped[Cadence] = mapped_column(enum_of(Cadence))
+    cron: Mapped[str] = mapped_column(sa.String(100), default="")
+    interval_seconds: Mapped[int | None]
+    anchor_at: Mapped[datetime | None]
+    zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
+    twins_per_slot: Mapped[int] = mapped_column(default=1)
+    is_forced: Mapped[bool] = mapped_column(default=False)
+    lane: Mapped[str] = mapped_column(sa.String(40), default="default")
+    missed_policy: Mapped[MissedPolicy] = mapped_column(enum_of(MissedPolicy), default=MissedPolicy.skip)
+    overlap_policy: Mapped[OverlapPolicy] = mapped_column(enum_of(OverlapPolicy), default=OverlapPolicy.skip)
+    is_enabled: Mapped[bool] = mapped_column(default=False)
+
+
+class Schedule(Base, Intent, HasUuid, HasEditVersion):
+    """When which experiment's twins are asked. `next_slot_at` is the cursor: the next unclaimed slot."""
+
+    __tablename__ = "schedule"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(120))
+    is_archived: Mapped[bool] = mapped_column(default=False)
+    revision_number: Mapped[int] = mapped_column(default=0)
+    cursor_at: Mapped[datetime | None]
+    next_slot_at: Mapped[datetime | None] = mapped_column(index=True)
+    broken_reason: Mapped[str] = mapped_column(sa.String(500), default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
+
+    experiment: Mapped[Experiment | None] = relationship()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ScheduleRevision(Base, Intent):
+    """What a schedule wanted from `valid_from` (included) to `valid_until` (excluded). Never edited,
+    but for closing `valid_until`."""
+
+    __tablename__ = "schedule_revision"
+    __table_args__ = (sa.UniqueConstraint("schedule_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(sa.ForeignKey("schedule.id", ondelete="RESTRICT"))
+    number: Mapped[int]
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
+
+
+class Slot(Base):
+    """One due instant of one schedule and what became of it.
+
+    A run of missed or paused instants is one row: `covers_from` … `covers_until`, `slot_count`.
+    `expanded_count` is how many attempts a fired slot has so far of its `wanted_count`.
+    """
+
+    __tablename__ = "slot"
+    __table_args__ = (
+        sa.UniqueConstraint("schedule_id", "slot_at", "kind"),
+        sa.Index("ix_slot_experiment_id_slot_at", "experiment_id", "slot_at"),
+        sa.CheckConstraint("slot_count >= 1", name="count_positive"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    schedule_id: Mapped[int] = mapped_column(sa.ForeignKey("schedule.id", ondelete="RESTRICT"))
+    revision_id: Mapped[int] = mapped_column(sa.ForeignKey("schedule_revision.id", ondelete="RESTRICT"))
+    experiment_id: Mapped[int | None] = mapped_column(sa.ForeignKey("experiment.id", ondelete="RESTRICT"))
+    slot_at: Mapped[datetime]
+    kind: Mapped[SlotKind] = mapped_column(enum_of(SlotKind))
+    covers_from: Mapped[datetime | None]
+    covers_until: Mapped[datetime | None]
+    slot_count: Mapped[int] = mapped_column(default=1)
+    wanted_count: Mapped[int] = mapped_column(default=0)
+    expanded_count: Mapped[int] = mapped_column(default=0)
+    detail: Mapped[str] = mapped_column(sa.String(500), default="")
+    claimed_at: Mapped[datetime] = mapped_column(default=utc_now)
+    claimed_by: Mapped[str] = mapped_column(sa.String(120), default="")
+
+    schedule: Mapped[Schedule] = relationship()
+    revision: Mapped[ScheduleRevision] = relationship()

@@ -1,0 +1,40 @@
+"""API tokens: credentials for OpenAI-compatible endpoints."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..domain.reasons import TokenState
+from .base import Base, HasEditVersion, HasUuid, Json, enum_of, utc_now
+
+
+class ApiToken(Base, HasUuid, HasEditVersion):
+    """A credential for one endpoint. The secret is encrypted together with its base URL.
+
+    `secret_encrypted` is None for endpoints that need no key. `last_four` and `fingerprint`
+    (first 12 hex digits of a keyed hash) are all that can ever be shown of it.
+    """
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(80), unique=True)
+    base_url: Mapped[str] = mapped_column(sa.String(500))
+    secret_encrypted: Mapped[str | None] = mapped_column(sa.Text)
+    last_four: Mapped[str] = mapped_column(sa.String(4), default="")
+    fingerprint: Mapped[str] = mapped_column(sa.String(12), default="")
+    default_model: Mapped[str] = mapped_column(sa.String(200), default="")
+    parameters: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    state: Mapped[TokenState] = mapped_column(enum_of(TokenState), default=TokenState.active)
+    paused_reason: Mapped[str] = mapped_column(sa.String(500), default="")
+    paused_at: Mapped[datetime | None]
+    last_test_at: Mapped[datetime | None]
+    last_test_ok: Mapped[bool | None]
+    last_test_detail: Mapped[str] = mapped_column(sa.String(1000), default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,92 @@
+"""User profiles and digital twins."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from .base import Base, HasEditVersion, HasUuid, Json, utc_now
+from .experiments import Experiment
+from .personas import PersonaVersion
+from .tokens import ApiToken
+
+
+class UserProfile(Base, HasUuid, HasEditVersion):
+    """A member of an experiment, human or twin (`is_bot`).
+
+    `username_key` is the case-folded username, unique within the experiment.
+    """
+
+    __tablename__ = "user_profile"
+    __table_args__ = (sa.UniqueConstraint("experiment_id", "username_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    experiment_id: Mapped[int] = mapped_column(sa.ForeignKey("experiment.id", ondelete="RESTRICT"))
+    username: Mapped[str] = mapped_column(sa.String(30))
+    username_key: Mapped[str] = mapped_column(sa.String(60))
+    display_name: Mapped[str] = mapped_column(sa.String(80))
+    bio: Mapped[str] = mapped_column(sa.Text, default="")
+    is_bot: Mapped[bool] = mapped_column(default=False)
+    is_banned: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    experiment: Mapped[Experiment] = relationship()
+    twin: Mapped["DigitalTwin | None"] = relationship(back_populates="user_profile")
+
+    def __str__(self) -> str:
+        return f"@{self.username}"
+
+
+class DigitalTwin(Base, HasUuid, HasEditVersion):
+    """A bot's user profile + persona version + optional token, URL, model, parameters.
+
+    `active_rank` is dense, 0 … n−1 within the experiment's eligible twins (active, profile not
+    banned), None for the others: a uniform draw is one index seek.
+    `last_post` is moved by published top-level posts only.
+    """
+
+    __tablename__ = "digital_twin"
+    __table_args__ = (
+        sa.UniqueConstraint("experiment_id", "active_rank"),
+        sa.CheckConstraint("active_rank IS NULL OR is_active", name="rank_only_if_active"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    experiment_id: Mapped[int] = mapped_column(sa.ForeignKey("experiment.id", ondelete="RESTRICT"))
+    user_profile_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("user_profile.id", ondelete="RESTRICT"), unique=True
+    )
+    persona_version_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("persona_version.id", ondelete="RESTRICT"), index=True
+    )
+    api_token_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey("api_token.id", ondelete="RESTRICT"), index=True
+    )
+    llm_url: Mapped[str] = mapped_column(sa.String(500), default="")
+    llm_model: Mapped[str] = mapped_column(sa.String(200), default="")
+    parameters: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    is_active: Mapped[bool] = mapped_column(default=False)
+    active_rank: Mapped[int | None]
+    last_post: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    experiment: Mapped[Experiment] = relationship()
+    user_profile: Mapped[UserProfile] = relationship(back_populates="twin", lazy="joined")
+    persona_version: Mapped[PersonaVersion] = relationship(lazy="joined")
+    api_token: Mapped[ApiToken | None] = relationship()
+    tags: Mapped[list["TwinTag"]] = relationship(cascade="all, delete-orphan", order_by="TwinTag.tag")
+
+    def __str__(self) -> str:
+        return f"@{self.user_profile.username}"
+
+
+class TwinTag(Base):
+    """A word somebody put on a twin to find it again."""
+
+    __tablename__ = "twin_tag"
+
+    digital_twin_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("digital_twin.id", ondelete="CASCADE"), primary_key=True
+    )
+    tag: Mapped[str] = mapped_column(sa.String(40), primary_key=True, index=True)
