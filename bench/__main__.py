@@ -1,0 +1,23 @@
+"""`make bench`: prints what is measured. `ARGS="rules"` chooses one part."""
+
+import sys
+
+from . import overhead, rules
+
+PARTS = {"rules": rules.lines, "overhead": overhead.lines}
+
+
+def main(names: list[str]) -> int:
+    """Exit code 0, or 2 for a part that does not exist."""
+    if unknown := [name for name in names if name not in PARTS]:
+        print(f"There is no part “{unknown[0]}”. Parts: {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    for name in names or PARTS:
+        print(f"\n## {name}\n")
+        for line in PARTS[name]():
+            print(line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
