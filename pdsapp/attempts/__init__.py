@@ -1,0 +1,1 @@
+"""One attempt: how twins are drawn, attempts added, claimed, run and finished."""

@@ -1,0 +1,153 @@
+"""Running due attempts of a lane, several at a time, while their leases are kept alive."""
+
+import asyncio
+import signal
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import structlog
+
+from ..database import transaction
+from ..domain.reasons import AttemptState
+from . import claim
+from .claim import Lease
+from .run import Workshop, run_attempt
+
+CLAIMING_SECONDS = 45.0
+log = structlog.get_logger()
+
+
+class Batch:
+    """Claims and runs attempts until none is due, time is up, or it is told to stop.
+
+    `ended` counts by terminal state. After `stop()` nothing more is claimed; what does not finish
+    within `stop_seconds` goes back to due without a strike.
+    """
+
+    def __init__(self, shop: Workshop, worker: str, lane: str | None, limit: int, at_once: int):
+        self.shop = shop
+        self.worker = worker
+        self.lane = lane
+        self.limit = limit
+        self.at_once = at_once
+        self.ended: dict[AttemptState, int] = {}
+        self._running: dict[asyncio.Task, Lease] = {}
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Asks the batch to finish in good order."""
+        self._stopping.set()
+
+    async def drain(self) -> None:
+        """Runs what is due. Raises what `Workshop.passes` names, after giving everything back."""
+        with _stop_on_signals(self.stop):
+            await self._keep(self._claim_and_run())
+
+    async def finish(self, leases: list[Lease]) -> None:
+        """Runs these leased attempts and nothing else."""
+        with _stop_on_signals(self.stop):
+            await self._keep(self._run_given(leases))
+
+    async def _keep(self, work) -> None:
+        keeper = asyncio.create_task(self._renew())
+        try:
+            async with self.shop.client:
+                await work
+        finally:
+            keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeper
+            await self._give_back()
+
+    async def _claim_and_run(self) -> None:
+        until = time.monotonic() + CLAIMING_SECONDS
+        left = self.limit
+        while True:
+            may_claim = left > 0 and time.monotonic() < until and not self._stopping.is_set()
+            room = min(left, self.at_once - len(self._running))
+            leases = self._claim(room) if may_claim and room > 0 else []
+            left -= len(leases)
+            self._start(leases)
+            if not self._running:
+                return
+            if not leases:
+                await self._wait_for_one()
+                if self._running and self._stopping.is_set():
+                    await self._last_seconds()
+                    return
+
+    async def _run_given(self, leases: list[Lease]) -> None:
+        self._start(leases)
+        while self._running:
+            await self._wait_for_one()
+            if self._stopping.is_set():
+                await self._last_seconds()
+                return
+
+    def _claim(self, room: int) -> list[Lease]:
+        now = self.shop.clock()
+        with transaction() as session:
+            return claim.claim(session, self.worker, now, room, lane=self.lane)
+
+    def _start(self, leases: list[Lease]) -> None:
+        for lease in leases:
+            self._running[asyncio.create_task(run_attempt(lease, self.shop))] = lease
+
+    async def _wait_for_one(self) -> None:
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({*self._running, stopping}, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+        finally:
+            stopping.cancel()
+        self._collect()
+
+    async def _last_seconds(self) -> None:
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=self.shop.settings.stop_seconds)
+        self._collect()
+
+    def _collect(self) -> None:
+        for task in [task for task in self._running if task.done()]:
+            del self._running[task]
+            state = task.result()
+            if state is not None:
+                self.ended[state] = self.ended.get(state, 0) + 1
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(claim.RENEW_SECONDS)
+            leases = list(self._running.values())
+            with transaction() as session:
+                claim.renew(session, leases, self.shop.clock())
+
+    async def _give_back(self) -> None:
+        """Cancels what still runs and returns it to due."""
+        left = dict(self._running)
+        self._running.clear()
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if left:
+            with transaction() as session:
+                for lease in left.values():
+                    claim.give_back(session, lease, self.shop.clock())
+            log.info("attempts given back", count=len(left))
+
+
+@contextmanager
+def _stop_on_signals(stop):
+    """SIGTERM, SIGINT and SIGUSR1 ask the batch to finish; only in a process's main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    for number in before:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

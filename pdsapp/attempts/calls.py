@@ -1,0 +1,173 @@
+"""Model calls of one attempt: each recorded before it is sent, retried within the limits."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+
+from ..database import reading, transaction
+from ..domain.draft import CallFailed
+from ..domain.prompt import Messages, messages_hash
+from ..domain.reasons import AttemptStage, CallState, Reason, TokenState
+from ..domain.reply import Reply
+from ..errors import LeaseLost
+from ..llm.client import CallOutcome, ModelClient
+from ..llm.endpoint import Endpoint
+from ..models import ApiToken, Attempt, ModelCall
+from .claim import Lease, held
+
+TOTAL_DEADLINE_SECONDS = 90.0
+BACK_OFF_SECONDS = (1.0, 4.0)
+
+
+@dataclass
+class RecordedCalls:
+    """Asks an endpoint on behalf of one attempt and writes down every call.
+
+    At most `max_calls` calls and 90 s in all, whatever happens; a wait that would pass the deadline
+    ends in CallFailed(rate_limited). A refused key pauses its token, once, visibly.
+    """
+
+    lease: Lease
+    experiment_id: int
+    endpoint: Endpoint
+    client: ModelClient
+    clock: Callable[[], datetime]
+    max_calls: int
+    deadline_at: float = field(default_factory=lambda: time.monotonic() + TOTAL_DEADLINE_SECONDS)
+    wait_seconds: float = 0.0
+    last_reply: Reply | None = None
+
+    async def __call__(self, messages: Messages, is_rewrite: bool = False) -> str:
+        """The reply's text. Raises CallFailed when it cannot be had, LeaseLost when fenced off."""
+        failures = 0
+        while True:
+            outcome = await self._call_once(messages, is_rewrite)
+            if outcome.reply is not None:
+                self.last_reply = outcome.reply
+                return outcome.reply.text
+            bad = outcome.bad
+            if bad.swap_parameter is not None:
+                continue
+            if not bad.is_retryable:
+                raise CallFailed(bad.reason, bad.detail)
+            self.wait_seconds = self._wait_for(bad.retry_after_seconds, failures)
+            failures += 1
+            if time.monotonic() + self.wait_seconds >= self.deadline_at:
+                if bad.retry_after_seconds is not None:
+                    raise CallFailed(
+                        Reason.rate_limited,
+                        f"The endpoint asks to wait {self.wait_seconds:.0f} s, longer than an attempt may "
+                        "take. "
+                        f"{bad.detail}",
+                    )
+                raise CallFailed(bad.reason, bad.detail)
+            if self._calls_made() >= self.max_calls:
+                raise CallFailed(bad.reason, f"{bad.detail} Tried {self.max_calls} times.")
+            await asyncio.sleep(self.wait_seconds)
+
+    def _wait_for(self, retry_after: float | None, failures: int) -> float:
+        return retry_after if retry_after is not None else BACK_OFF_SECONDS[min(failures, 1)]
+
+    async def _call_once(self, messages: Messages, is_rewrite: bool) -> CallOutcome:
+        remaining = self.deadline_at - time.monotonic()
+        call_id = self._start(messages, is_rewrite, remaining)
+        outcome = await self.client.complete(
+            self.endpoint, [dict(m) for m in messages], max_tokens=None, deadline_seconds=remaining
+        )
+        self._store(call_id, outcome)
+        return outcome
+
+    def _calls_made(self) -> int:
+        with reading() as session:
+            return session.scalar(
+                select(func.count(ModelCall.id)).where(ModelCall.attempt_id == self.lease.attempt_id)
+            )
+
+    def _start(self, messages: Messages, is_rewrite: bool, remaining: float) -> int:
+        now = self.clock()
+        with transaction() as session:
+            attempt = session.scalars(held(self.lease)).one_or_none()
+            if attempt is None:
+                raise LeaseLost(f"Attempt {self.lease.attempt_uuid} was taken back before its call.")
+            made = session.scalar(select(func.count(ModelCall.id)).where(ModelCall.attempt_id == attempt.id))
+            if made >= self.max_calls:
+                raise CallFailed(
+                    Reason.bad_reply, f"All {self.max_calls} model calls of this attempt are used up."
+                )
+            if remaining <= 0:
+                raise CallFailed(Reason.deadline, f"No usable answer within {TOTAL_DEADLINE_SECONDS:.0f} s.")
+            attempt.stage = AttemptStage.rewriting if is_rewrite else AttemptStage.asking
+            attempt.changed_at = now
+            call = ModelCall(
+                attempt_id=attempt.id,
+                experiment_id=self.experiment_id,
+                api_token_id=self.endpoint.token_id,
+                is_rewrite=is_rewrite,
+                endpoint=self.endpoint.base_url,
+                endpoint_source=self.endpoint.source,
+                model_asked=self.endpoint.model,
+                messages_sha256=messages_hash(messages),
+                parameters=dict(self.endpoint.parameters),
+                wait_ms=round(self.wait_seconds * 1000),
+                started_at=now,
+            )
+            session.add(call)
+            session.flush()
+            self.wait_seconds = 0.0
+            return call.id
+
+    def _store(self, call_id: int, outcome: CallOutcome) -> None:
+        now = self.clock()
+        with transaction() as session:
+            store_outcome(session.get_one(ModelCall, call_id), outcome, now)
+            bad = outcome.bad
+            if bad is not None and bad.pauses_token and self.endpoint.token_id is not None:
+                pause_token(session, self.endpoint.token_id, bad.detail, now)
+
+
+def store_outcome(call: ModelCall, outcome: CallOutcome, now: datetime) -> None:
+    """Writes what came back into the call's row; the caller commits."""
+    reply, bad = outcome.reply, outcome.bad
+    readable = reply or bad
+    call.state = CallState.answered if reply else CallState.failed
+    call.http_status = outcome.http_status
+    call.latency_ms = outcome.latency_ms
+    call.finished_at = now
+    call.parameters = {k: v for k, v in outcome.request.items() if k not in ("messages", "model")}
+    call.model_returned = (readable.model_returned or "")[:200]
+    call.system_fingerprint = (readable.system_fingerprint or "")[:200]
+    call.finish_reason = (readable.finish_reason or "")[:40]
+    call.prompt_tokens = readable.prompt_tokens
+    call.completion_tokens = readable.completion_tokens
+    if reply is not None:
+        call.reply = reply.text
+    else:
+        call.error = bad.reason
+        call.detail = bad.detail[:1000]
+
+
+def pause_token(session, token_id: int, why: str, now: datetime) -> None:
+    """Pauses an active token with the reason shown beside it; leaves a paused one as it is."""
+    session.execute(
+        update(ApiToken)
+        .where(ApiToken.id == token_id, ApiToken.state == TokenState.active)
+        .values(state=TokenState.paused, paused_reason=why[:500], paused_at=now)
+    )
+
+
+def add_usage(session, attempt: Attempt) -> None:
+    """Sums the attempt's calls into its own columns: tokens and milliseconds of all calls."""
+    tokens_in, tokens_out, latency = session.execute(
+        select(
+            func.sum(ModelCall.prompt_tokens),
+            func.sum(ModelCall.completion_tokens),
+            func.sum(ModelCall.latency_ms),
+        ).where(ModelCall.attempt_id == attempt.id)
+    ).one()
+    attempt.prompt_tokens = tokens_in
+    attempt.completion_tokens = tokens_out
+    attempt.latency_ms = latency

@@ -1,0 +1,186 @@
+"""Leases: which worker may run an attempt, for how long, and what happens when it is lost."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from ..domain.reasons import AttemptState, CallState, Reason, Trigger
+from ..models import Attempt, ModelCall
+from .finish import end
+
+LEASE = timedelta(seconds=45)
+RENEW_SECONDS = 15.0
+MAX_STRIKES = 3
+BUSY_WAIT = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one attempt: writes are fenced by `token`."""
+
+    attempt_id: int
+    attempt_uuid: UUID
+    token: UUID
+    strikes: int
+
+
+def claim(
+    session: Session,
+    worker: str,
+    now: datetime,
+    limit: int,
+    lane: str | None = None,
+    only: set[int] | None = None,
+) -> list[Lease]:
+    """Up to `limit` due attempts, oldest first, leased to this worker; the caller commits.
+
+    An attempt that lost a worker before is handed out alone. Of a twin that is at work already,
+    scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. `only` names the
+    attempts that may be taken.
+    """
+    query = select(Attempt).where(Attempt.state == AttemptState.due, Attempt.not_before <= now)
+    if lane is not None:
+        query = query.where(Attempt.lane == lane)
+    if only is not None:
+        query = query.where(Attempt.id.in_(only))
+    query = query.order_by(Attempt.not_before, Attempt.id).limit(limit)
+    leases: list[Lease] = []
+    for attempt in session.scalars(query.with_for_update(skip_locked=True, of=Attempt)).all():
+        if attempt.strikes and leases:
+            continue
+        if _is_twin_busy(session, attempt):
+            _busy(session, attempt, now)
+            continue
+        lease = _lease(session, attempt, worker, now)
+        if lease is None:
+            _busy(session, attempt, now)
+            continue
+        leases.append(lease)
+        if attempt.strikes:
+            break
+    return leases
+
+
+def renew(session: Session, leases: list[Lease], now: datetime) -> int:
+    """Prolongs the leases that still hold; gives how many do. The caller commits."""
+    if not leases:
+        return 0
+    return session.execute(
+        update(Attempt)
+        .where(
+            Attempt.lease_token.in_([lease.token for lease in leases]), Attempt.state == AttemptState.running
+        )
+        .values(lease_until=now + LEASE)
+    ).rowcount
+
+
+def give_back(session: Session, lease: Lease, now: datetime) -> None:
+    """Returns an attempt to due without a strike: the worker stops in good order. The caller commits."""
+    attempt = session.scalars(held(lease)).one_or_none()
+    if attempt is not None:
+        _to_due(session, attempt, now)
+
+
+def reap(session: Session, now: datetime, limit: int = 200) -> int:
+    """Takes back attempts whose lease ran out; gives how many. The caller commits.
+
+    Each gets a strike; the third ends it as `failed: worker_lost`.
+    """
+    expired = session.scalars(
+        select(Attempt)
+        .where(Attempt.state == AttemptState.running, Attempt.lease_until < now)
+        .order_by(Attempt.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=Attempt)
+    ).all()
+    for attempt in expired:
+        attempt.strikes += 1
+        if attempt.strikes >= MAX_STRIKES:
+            _mark_calls_lost(session, attempt, now)
+            end(
+                attempt,
+                AttemptState.failed,
+                Reason.worker_lost,
+                now,
+                f"{attempt.strikes} workers died or stopped answering while they ran this attempt.",
+            )
+        else:
+            _to_due(session, attempt, now)
+    return len(expired)
+
+
+def held(lease: Lease):
+    """A query for the attempt, locked, if this lease still holds it."""
+    return (
+        select(Attempt)
+        .where(
+            Attempt.id == lease.attempt_id,
+            Attempt.lease_token == lease.token,
+            Attempt.state == AttemptState.running,
+        )
+        .with_for_update(of=Attempt)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _is_twin_busy(session: Session, attempt: Attempt) -> bool:
+    other = aliased(Attempt)
+    query = select(other.id).where(
+        other.digital_twin_id == attempt.digital_twin_id, other.state == AttemptState.running
+    )
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def _busy(session: Session, attempt: Attempt, now: datetime) -> None:
+    if attempt.trigger == Trigger.schedule and attempt.strikes == 0:
+        end(
+            attempt,
+            AttemptState.skipped,
+            Reason.twin_busy,
+            now,
+            "The twin was still at work on an earlier attempt.",
+        )
+    else:
+        attempt.not_before = now + BUSY_WAIT
+    session.flush()
+
+
+def _lease(session: Session, attempt: Attempt, worker: str, now: datetime) -> Lease | None:
+    """The lease, or None when another worker took the same twin in this very moment."""
+    token = uuid4()
+    try:
+        with session.begin_nested():
+            attempt.state = AttemptState.running
+            attempt.lease_token = token
+            attempt.lease_until = now + LEASE
+            attempt.claimed_at = now
+            attempt.claimed_by = worker
+            attempt.changed_at = now
+            session.flush()
+    except IntegrityError:
+        return None
+    return Lease(attempt.id, attempt.uuid, token, attempt.strikes)
+
+
+def _to_due(session: Session, attempt: Attempt, now: datetime) -> None:
+    _mark_calls_lost(session, attempt, now)
+    attempt.state = AttemptState.due
+    attempt.stage = None
+    attempt.lease_token = None
+    attempt.lease_until = None
+    attempt.not_before = now
+    attempt.changed_at = now
+
+
+def _mark_calls_lost(session: Session, attempt: Attempt, now: datetime) -> None:
+    session.execute(
+        update(ModelCall)
+        .where(ModelCall.attempt_id == attempt.id, ModelCall.state == CallState.started)
+        .values(
+            state=CallState.lost, finished_at=now, detail="The worker was lost before the answer was stored."
+        )
+    )

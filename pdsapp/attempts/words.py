@@ -1,0 +1,60 @@
+"""Sentences about decisions and times, for attempts, screens and the command line."""
+
+from datetime import timedelta
+
+from ..domain.decision import Decision
+from ..models import Attempt
+
+
+def span_words(seconds: float) -> str:
+    """ "4 min", "2 h 10 min", "3 days": a span rounded to what a reader needs."""
+    seconds = max(0, int(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = seconds // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{timedelta(hours=hours).days} days"
+
+
+def probability_words(*values: float) -> tuple[str, ...]:
+    """The numbers with two decimals, or more when rounding would make different ones look alike."""
+    for decimals in range(2, 9):
+        texts = tuple(f"{value:.{decimals}f}" for value in values)
+        if len(set(texts)) == len(set(values)):
+            return texts
+    return tuple(f"{value:.10f}" for value in values)
+
+
+def comparison(draw: float, skip_probability: float) -> str:
+    """ "drew 0.41 < 0.65: skips" or "drew 0.62 ≥ 0.45: posts"."""
+    left, right = probability_words(draw, skip_probability)
+    return f"drew {left} < {right}: skips" if draw < skip_probability else f"drew {left} ≥ {right}: posts"
+
+
+def decision_sentence(decision: Decision, own_count: int, window_count: int) -> str:
+    """The whole verdict in one sentence: the factors, their sum and the draw."""
+    if decision.age_seconds is None:
+        recency = "never posted: 0.00"
+    else:
+        recency = f"last post {span_words(decision.age_seconds)} ago: {decision.recency_probability:.2f}"
+    if window_count:
+        noun = "post is" if window_count == 1 else "posts are"
+        share = f"{own_count} of the last {window_count} {noun} its own: {decision.share_probability:.2f}"
+    else:
+        share = "no posts yet: 0.00"
+    verdict = comparison(decision.draw, decision.skip_probability)
+    sentence = f"{recency}; {share}; {verdict}"
+    if decision.forced and not decision.would_post:
+        return f"{sentence}, but it was asked to post whatever the draw"
+    return sentence
+
+
+def verdict_of(attempt: Attempt) -> str | None:
+    """The draw of a stored attempt in words, None where nothing was drawn."""
+    if attempt.draw is None or attempt.skip_probability is None:
+        return None
+    return comparison(attempt.draw, attempt.skip_probability)

@@ -1,0 +1,33 @@
+"""Making the workshop a process runs attempts with."""
+
+from ..config import Settings
+from ..dt_service import DTService
+from ..llm.client import ModelClient
+from ..llm.guard import EndpointGuard
+from ..llm.secrets import SecretBox
+from ..models import utc_now
+from .run import Workshop
+
+
+def make_client(settings: Settings) -> ModelClient:
+    """A model client with this installation's guard. Made after a fork, used in one event loop."""
+    return ModelClient(EndpointGuard(allowed_hosts(settings)), proxy=settings.llm_proxy)
+
+
+def allowed_hosts(settings: Settings) -> tuple[str, ...]:
+    """Hosts and CIDRs that endpoints may have besides public https."""
+    return settings.allowed_hosts
+
+
+def make_workshop(
+    settings: Settings, service: DTService, passes: tuple[type[BaseException], ...] = ()
+) -> Workshop:
+    """Everything running attempts needs, with the real clock."""
+    return Workshop(
+        service=service,
+        client=make_client(settings),
+        settings=settings,
+        box=SecretBox(settings.require("fernet_keys")),
+        clock=utc_now,
+        passes=passes,
+    )

@@ -1,0 +1,21 @@
+"""The flask commands, one file per group. Each is a thin door: parse, call, print, exit."""
+
+from flask import Flask
+
+from .accounts import create_admin
+from .attempts import attempts, ledger
+from .doctor import doctor
+from .experiments import experiments
+from .posting import generate_dt_post
+from .processes import scheduler, up, worker
+from .tokens import tokens
+from .twins import setup_digital_twins
+
+
+def init_app(app: Flask) -> None:
+    """Adds every command to the application."""
+    for command in (
+        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, scheduler,
+        setup_digital_twins, tokens, up, worker,
+    ):  # fmt: skip
+        app.cli.add_command(command)

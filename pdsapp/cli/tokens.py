@@ -1,0 +1,69 @@
+"""`flask tokens …`. A secret is asked for or read from stdin, never taken from the command line."""
+
+import asyncio
+import sys
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy import select
+
+from ..database import reading, transaction
+from ..llm.secrets import SecretBox
+from ..models import ApiToken
+from ..services import lookup, token_tests
+from ..services import tokens as service
+from . import common
+
+tokens = AppGroup("tokens", help="List, add and test API tokens.")
+
+
+@tokens.command("list")
+@common.json_option
+@common.with_database
+def list_tokens(as_json):
+    """The tokens. Of secrets only the last four characters show."""
+    with reading() as session:
+        rows = [service.shown(token) for token in session.scalars(select(ApiToken).order_by(ApiToken.name))]
+    if as_json:
+        for row in rows:
+            common.emit(row)
+    else:
+        common.table(rows, "There is no token yet. Add one: flask tokens add NAME --url URL --model MODEL")
+
+
+@tokens.command("add")
+@click.argument("name")
+@click.option("--url", required=True, help="Base URL, for example https://api.openai.com/v1")
+@click.option("--model", default="", help="Default model, for example gpt-4o-mini")
+@click.option("--parameters", default="", help="For example: temperature=0.8, max_tokens=300")
+@click.option("--no-key", is_flag=True, help="The endpoint needs no key (Ollama, llama.cpp, vLLM).")
+@common.with_database
+def add(name, url, model, parameters, no_key):
+    """Add a token. The key is asked for, or read from standard input when that is not a terminal."""
+    secret = None if no_key else _read_secret()
+    with transaction() as session:
+        box = SecretBox(common.settings().require("fernet_keys"))
+        token = service.add_token(session, box, name, url, secret, model, common.now(), parameters)
+        click.echo(
+            f"Added token “{token.name}” for {token.base_url}. Test it: flask tokens test “{token.name}”"
+        )
+
+
+@tokens.command("test")
+@click.argument("name")
+@common.with_database
+def test(name):
+    """Ask the token's endpoint for its models and a tiny completion; exit status 1 if that fails."""
+    with reading() as session:
+        token_id = lookup.find_token(session, name).id
+    result = asyncio.run(token_tests.test_token(token_id, common.settings(), common.now))
+    for step in result.steps:
+        click.echo(f"{'✓' if step.ok else '✗'} {step.name} ({step.ms} ms): {step.detail}")
+    if not result.ok:
+        raise SystemExit(common.EXIT_FAILED)
+
+
+def _read_secret() -> str:
+    if sys.stdin.isatty():
+        return click.prompt("Key", hide_input=True, err=True)
+    return sys.stdin.readline().strip()

@@ -1,0 +1,127 @@
+"""Accounts and the one-time links that let them set a password."""
+
+import hashlib
+from datetime import datetime, timedelta
+from secrets import token_hex, token_urlsafe
+
+from argon2 import PasswordHasher
+from flask import current_app
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from ..config import Settings
+from ..database import transaction
+from ..errors import BadInput, NotFound
+from ..models import Account, Role, SignInLink
+from . import audit
+from .fields import clean_email
+
+LINK_LIFETIME = timedelta(days=2)
+PASSWORD_MINIMUM = 10
+
+
+def add_account(
+    session: Session, email: str, role: str, now: datetime, password: str | None = None
+) -> Account:
+    """A new account. The caller commits. Raises BadInput on a taken address or a short password."""
+    email = clean_email(email)
+    if find_account(session, email) is not None:
+        raise BadInput(f"There is an account {email} already.", "email")
+    account = Account(email=email, fs_uniquifier=token_hex(16), created_at=now, active=True, confirmed_at=now)
+    account.roles = [session.scalars(select(Role).where(Role.name == role)).one()]
+    if password:
+        set_password(account, password)
+    session.add(account)
+    audit.record(session, "create", account, now, after={"email": email, "role": role})
+    return account
+
+
+def find_account(session: Session, email: str) -> Account | None:
+    """The account with this address."""
+    return session.scalars(select(Account).where(Account.email == email.strip().lower())).one_or_none()
+
+
+def set_password(account: Account, password: str) -> None:
+    """Sets the password (argon2) and ends all sessions. Raises BadInput when it is too short."""
+    if len(password) < PASSWORD_MINIMUM:
+        raise BadInput(f"Use at least {PASSWORD_MINIMUM} characters.", "password")
+    if len(password) > 500:
+        raise BadInput("Use at most 500 characters.", "password")
+    account.password = PasswordHasher().hash(password)
+    account.fs_uniquifier = token_hex(16)
+
+
+def make_link(session: Session, account: Account, now: datetime) -> str:
+    """The token of a new one-time link, good for two days; earlier unused ones end. The caller commits."""
+    session.flush()
+    session.execute(
+        update(SignInLink)
+        .where(SignInLink.account_id == account.id, SignInLink.used_at.is_(None))
+        .values(expires_at=now)
+    )
+    token = token_urlsafe(32)
+    session.add(
+        SignInLink(
+            account_id=account.id,
+            token_sha256=_hash(token),
+            created_at=now,
+            expires_at=now + LINK_LIFETIME,
+        )
+    )
+    return token
+
+
+def find_link(session: Session, token: str, now: datetime) -> SignInLink:
+    """The unused, unexpired link. Raises NotFound with what to do."""
+    link = session.scalars(select(SignInLink).where(SignInLink.token_sha256 == _hash(token))).one_or_none()
+    if link is None or link.used_at is not None or link.expires_at <= now or not link.account.active:
+        raise NotFound(
+            "This link has been used or has expired. Ask an administrator for a new one, "
+            "or run: flask create-admin YOUR@EMAIL"
+        )
+    return link
+
+
+def use_link(session: Session, token: str, password: str, now: datetime) -> Account:
+    """Uses up the link and sets the password. The caller commits. Raises NotFound, BadInput."""
+    link = find_link(session, token, now)
+    set_password(link.account, password)
+    used = session.execute(
+        update(SignInLink)
+        .where(SignInLink.id == link.id, SignInLink.used_at.is_(None))
+        .values(used_at=now)
+        .execution_options(synchronize_session=False)
+    ).rowcount
+    if not used:
+        raise NotFound("This link has just been used.")
+    audit.record(session, "set password", link.account, now, link.account)
+    return link.account
+
+
+def first_sign_in_link(address: str, now: datetime) -> str | None:
+    """The one-time link by which the first administrator sets a password; None if one can sign in.
+
+    Makes the account PDS_ADMIN_EMAIL (admin@localhost) if there is no administrator; with
+    PDS_ADMIN_PASSWORD set it gets that password and needs no link. In transactions of its own.
+    """
+    settings: Settings = current_app.extensions["settings"]
+    password = settings.admin_password.get_secret_value() if settings.admin_password else None
+    with transaction() as session:
+        account = session.scalars(
+            select(Account)
+            .join(Account.roles)
+            .where(Role.name == "administrator")
+            .order_by(Account.id)
+            .limit(1)
+        ).first()
+        if account is None:
+            account = add_account(
+                session, settings.admin_email or "admin@localhost", "administrator", now, password
+            )
+        if account.password is not None:
+            return None
+        return f"{address.rstrip('/')}/first-sign-in/{make_link(session, account, now)}"
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,137 @@
+"""The checks behind `flask doctor`: what is in its place, what is not, and what to do."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from ..config import Settings
+from ..database import reading
+from ..domain.reasons import TokenState
+from ..dt_service import load_service
+from ..errors import PdsError, SecretUnreadable
+from ..llm.secrets import SecretBox
+from ..models import ApiToken, ProcessKind
+from . import database, heartbeats
+from .ledger import ledger
+
+LOW_DISK_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check: `state` is ok, warn or fail; `detail` says what is and what to do."""
+
+    name: str
+    state: str
+    detail: str
+
+
+def examine(settings: Settings, now: datetime) -> list[CheckResult]:
+    """All checks, in an application context. Each failure is a result, never an exception."""
+    results = []
+    for name, check in _CHECKS.items():
+        try:
+            results += [CheckResult(name, state, detail) for state, detail in check(settings, now)]
+        except PdsError as error:
+            results.append(CheckResult(name, "fail", str(error)))
+    return results
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def _python(settings: Settings, now: datetime) -> Found:
+    yield "ok", f"{platform.python_version()} on {platform.system()}"
+
+
+def _data_dir(settings: Settings, now: datetime) -> Found:
+    path = settings.data_dir.resolve()
+    if not path.is_dir() or not os.access(path, os.W_OK):
+        yield "fail", f"{path} cannot be written. Set PDS_DATA_DIR to a folder you own."
+        return
+    free = shutil.disk_usage(path).free
+    words = f"{path}, {free / 1e9:.1f} GB free"
+    yield ("ok", words) if free > LOW_DISK_BYTES else ("warn", f"{words}. Make room soon.")
+
+
+def _database(settings: Settings, now: datetime) -> Found:
+    database.require_head()
+    kind = "SQLite in the data folder" if settings.is_embedded else "by DATABASE_URL"
+    yield "ok", f"{kind}, at revision {database.head_revision()}"
+
+
+def _ledger(settings: Settings, now: datetime) -> Found:
+    database.require_head()
+    with reading() as session:
+        found = ledger(session)
+    yield ("ok", found.sentence) if found.adds_up else ("fail", " ".join(found.problems))
+
+
+def _queue(settings: Settings, now: datetime) -> Found:
+    from ..scheduling import queue
+
+    try:
+        queue.ping(queue.connection(settings))
+    except PdsError as error:
+        yield "warn" if settings.is_embedded else "fail", f"{error} Start the local stack: make run"
+        return
+    yield "ok", "answers"
+
+
+def _processes(settings: Settings, now: datetime) -> Found:
+    database.require_head()
+    with reading() as session:
+        for kind in ProcessKind:
+            sign = heartbeats.life_sign(session, kind, now)
+            if sign.is_alive:
+                yield "ok", f"{kind}: {sign.alive_count} alive, {sign.words}"
+            else:
+                yield "warn", f"{kind}: {sign.words}. Start one: make run, or flask {kind}"
+
+
+def _secrets(settings: Settings, now: datetime) -> Found:
+    box = SecretBox(settings.require("fernet_keys"))
+    database.require_head()
+    with reading() as session:
+        tokens = session.scalars(select(ApiToken).order_by(ApiToken.name)).all()
+    for token in tokens:
+        if token.secret_encrypted is not None:
+            try:
+                box.open(token.secret_encrypted, token.base_url)
+            except SecretUnreadable as error:
+                yield "fail", f"token “{token.name}”: {error}"
+                continue
+        if token.state == TokenState.paused:
+            yield "warn", f"token “{token.name}” is paused: {token.paused_reason}"
+    yield "ok", f"{len(tokens)} token{'s' if len(tokens) != 1 else ''} looked at"
+
+
+def _endpoint(settings: Settings, now: datetime) -> Found:
+    if settings.openai_api_key is None and settings.openai_base_url is None:
+        yield "ok", "no platform endpoint; twins use their tokens, demos the offline writer"
+    elif not settings.llm_model:
+        yield "warn", "a platform endpoint is set, but no model. Set LLM_MODEL."
+    else:
+        yield "ok", f"platform endpoint {settings.openai_base_url or 'OpenAI'}, model {settings.llm_model}"
+
+
+def _service(settings: Settings, now: datetime) -> Found:
+    yield "ok", load_service(settings).name
+
+
+_CHECKS: dict[str, Callable[[Settings, datetime], Found]] = {
+    "python": _python,
+    "data folder": _data_dir,
+    "database": _database,
+    "ledger": _ledger,
+    "queue": _queue,
+    "processes": _processes,
+    "secrets": _secrets,
+    "endpoint": _endpoint,
+    "service": _service,
+}

@@ -1,0 +1,146 @@
+"""The schema: is it there and at head, bring it there, back it up first."""
+
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from flask import Flask
+
+from ..config import Settings
+from ..database import transaction
+from ..errors import DatabaseNotReady
+from ..extensions import db
+from ..models import utc_now
+from . import demo
+from .experiments import ensure_installation
+
+MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+KEPT_BACKUPS = 10
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did. `backup` is the file written before an existing database was changed."""
+
+    was_created: bool = False
+    was_migrated: bool = False
+    backup: Path | None = None
+    demo: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """What was done, in words; nothing when there was nothing to do."""
+        lines = ["Made the database."] if self.was_created else []
+        if self.was_migrated:
+            lines.append("Migrated the database to this version.")
+        if self.backup:
+            lines.append(f"Saved the database as it was: {self.backup}")
+        return [*lines, self.demo] if self.demo else lines
+
+
+@lru_cache
+def head_revision() -> str:
+    """The schema revision this code works with."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+def current_revision() -> str | None:
+    """The revision the database is at, None for an empty one. Raises DatabaseNotReady if unreachable."""
+    try:
+        with db.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    except sa.exc.DBAPIError as error:
+        raise DatabaseNotReady(f"The database does not answer: {error.orig}".strip()) from None
+
+
+def require_head() -> None:
+    """Returns if the database fits the code. Raises DatabaseNotReady naming what to run."""
+    found = current_revision()
+    if found != head_revision():
+        raise DatabaseNotReady(
+            f"The database is at revision {found or 'none'}, this version needs {head_revision()}. "
+            "Back it up, then run: flask db upgrade"
+        )
+
+
+def prepare(app: Flask) -> Prepared:
+    """Brings the embedded database to head, after a backup if it holds anything.
+
+    With DATABASE_URL nothing is changed: raises DatabaseNotReady unless it is at head already.
+    Several processes may call it at once; one of them does the work.
+    """
+    settings: Settings = app.extensions["settings"]
+    with app.app_context():
+        if not settings.is_embedded:
+            require_head()
+            _ensure_rows(settings)
+            return Prepared()
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _one_at_a_time(settings.data_dir):
+            found = current_revision()
+            is_at_head = found == head_revision()
+            saved = None
+            if not is_at_head:
+                saved = backup(settings.data_dir, utc_now()) if found else None
+                _upgrade(app)
+            return Prepared(
+                was_created=found is None,
+                was_migrated=found is not None and not is_at_head,
+                backup=saved,
+                demo=_ensure_rows(settings),
+            )
+
+
+def _upgrade(app: Flask) -> None:
+    migrations = app.extensions["migrate"]
+    try:
+        command.upgrade(migrations.migrate.get_config(str(MIGRATIONS)), "head")
+    except CommandError as error:
+        raise DatabaseNotReady(
+            f"The database cannot be brought to this version ({error}). It may have been made by a newer "
+            "one: install that, or set PDS_DATA_DIR to another folder."
+        ) from None
+
+
+def backup(data_dir: Path, now: datetime) -> Path:
+    """A consistent copy of the embedded database under `backups/`, its path. Keeps the newest ten."""
+    folder = data_dir / "backups"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / f"discourse_twins-{now:%Y%m%dT%H%M%S}-{os.getpid()}.sqlite3"
+    with closing(sqlite3.connect(db.engine.url.database)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    target.chmod(0o600)
+    for old in sorted(folder.glob("discourse_twins-*.sqlite3"))[:-KEPT_BACKUPS]:
+        old.unlink()
+    return target
+
+
+def _ensure_rows(settings: Settings) -> str:
+    """The installation's rows, and on an empty embedded database the demo, if wanted; in words."""
+    with transaction() as session:
+        ensure_installation(session, utc_now())
+        if settings.is_embedded and settings.demo:
+            return demo.ensure_demo(session, settings, utc_now())
+    return ""
+
+
+@contextmanager
+def _one_at_a_time(data_dir: Path):
+    import fcntl
+
+    with open(data_dir / "migrating.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,305 @@
+"""Edits: what people change about rows that are there, compared with the version they saw.
+
+Each takes the session, the row and the `seen` version the form was made from, writes the audit trail and
+leaves the commit to the caller. Each raises BadInput: on a field that cannot be used, and when somebody
+else has saved in between.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from ..domain.reasons import TokenState, Visibility
+from ..errors import BadInput
+from ..llm.secrets import SecretBox
+from ..models import (
+    Account,
+    ApiToken,
+    DigitalTwin,
+    Experiment,
+    Persona,
+    PersonaVersion,
+    Post,
+    TwinTag,
+    UserProfile,
+)
+from . import audit, personas, posts, tokens, twins
+from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
+
+MOST_TAGS = 20
+CHANGED_BY_ANOTHER = "Somebody else has saved this since you opened it. Copy what you want to keep, open it again and save once more."
+
+
+def begin(session: Session, row: Any, seen: int | None) -> None:
+    """Locks the row for this edit and counts it. Raises BadInput if `seen` is not its present version."""
+    kind = type(row)
+    present = session.scalar(select(kind.edit_version).where(kind.id == row.id).with_for_update())
+    if seen != present:
+        raise BadInput(CHANGED_BY_ANOTHER)
+    row.edit_version = present + 1
+
+
+def change_experiment(
+    session: Session,
+    experiment: Experiment,
+    seen: int,
+    now: datetime,
+    *,
+    name: str,
+    description: str,
+    zone: str,
+    account: Account | None = None,
+) -> None:
+    """Another name, description or zone for an experiment."""
+    begin(session, experiment, seen)
+    before = {"name": experiment.name, "description": experiment.description, "zone": experiment.zone}
+    experiment.name = clean_line(name, "name", 120)
+    experiment.description = clean_text(description, "description", 4000, required=False)
+    experiment.zone = clean_zone(zone)
+    after = {"name": experiment.name, "description": experiment.description, "zone": experiment.zone}
+    audit.record(session, "change", experiment, now, account, *_difference(before, after))
+
+
+def change_persona(
+    session: Session,
+    persona: Persona,
+    seen: int,
+    now: datetime,
+    *,
+    name: str,
+    text: str,
+    notes: str,
+    moves_twins: bool,
+    account: Account | None = None,
+) -> tuple[PersonaVersion, int]:
+    """The persona's latest version and how many twins were moved to it.
+
+    Another text makes a new version; twins stay on theirs unless `moves_twins`.
+    """
+    begin(session, persona, seen)
+    name = clean_line(name, "name", 120)
+    other = personas.find_persona(session, name)
+    if other is not None and other.id != persona.id:
+        raise BadInput(f"There is a persona named “{name}” already. Choose another name.", "name")
+    before = {"name": persona.name, "notes": persona.notes, "version": persona.latest_number}
+    persona.name = name
+    persona.notes = clean_text(notes, "notes", 4000, required=False)
+    version = personas.add_version(session, persona, text, now, account)
+    moved = 0
+    if moves_twins and version.number != before["version"]:
+        moved = _move_twins(session, persona, version)
+    after = {"name": persona.name, "notes": persona.notes, "version": persona.latest_number}
+    before, after = _difference(before, after)
+    audit.record(
+        session, "change", persona, now, account, before, after | ({"twins moved": moved} if moved else {})
+    )
+    return version, moved
+
+
+def change_token(
+    session: Session,
+    box: SecretBox,
+    token: ApiToken,
+    seen: int,
+    now: datetime,
+    *,
+    name: str,
+    base_url: str,
+    secret: str,
+    removes_secret: bool,
+    default_model: str,
+    parameters: str | dict,
+    account: Account | None = None,
+) -> None:
+    """A token's new values. An empty `secret` keeps the stored one, unless it is to be removed."""
+    begin(session, token, seen)
+    before = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
+    if removes_secret and secret:
+        raise BadInput("Either enter a new key or remove the stored one, not both.", "secret")
+    token.name = tokens.clean_token_name(session, name, own_id=token.id)
+    tokens.change_base_url(token, base_url, has_new_secret=bool(secret) or removes_secret)
+    token.default_model = clean_line(default_model, "default_model", 200, required=False)
+    token.parameters = clean_parameters(parameters)
+    if removes_secret:
+        tokens.remove_secret(token)
+    elif secret:
+        tokens.put_secret(token, box, secret)
+    after = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
+    before, after = _difference(before, after)
+    if {"base_url", "secret", "fingerprint", "default_model"} & after.keys():
+        token.last_test_at = token.last_test_ok = None
+        token.last_test_detail = ""
+    audit.record(session, "change", token, now, account, before, after)
+
+
+def set_token_state(
+    session: Session,
+    token: ApiToken,
+    state: TokenState,
+    now: datetime,
+    reason: str = "",
+    account: Account | None = None,
+) -> bool:
+    """Pauses, resumes or archives a token; False if it was in that state already."""
+    if token.state == state:
+        return False
+    before = {"state": token.state.value}
+    if state == TokenState.active:
+        tokens.resume_token(token)
+    else:
+        token.state = state
+        token.paused_reason = clean_line(reason, "reason", 500, required=False)
+        token.paused_at = now
+    token.edit_version += 1
+    audit.record(session, "change", token, now, account, before, {"state": state.value, "reason": reason})
+    return True
+
+
+def change_profile(
+    session: Session,
+    profile: UserProfile,
+    seen: int,
+    now: datetime,
+    *,
+    username: str,
+    display_name: str,
+    bio: str,
+    account: Account | None = None,
+) -> None:
+    """Another username, display name or bio for a member of an experiment."""
+    begin(session, profile, seen)
+    before = _profile_shown(profile)
+    _put_profile(session, profile, username, display_name, bio)
+    audit.record(session, "change", profile, now, account, *_difference(before, _profile_shown(profile)))
+
+
+def change_twin(
+    session: Session,
+    twin: DigitalTwin,
+    seen: int,
+    now: datetime,
+    *,
+    username: str,
+    display_name: str,
+    bio: str,
+    persona_version: PersonaVersion,
+    token: ApiToken | None,
+    llm_url: str,
+    llm_model: str,
+    parameters: str | dict,
+    tags: str | Iterable[str],
+    is_active: bool,
+    account: Account | None = None,
+) -> None:
+    """Everything a person may change about a twin and its profile, in one go."""
+    begin(session, twin, seen)
+    before = twins.shown(twin) | {"tags": tag_words(twin)}
+    _put_profile(session, twin.user_profile, username, display_name, bio)
+    twin.user_profile.edit_version += 1
+    twin.persona_version = persona_version
+    twin.api_token = token
+    twin.llm_url = twins.clean_twin_url(llm_url, token)
+    twin.llm_model = clean_line(llm_model, "llm_model", 200, required=False)
+    twin.parameters = clean_parameters(parameters)
+    set_tags(session, twin, tags)
+    session.flush()
+    twins.set_active(session, twin, is_active)
+    before, after = _difference(before, twins.shown(twin) | {"tags": tag_words(twin)})
+    audit.record(session, "change", twin, now, account, before, after)
+
+
+def set_tags(session: Session, twin: DigitalTwin, tags: str | Iterable[str]) -> None:
+    """Gives a twin exactly these tags: words, or a text with commas between them."""
+    given = tags.split(",") if isinstance(tags, str) else tags
+    wanted = {clean_line(tag, "tags", 40, required=False) for tag in given} - {""}
+    if len(wanted) > MOST_TAGS:
+        raise BadInput(f"Use at most {MOST_TAGS} tags.", "tags")
+    kept = [tag for tag in twin.tags if tag.tag in wanted]
+    known = {tag.tag for tag in kept}
+    twin.tags[:] = [*kept, *(TwinTag(tag=tag) for tag in sorted(wanted - known))]
+
+
+def tag_words(twin: DigitalTwin) -> str:
+    """A twin's tags as they are typed: `pilot, section 2`."""
+    return ", ".join(sorted(tag.tag for tag in twin.tags))
+
+
+def change_post(
+    session: Session, post: Post, seen: int, text: str, now: datetime, account: Account | None = None
+) -> None:
+    """Another text for a person's post; `seen` is the revision the form was made from."""
+    present = session.scalar(select(Post.revision).where(Post.id == post.id).with_for_update())
+    if seen != present:
+        raise BadInput(CHANGED_BY_ANOTHER)
+    posts.change_text(session, post, text, now, account)
+
+
+def set_visibility(
+    session: Session, post: Post, visibility: Visibility, now: datetime, account: Account | None = None
+) -> bool:
+    """Hides a post from the feed, or shows it again; False if it was so already."""
+    if post.visibility == Visibility.erased:
+        raise BadInput("This post was erased and stays so.")
+    if post.visibility == visibility:
+        return False
+    before = {"visibility": post.visibility.value}
+    post.visibility = visibility
+    post.changed_at = now
+    audit.record(session, "change", post, now, account, before, {"visibility": visibility.value})
+    return True
+
+
+def set_persona_archived(
+    session: Session, persona: Persona, is_archived: bool, now: datetime, account: Account | None = None
+) -> bool:
+    """Takes a persona off the lists, or puts it back; its twins and versions stay as they are."""
+    if persona.is_archived == is_archived:
+        return False
+    persona.is_archived = is_archived
+    persona.edit_version += 1
+    audit.record(
+        session,
+        "change",
+        persona,
+        now,
+        account,
+        {"is_archived": not is_archived},
+        {"is_archived": is_archived},
+    )
+    return True
+
+
+def _put_profile(session: Session, profile: UserProfile, username: str, display_name: str, bio: str) -> None:
+    profile.username = twins.free_username(
+        session, profile.experiment_id, username, own_profile_id=profile.id
+    )
+    profile.username_key = username_key(profile.username)
+    profile.display_name = clean_line(display_name or profile.username, "display_name", 80)
+    profile.bio = clean_text(bio, "bio", 1000, required=False)
+
+
+def _profile_shown(profile: UserProfile) -> dict[str, str]:
+    return {"username": profile.username, "display_name": profile.display_name, "bio": profile.bio}
+
+
+def _move_twins(session: Session, persona: Persona, version: PersonaVersion) -> int:
+    older = select(PersonaVersion.id).where(
+        PersonaVersion.persona_id == persona.id, PersonaVersion.id != version.id
+    )
+    moved = session.execute(
+        update(DigitalTwin)
+        .where(DigitalTwin.persona_version_id.in_(older))
+        .values(persona_version_id=version.id, edit_version=DigitalTwin.edit_version + 1)
+        .execution_options(synchronize_session=False)
+    )
+    session.flush()
+    session.expire_all()
+    return moved.rowcount
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    changed = [name for name in after if before.get(name) != after[name]]
+    return {name: before.get(name) for name in changed}, {name: after[name] for name in changed}

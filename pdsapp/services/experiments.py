@@ -1,0 +1,129 @@
+"""Making, pausing and resuming experiments; the installation they live in."""
+
+import os
+from datetime import datetime
+from secrets import token_hex
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..domain.ids import experiment_identifier
+from ..domain.policy import PostingPolicy
+from ..domain.prompt import PromptTemplates
+from ..domain.reasons import ExperimentState
+from ..errors import BadInput
+from ..models import Account, Experiment, Installation, PostingPolicyVersion, PromptVersion, Role
+from . import audit
+from .fields import clean_line, clean_text, clean_zone
+
+ROLES = {
+    "administrator": "May do everything, accounts and all-experiment schedules included.",
+    "researcher": "May manage experiments, twins, personas, tokens and schedules.",
+    "viewer": "May look at everything but secrets and change nothing.",
+}
+
+
+def ensure_installation(session: Session, now: datetime) -> Installation:
+    """The installation's row with its seed, and the three roles; made if missing. The caller commits."""
+    installation = session.get(Installation, 1)
+    if installation is None:
+        installation = Installation(id=1, seed=token_hex(16), created_at=now)
+        session.add(installation)
+    known = set(session.scalars(select(Role.name)))
+    session.add_all(Role(name=name, description=words) for name, words in ROLES.items() if name not in known)
+    session.flush()
+    return installation
+
+
+def stored_policy(session: Session, policy: PostingPolicy, now: datetime) -> PostingPolicyVersion:
+    """The stored version with this content, added if it is new. The caller commits."""
+    found = session.scalars(
+        select(PostingPolicyVersion).where(PostingPolicyVersion.hash == policy.hash)
+    ).one_or_none()
+    if found is None:
+        found = PostingPolicyVersion(
+            hash=policy.hash, label=policy.label, body=policy.to_dict(), created_at=now
+        )
+        session.add(found)
+        session.flush()
+    return found
+
+
+def stored_prompt(session: Session, templates: PromptTemplates, now: datetime) -> PromptVersion:
+    """The stored prompt version with this content, added if it is new. The caller commits."""
+    found = session.scalars(select(PromptVersion).where(PromptVersion.hash == templates.hash)).one_or_none()
+    if found is None:
+        found = PromptVersion(hash=templates.hash, body=templates.to_dict(), created_at=now)
+        session.add(found)
+        session.flush()
+    return found
+
+
+def add_experiment(
+    session: Session,
+    name: str,
+    zone: str,
+    now: datetime,
+    description: str = "",
+    policy: PostingPolicy | None = None,
+    is_demo: bool = False,
+    account: Account | None = None,
+) -> Experiment:
+    """A running experiment with its own seed and copies of policy and prompt. The caller commits.
+
+    Raises BadInput.
+    """
+    experiment = Experiment()
+    experiment.name = clean_line(name, "name", 120)
+    experiment.zone = clean_zone(zone)
+    experiment.description = clean_text(description, "description", 4000, required=False)
+    experiment.is_demo = is_demo
+    prepare_experiment(session, experiment, now, policy)
+    experiment.created_by_id = account.id if account else None
+    session.add(experiment)
+    audit.record(session, "create", experiment, now, account, after={"name": experiment.name, "zone": zone})
+    return experiment
+
+
+def prepare_experiment(
+    session: Session, experiment: Experiment, now: datetime, policy: PostingPolicy | None = None
+) -> None:
+    """Gives a new experiment what no form asks for: identifier, seed, policy, prompt. No commit."""
+    with session.no_autoflush:
+        experiment.identifier = _free_identifier(session)
+        experiment.seed = token_hex(16)
+        experiment.policy_id = stored_policy(session, policy or PostingPolicy(), now).id
+        experiment.prompt_version_id = stored_prompt(session, PromptTemplates(), now).id
+        experiment.created_at = now
+
+
+def set_state(
+    session: Session,
+    experiment: Experiment,
+    state: ExperimentState,
+    now: datetime,
+    reason: str = "",
+    account: Account | None = None,
+) -> None:
+    """Pauses or resumes an experiment; the same state again changes nothing. The caller commits.
+
+    Raises BadInput on an archived or ended experiment.
+    """
+    if experiment.state in (ExperimentState.archived, ExperimentState.ended):
+        raise BadInput(f"Experiment {experiment.identifier} is {experiment.state} and stays so.")
+    if experiment.state == state:
+        return
+    before = {"state": experiment.state.value}
+    experiment.state = state
+    experiment.paused_reason = clean_line(reason, "reason", 255, required=False)
+    audit.record(
+        session, "change", experiment, now, account, before, {"state": state.value, "reason": reason}
+    )
+
+
+def _free_identifier(session: Session) -> str:
+    while True:
+        identifier = experiment_identifier(os.urandom(5))
+        taken = session.scalars(select(Experiment.id).where(Experiment.identifier == identifier)).first()
+        if taken is None:
+            return identifier

@@ -1,0 +1,117 @@
+"""What people may type into names, texts and parameters. Every door checks with these."""
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+from ..domain.cron import CadenceError, parse_zone
+from ..errors import BadInput
+
+PERSONA_LIMIT = 20_000
+POST_LIMIT = 280
+_USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,28}[A-Za-z0-9_])?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+PARAMETERS: dict[str, tuple[type, float, float]] = {
+    "temperature": (float, 0, 2),
+    "top_p": (float, 0, 1),
+    "frequency_penalty": (float, -2, 2),
+    "presence_penalty": (float, -2, 2),
+    "max_tokens": (int, 1, 100_000),
+    "seed": (int, -(2**53), 2**53),
+}
+
+
+def clean_text(text: str | None, field: str, limit: int, required: bool = True) -> str:
+    """The text in NFC, trimmed. Raises BadInput when empty, too long or holding control characters."""
+    text = unicodedata.normalize("NFC", (text or "").replace("\r\n", "\n")).strip()
+    if required and not text:
+        raise BadInput("This must not be empty.", field)
+    if len(text) > limit:
+        raise BadInput(f"This has {len(text):,} characters; at most {limit:,} fit.", field)
+    if found := _CONTROL.search(text):
+        raise BadInput(f"Remove the control character U+{ord(found[0]):04X}.", field)
+    return text
+
+
+def clean_line(text: str | None, field: str, limit: int, required: bool = True) -> str:
+    """Like `clean_text`, on one line."""
+    return " ".join(clean_text(text, field, limit, required).split())
+
+
+def clean_username(text: str | None, field: str = "username") -> str:
+    """A username without @. Raises BadInput with the rule."""
+    text = clean_line(text, field, 31).removeprefix("@")
+    if not _USERNAME.fullmatch(text):
+        raise BadInput(
+            "Use 1 to 30 letters a–z, digits, _ . or -, a letter or digit first. Example: maya_reads",
+            field,
+        )
+    return text
+
+
+def username_key(username: str) -> str:
+    """What makes two usernames the same."""
+    return username.casefold()
+
+
+def clean_zone(text: str | None, field: str = "zone") -> str:
+    """An IANA time zone. Raises BadInput with the right spelling where it is near."""
+    try:
+        return parse_zone((text or "").strip())
+    except CadenceError as error:
+        raise BadInput(str(error), field) from None
+
+
+def clean_email(text: str | None, field: str = "email") -> str:
+    """An e-mail address in lower case. Raises BadInput."""
+    text = clean_line(text, field, 254).lower()
+    if not _EMAIL.fullmatch(text):
+        raise BadInput("This is not an e-mail address. Example: ada@example.org", field)
+    return text
+
+
+def clean_parameters(value: str | dict[str, Any] | None, field: str = "parameters") -> dict[str, Any]:
+    """Model parameters from `temperature=0.8, max_tokens=300`, JSON or a dict. Raises BadInput.
+
+    Known: temperature 0–2, top_p 0–1, frequency_penalty and presence_penalty −2–2, max_tokens, seed.
+    """
+    given = _parse(value, field) if isinstance(value, str) else dict(value or {})
+    found: dict[str, Any] = {}
+    for name, raw in given.items():
+        if name not in PARAMETERS:
+            raise BadInput(f"“{str(name)[:40]}” is not a parameter. Known: {', '.join(PARAMETERS)}.", field)
+        kind, low, high = PARAMETERS[name]
+        try:
+            number = kind(str(raw))
+        except ValueError:
+            raise BadInput(f"{name} must be a number. Example: {name}={low}", field) from None
+        if not low <= number <= high:
+            raise BadInput(f"{name} must be between {low} and {high}.", field)
+        found[name] = number
+    return found
+
+
+def parameters_words(parameters: dict[str, Any] | None) -> str:
+    """The parameters as they are typed: `temperature=0.8, max_tokens=300`."""
+    return ", ".join(f"{name}={value}" for name, value in (parameters or {}).items())
+
+
+def _parse(text: str, field: str) -> dict[str, Any]:
+    text = text.strip()
+    if text.startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError:
+            raise BadInput(
+                "This is not JSON. Write for example: temperature=0.8, max_tokens=300", field
+            ) from None
+    parts = [part for part in re.split(r"[,\n]", text) if part.strip()]
+    pairs = [part.partition("=") for part in parts]
+    if any(not sep for _, sep, _ in pairs):
+        raise BadInput(
+            "Write name=value, separated by commas. Example: temperature=0.8, max_tokens=300", field
+        )
+    return {name.strip(): value.strip() for name, _, value in pairs}

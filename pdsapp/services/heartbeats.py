@@ -1,0 +1,103 @@
+"""Life signs: who works and who schedules, from heartbeat rows in SQL."""
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from ..database import reading
+from ..models import Heartbeat, ProcessKind
+
+BEAT_SECONDS = 5.0
+DEAD_AFTER = timedelta(seconds=15)
+FORGET_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class LifeSign:
+    """Whether any process of a kind lives, and how long ago the freshest beat was (None: never)."""
+
+    is_alive: bool
+    seconds: float | None
+    alive_count: int
+
+    @property
+    def words(self) -> str:
+        """ "3 s ago", "none alive, last seen 4 min ago" or "none alive"."""
+        if self.seconds is None:
+            return "none alive"
+        seconds = int(self.seconds)
+        ago = f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
+        return ago if self.is_alive else f"none alive, last seen {ago}"
+
+
+def beat(
+    session: Session, kind: ProcessKind, name: str, now: datetime, lanes: str = "", is_leader: bool = False
+) -> None:
+    """Writes this process's heartbeat; the caller commits."""
+    row = session.scalars(select(Heartbeat).where(Heartbeat.name == name)).one_or_none()
+    if row is None:
+        row = Heartbeat(kind=kind, name=name, host=socket.gethostname(), pid=os.getpid(), started_at=now)
+        session.add(row)
+        session.execute(delete(Heartbeat).where(Heartbeat.beat_at < now - FORGET_AFTER))
+    row.beat_at = now
+    row.lanes = lanes
+    row.is_leader = is_leader
+    row.stopped_at = None
+
+
+def farewell(session: Session, name: str, now: datetime) -> None:
+    """Says that this process stopped in good order; the caller commits."""
+    row = session.scalars(select(Heartbeat).where(Heartbeat.name == name)).one_or_none()
+    if row is not None:
+        row.stopped_at = now
+        row.is_leader = False
+
+
+def life_sign(session: Session, kind: ProcessKind, now: datetime) -> LifeSign:
+    """The life sign of all workers, or of all schedulers."""
+    rows = session.execute(
+        select(Heartbeat.beat_at, Heartbeat.stopped_at)
+        .where(Heartbeat.kind == kind)
+        .order_by(Heartbeat.beat_at.desc())
+        .limit(100)
+    ).all()
+    if not rows:
+        return LifeSign(False, None, 0)
+    alive = [beat for beat, stopped in rows if stopped is None and now - beat < DEAD_AFTER]
+    freshest = (now - (alive[0] if alive else rows[0].beat_at)).total_seconds()
+    return LifeSign(bool(alive), max(0.0, freshest), len(alive))
+
+
+def is_lane_served(session: Session, lane: str, now: datetime) -> bool:
+    """Whether a live worker serves this lane."""
+    lanes = session.scalars(
+        select(Heartbeat.lanes).where(
+            Heartbeat.kind == ProcessKind.worker,
+            Heartbeat.stopped_at.is_(None),
+            Heartbeat.beat_at > now - DEAD_AFTER,
+        )
+    )
+    return any(lane in text.split(",") for text in lanes)
+
+
+def age_seconds(pid: int, now: datetime) -> float | None:
+    """Seconds since the last beat of a process of this host; None if it has not beaten yet.
+
+    Reads in a transaction of its own, within the current application.
+    """
+    with reading() as session:
+        beat_at = session.scalars(
+            select(Heartbeat.beat_at)
+            .where(
+                Heartbeat.host == socket.gethostname(),
+                Heartbeat.pid == pid,
+                Heartbeat.stopped_at.is_(None),
+            )
+            .order_by(Heartbeat.beat_at.desc())
+            .limit(1)
+        ).first()
+    return None if beat_at is None else (now - beat_at).total_seconds()

@@ -1,0 +1,74 @@
+"""Finding rows by what people type: UUIDs, identifiers, names."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..errors import BadInput, NotFound
+from ..models import ApiToken, DigitalTwin, Experiment, Schedule, UserProfile
+
+
+def parse_uuid(text: str) -> UUID | None:
+    """The UUID a text spells, or None."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def find_experiment(session: Session, text: str) -> Experiment:
+    """The experiment with this UUID or five-character identifier. Raises NotFound, BadInput."""
+    text = text.strip()
+    if (uuid := parse_uuid(text)) is not None:
+        found = session.scalars(select(Experiment).where(Experiment.uuid == uuid)).one_or_none()
+    elif len(text) == 5:
+        found = session.scalars(select(Experiment).where(Experiment.identifier == text.lower())).one_or_none()
+    else:
+        raise BadInput(
+            f"“{text[:80]}” is neither a UUID nor a 5-character identifier. See: flask experiments list",
+            "experiment",
+        )
+    if found is None:
+        raise NotFound(f"There is no experiment “{text}”. See: flask experiments list")
+    return found
+
+
+def find_twin(session: Session, text: str, experiment: Experiment | None = None) -> DigitalTwin:
+    """The twin with this UUID or username (with or without @). Raises NotFound, BadInput if ambiguous."""
+    text = text.strip()
+    query = select(DigitalTwin).join(DigitalTwin.user_profile)
+    if (uuid := parse_uuid(text)) is not None:
+        query = query.where(DigitalTwin.uuid == uuid)
+    else:
+        query = query.where(UserProfile.username_key == text.removeprefix("@").casefold())
+    if experiment is not None:
+        query = query.where(DigitalTwin.experiment_id == experiment.id)
+    found = session.scalars(query.limit(2)).all()
+    if not found:
+        raise NotFound(f"There is no twin “{text[:80]}”.")
+    if len(found) > 1:
+        raise BadInput(f"Several experiments have a twin “{text[:80]}”. Add --experiment ID.", "twin")
+    return found[0]
+
+
+def find_token(session: Session, text: str) -> ApiToken:
+    """The API token with this name or UUID. Raises NotFound."""
+    uuid = parse_uuid(text)
+    query = select(ApiToken).where(ApiToken.uuid == uuid if uuid else ApiToken.name == text.strip())
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no API token “{text[:80]}”. See: flask tokens list")
+    return found
+
+
+def find_schedule(session: Session, text: str) -> Schedule:
+    """The schedule with this UUID or, if only one has it, name. Raises NotFound, BadInput."""
+    uuid = parse_uuid(text)
+    query = select(Schedule).where(Schedule.uuid == uuid if uuid else Schedule.name == text.strip())
+    found = session.scalars(query.limit(2)).all()
+    if not found:
+        raise NotFound(f"There is no schedule “{text[:80]}”. See: flask schedules list")
+    if len(found) > 1:
+        raise BadInput(f"Several schedules are named “{text[:80]}”. Use the UUID.", "schedule")
+    return found[0]

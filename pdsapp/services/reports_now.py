@@ -1,0 +1,315 @@
+"""What is happening now, from SQL alone: processes, lanes, attempts at work, next slots, troubles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ..domain.reasons import AttemptStage, AttemptState, SlotKind, TokenState
+from ..models import (
+    ApiToken,
+    Attempt,
+    DigitalTwin,
+    Experiment,
+    Heartbeat,
+    Installation,
+    ProcessKind,
+    Schedule,
+    Slot,
+    UserProfile,
+)
+from ..scheduling.cadence import words_of
+from .heartbeats import DEAD_AFTER, LifeSign
+from .reports import in_scope
+
+SEEN_FOR = timedelta(hours=1)
+STRIP_SLOTS = 16
+MOST_SHOWN = 20
+
+# Spelled out, not bound: SQLite uses a partial index only for a condition it can read.
+_IS_DUE = Attempt.state == sa.literal_column("'due'")
+_IS_RUNNING = Attempt.state == sa.literal_column("'running'")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A worker or scheduler that beat within the last hour. `busy_count` attempts are leased to it."""
+
+    kind: ProcessKind
+    name: str
+    host: str
+    pid: int
+    lanes: tuple[str, ...]
+    is_leader: bool
+    started_at: datetime
+    beat_at: datetime
+    stopped_at: datetime | None
+    is_alive: bool
+    busy_count: int = 0
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A stream of work: attempts due now, the age of the oldest, those put off, and if anybody serves it."""
+
+    name: str
+    due: int
+    oldest_seconds: float
+    later: int
+    is_served: bool
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """An attempt a worker holds at this moment."""
+
+    uuid: UUID
+    twin: str
+    stage: AttemptStage | None
+    claimed_at: datetime | None
+    claimed_by: str
+
+
+@dataclass(frozen=True)
+class Now:
+    """Everything alive or waiting, over all experiments: workers serve them together."""
+
+    processes: tuple[Process, ...]
+    lanes: tuple[Lane, ...]
+    at_work: tuple[AtWork, ...]
+    at_work_count: int
+    worker: LifeSign
+    scheduler: LifeSign
+
+    def of_kind(self, kind: ProcessKind) -> tuple[Process, ...]:
+        return tuple(process for process in self.processes if process.kind == kind)
+
+
+@dataclass(frozen=True)
+class NextSlot:
+    """A schedule's next slot; `outcomes` are its last 16, oldest first, as kinds of an outcome strip."""
+
+    schedule: Schedule
+    at: datetime
+    experiment: str | None
+    experiment_state: str | None
+    cadence: str
+    outcomes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Troubles:
+    """What keeps twins from posting and needs a person."""
+
+    is_paused: bool
+    paused_reason: str
+    tokens: tuple[ApiToken, ...]
+    schedules: tuple[Schedule, ...]
+
+
+def now_of(session: Session, now: datetime) -> Now:
+    """Processes, lanes and attempts at work, in four queries."""
+    beats = session.execute(
+        select(Heartbeat).where(Heartbeat.beat_at > now - SEEN_FOR).order_by(Heartbeat.kind, Heartbeat.name)
+    ).scalars()
+    busy = dict(
+        session.execute(
+            select(Attempt.claimed_by, func.count()).where(_IS_RUNNING).group_by(Attempt.claimed_by)
+        ).all()
+    )
+    processes = tuple(_process(beat, now, busy) for beat in beats)
+    return Now(
+        processes=processes,
+        lanes=_lanes(session, processes, now),
+        at_work=_at_work(session),
+        at_work_count=sum(busy.values()),
+        worker=_life_sign(processes, ProcessKind.worker, now),
+        scheduler=_life_sign(processes, ProcessKind.scheduler, now),
+    )
+
+
+def next_slots(session: Session, experiment: Experiment | None, count: int) -> tuple[NextSlot, ...]:
+    """The enabled schedules due next, of one experiment (with those of all) or of all; three queries."""
+    query = (
+        select(Schedule, Experiment.name, Experiment.state)
+        .outerjoin(Experiment, Experiment.id == Schedule.experiment_id)
+        .where(
+            Schedule.is_enabled,
+            Schedule.is_archived.is_(False),
+            Schedule.next_slot_at.is_not(None),
+            *_of_schedules(experiment),
+        )
+        .order_by(Schedule.next_slot_at, Schedule.id)
+        .limit(count)
+    )
+    rows = session.execute(query).all()
+    outcomes = _outcomes(session, [schedule.id for schedule, _, _ in rows])
+    return tuple(
+        NextSlot(
+            schedule=schedule,
+            at=schedule.next_slot_at,
+            experiment=name,
+            experiment_state=None if state is None else state.value,
+            cadence=words_of(schedule),
+            outcomes=outcomes.get(schedule.id, ()),
+        )
+        for schedule, name, state in rows
+    )
+
+
+def schedule_counts(session: Session, experiment: Experiment | None) -> tuple[int, int]:
+    """How many schedules there are in scope, and how many of them are enabled."""
+    total, enabled = session.execute(
+        select(func.count(Schedule.id), func.count(sa.case((Schedule.is_enabled, 1)))).where(
+            Schedule.is_archived.is_(False), *_of_schedules(experiment)
+        )
+    ).one()
+    return total, enabled
+
+
+def troubles(session: Session, experiment: Experiment | None) -> Troubles:
+    """The pause of everything, paused tokens in use and broken schedules; three queries."""
+    installation = session.get(Installation, 1)
+    tokens = (
+        select(ApiToken)
+        .where(
+            ApiToken.state == TokenState.paused,
+            sa.exists().where(
+                DigitalTwin.api_token_id == ApiToken.id,
+                DigitalTwin.is_active,
+                *in_scope(DigitalTwin.experiment_id, experiment),
+            ),
+        )
+        .order_by(ApiToken.name)
+        .limit(MOST_SHOWN)
+    )
+    broken = (
+        select(Schedule)
+        .where(
+            Schedule.broken_reason != "",
+            Schedule.is_enabled,
+            Schedule.is_archived.is_(False),
+            *_of_schedules(experiment),
+        )
+        .order_by(Schedule.name)
+        .limit(MOST_SHOWN)
+    )
+    return Troubles(
+        is_paused=bool(installation and installation.is_paused),
+        paused_reason=installation.paused_reason if installation else "",
+        tokens=tuple(session.scalars(tokens)),
+        schedules=tuple(session.scalars(broken)),
+    )
+
+
+def _of_schedules(experiment: Experiment | None) -> tuple:
+    """Schedules of all experiments ask this one's twins too."""
+    if experiment is None:
+        return ()
+    return (sa.or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None)),)
+
+
+def _process(beat: Heartbeat, now: datetime, busy: dict[str, int]) -> Process:
+    return Process(
+        kind=beat.kind,
+        name=beat.name,
+        host=beat.host,
+        pid=beat.pid,
+        lanes=tuple(lane for lane in beat.lanes.split(",") if lane),
+        is_leader=beat.is_leader,
+        started_at=beat.started_at,
+        beat_at=beat.beat_at,
+        stopped_at=beat.stopped_at,
+        is_alive=beat.stopped_at is None and now - beat.beat_at < DEAD_AFTER,
+        busy_count=busy.get(beat.name, 0),
+    )
+
+
+def _life_sign(processes: Sequence[Process], kind: ProcessKind, now: datetime) -> LifeSign:
+    of_kind = [process for process in processes if process.kind == kind]
+    alive = [process for process in of_kind if process.is_alive]
+    freshest = max((process.beat_at for process in alive or of_kind), default=None)
+    seconds = None if freshest is None else max(0.0, (now - freshest).total_seconds())
+    return LifeSign(bool(alive), seconds, len(alive))
+
+
+def _lanes(session: Session, processes: Sequence[Process], now: datetime) -> tuple[Lane, ...]:
+    served = {lane for process in processes if process.is_alive for lane in process.lanes}
+    is_now = Attempt.not_before <= now
+    rows = session.execute(
+        select(
+            Attempt.lane,
+            func.count(sa.case((is_now, 1))),
+            func.min(sa.case((is_now, Attempt.not_before))),
+            func.count(sa.case((sa.not_(is_now), 1))),
+        )
+        .where(_IS_DUE)
+        .group_by(Attempt.lane)
+    )
+    waiting = {lane: (due, _utc(oldest), later) for lane, due, oldest, later in rows}
+    lanes = []
+    for name in sorted(served | waiting.keys()):
+        due, oldest, later = waiting.get(name, (0, None, 0))
+        age = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+        lanes.append(Lane(name, due, age, later, name in served))
+    return tuple(lanes)
+
+
+def _at_work(session: Session) -> tuple[AtWork, ...]:
+    rows = session.execute(
+        select(Attempt.uuid, UserProfile.username, Attempt.stage, Attempt.claimed_at, Attempt.claimed_by)
+        .join(DigitalTwin, DigitalTwin.id == Attempt.digital_twin_id)
+        .join(UserProfile, UserProfile.id == DigitalTwin.user_profile_id)
+        .where(_IS_RUNNING)
+        .order_by(Attempt.claimed_at, Attempt.id)
+        .limit(MOST_SHOWN)
+    )
+    return tuple(AtWork(*row) for row in rows)
+
+
+def _outcomes(session: Session, schedule_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """What became of the last slots of each schedule, oldest first."""
+    if not schedule_ids:
+        return {}
+    parts = [
+        select(
+            select(Slot.id, Slot.schedule_id, Slot.slot_at, Slot.kind)
+            .where(Slot.schedule_id == schedule_id)
+            .order_by(Slot.slot_at.desc(), Slot.id.desc())
+            .limit(STRIP_SLOTS)
+            .subquery()
+        )
+        for schedule_id in schedule_ids
+    ]
+    slots = session.execute(sa.union_all(*parts)).all()
+    states: dict[int, set[AttemptState]] = {}
+    fired = [slot.id for slot in slots if slot.kind == SlotKind.fired]
+    for slot_id, state in session.execute(
+        select(Attempt.slot_id, Attempt.state).where(Attempt.slot_id.in_(fired)).distinct()
+    ):
+        states.setdefault(slot_id, set()).add(state)
+    found: dict[int, list[str]] = {}
+    for slot in sorted(slots, key=lambda slot: (slot.slot_at, slot.id)):
+        kind = _outcome(states.get(slot.id, set())) if slot.kind == SlotKind.fired else "missed"
+        found.setdefault(slot.schedule_id, []).append(kind)
+    return {schedule_id: tuple(kinds) for schedule_id, kinds in found.items()}
+
+
+def _outcome(states: set[AttemptState]) -> str:
+    """One word for a slot: trouble is never hidden behind a post beside it."""
+    if AttemptState.failed in states:
+        return "failed"
+    if not states or states & {AttemptState.due, AttemptState.running}:
+        return "waiting"
+    return "posted" if AttemptState.posted in states else "skipped"
+
+
+def _utc(at: datetime | str | None) -> datetime | None:
+    """SQLite gives back the text of a computed time."""
+    if at is None or isinstance(at, datetime):
+        return at
+    return Attempt.not_before.type.process_result_value(datetime.fromisoformat(at), None)

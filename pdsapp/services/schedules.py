@@ -1,0 +1,305 @@
+"""Schedules: adding, changing, enabling, firing once. Every change of intent leaves a revision.
+
+SQL is the truth. After its commit the caller tells Redis with `scheduling.projection.project`; should Redis
+be down, the scheduler's reconcile does it later.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ..attempts.create import LANE_NOW, Request, add_for_picks
+from ..attempts.selection import installation_seed, request_key
+from ..domain import cron
+from ..domain.cron import CadenceError
+from ..domain.reasons import ExperimentState, Trigger
+from ..dt_service import DTService
+from ..errors import BadInput, NobodyEligible
+from ..models import (
+    Account,
+    Attempt,
+    Cadence,
+    Experiment,
+    MissedPolicy,
+    OverlapPolicy,
+    Schedule,
+    ScheduleRevision,
+)
+from ..scheduling import cadence, queue, slots
+from ..scheduling.slots import pause_words
+from . import audit, edits
+from .fields import clean_line, clean_zone
+
+MOST_TWINS = 1_000
+cadence_of = cadence.cadence_of
+cadence_words = cadence.words_of
+next_slots = cadence.next_slots
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants of a schedule: `cron`, or `interval_seconds` counted from `anchor_at`.
+
+    `experiment` None is every running experiment. The anchor is itself a slot; by default it is the
+    present minute. `zone` None is the experiment's.
+    """
+
+    name: str
+    experiment: Experiment | None
+    cron: str = ""
+    interval_seconds: int | None = None
+    anchor_at: datetime | None = None
+    zone: str | None = None
+    twins_per_slot: int = 1
+    is_forced: bool = False
+    lane: str = "default"
+    missed_policy: MissedPolicy = MissedPolicy.skip
+    overlap_policy: OverlapPolicy = OverlapPolicy.skip
+    is_enabled: bool = False
+
+
+def add_schedule(session: Session, wish: Wish, now: datetime, account: Account | None = None) -> Schedule:
+    """A new schedule with its first revision. It never fires at once. The caller commits. Raises BadInput."""
+    intent = _checked(wish, now, account)
+    schedule = Schedule(name=_name(wish), created_at=now, created_by_id=account.id if account else None)
+    session.add(schedule)
+    with session.no_autoflush:
+        _take(schedule, intent)
+        _revise(session, schedule, now, account)
+    audit.record(session, "create", schedule, now, account, after=shown(schedule))
+    return schedule
+
+
+def change_schedule(
+    session: Session,
+    schedule: Schedule,
+    wish: Wish,
+    now: datetime,
+    account: Account | None = None,
+    seen: int | None = None,
+) -> bool:
+    """Makes the schedule what is wished; True if its intent changed, so that it has a new revision.
+
+    Slots that were due under the old one are accounted for, none of them fires. `seen` is the version the
+    form was made from. The caller commits. Raises BadInput, also if somebody else has saved in between.
+    """
+    if schedule.is_archived:
+        raise BadInput("This schedule is archived. Make a new one.")
+    intent, name = _checked(wish, now, account, keeps_anchor_of=schedule), _name(wish)
+    _lock(session, schedule, seen)
+    before = shown(schedule)
+    changed = schedule.broken_reason != "" or any(getattr(schedule, key) != intent[key] for key in intent)
+    schedule.name = name
+    if changed:
+        slots.settle(session, schedule, now)
+        _take(schedule, intent)
+        _revise(session, schedule, now, account)
+    audit.record(session, "change", schedule, now, account, before, shown(schedule))
+    return changed
+
+
+def enable(session: Session, schedule: Schedule, now: datetime, account: Account | None = None) -> bool:
+    """Switches the schedule on; its first slot is the next one. False if it was on. The caller commits.
+
+    Raises BadInput where it cannot run: archived, its experiment over, or a cadence that cannot be read.
+    """
+    if schedule.is_archived:
+        raise BadInput("This schedule is archived. Make a new one.")
+    _check_experiment(schedule.experiment, account)
+    try:
+        cadence_of(schedule)
+    except CadenceError as error:
+        raise BadInput(str(error), schedule.cadence.value) from None
+    return _switch(session, schedule, True, now, account)
+
+
+def disable(session: Session, schedule: Schedule, now: datetime, account: Account | None = None) -> bool:
+    """Switches the schedule off; attempts it has made go on. False if it was off. The caller commits."""
+    return _switch(session, schedule, False, now, account)
+
+
+def archive(session: Session, schedule: Schedule, now: datetime, account: Account | None = None) -> bool:
+    """Puts the schedule away for good, its history stays. False if it was. The caller commits."""
+    if schedule.is_archived:
+        return False
+    disable(session, schedule, now, account)
+    schedule.is_archived = True
+    _close_revision(session, schedule, now)
+    audit.record(session, "archive", schedule, now, account)
+    return True
+
+
+def fire_once(
+    session: Session,
+    schedule: Schedule,
+    service: DTService,
+    request_id: str,
+    now: datetime,
+    account: Account | None = None,
+    trigger: Trigger = Trigger.button,
+) -> list[Attempt]:
+    """One round of attempts, at once and beside the slots; those already there if it was asked before.
+
+    The caller commits, then wakes the schedule's lane. Raises BadInput for an archived schedule,
+    NobodyEligible with the reason.
+    """
+    if schedule.is_archived:
+        raise BadInput("This schedule is archived. Make a new one.")
+    key = request_key(installation_seed(session), request_id)
+    picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
+    if not picks:
+        installation = slots.installation_of(session)
+        words = pause_words(installation, schedule.experiment) or slots.nobody_words(schedule.experiment_id)
+        raise NobodyEligible(words)
+    request = Request(
+        trigger, request_id, schedule.is_forced, account.id if account else None, lane=schedule.lane
+    )
+    attempts = add_for_picks(session, picks, request, now)
+    audit.record(session, "fire", schedule, now, account, after={"attempts": len(attempts)})
+    return attempts
+
+
+def shown(schedule: Schedule) -> dict[str, object]:
+    """What the audit trail keeps of a schedule."""
+    words = {"name": schedule.name}
+    for key in cadence.INTENT:
+        value = getattr(schedule, key)
+        words[key] = value.isoformat() if isinstance(value, datetime) else value
+    return words
+
+
+def _name(wish: Wish) -> str:
+    return clean_line(wish.name, "name", 120)
+
+
+def _checked(
+    wish: Wish, now: datetime, account: Account | None, keeps_anchor_of: Schedule | None = None
+) -> dict[str, object]:
+    """The columns of the wish, each checked. Raises BadInput."""
+    _check_experiment(wish.experiment, account)
+    if not isinstance(wish.twins_per_slot, int) or not 1 <= wish.twins_per_slot <= MOST_TWINS:
+        raise BadInput(f"Ask 1 to {MOST_TWINS:,} twins per slot.", "twins_per_slot")
+    if not queue.is_lane(wish.lane):
+        raise BadInput("Name the lane with 1 to 40 of a–z, 0–9 and -. Example: default", "lane")
+    if wish.lane == LANE_NOW:
+        raise BadInput(f"Lane “{LANE_NOW}” is kept for what people ask for. Example: default", "lane")
+    zone = clean_zone(wish.zone or (wish.experiment.zone if wish.experiment else "UTC"))
+    return {
+        "experiment_id": wish.experiment.id if wish.experiment else None,
+        **_checked_cadence(wish, zone, now, keeps_anchor_of),
+        "zone": zone,
+        "twins_per_slot": wish.twins_per_slot,
+        "is_forced": bool(wish.is_forced),
+        "lane": wish.lane,
+        "missed_policy": MissedPolicy(wish.missed_policy),
+        "overlap_policy": OverlapPolicy(wish.overlap_policy),
+        "is_enabled": bool(wish.is_enabled),
+    }
+
+
+def _check_experiment(experiment: Experiment | None, account: Account | None) -> None:
+    if experiment is None:
+        if account is not None and all(role.name != "administrator" for role in account.roles):
+            raise BadInput(
+                "Only administrators schedule all experiments at once. Choose one experiment.", "experiment"
+            )
+    elif experiment.state in (ExperimentState.ended, ExperimentState.archived):
+        raise BadInput(
+            f"Experiment {experiment.identifier} is {experiment.state.value} and stays so.", "experiment"
+        )
+
+
+def _checked_cadence(
+    wish: Wish, zone: str, now: datetime, keeps_anchor_of: Schedule | None
+) -> dict[str, object]:
+    expression = (wish.cron or "").strip()
+    if bool(expression) == (wish.interval_seconds is not None):
+        raise BadInput("Give either a cron expression or an interval. Example: */15 9-17 * * 1-5", "cron")
+    if expression:
+        try:
+            found = cron.parse_cron(expression, zone)
+        except CadenceError as error:
+            raise BadInput(str(error), "cron") from None
+        return {
+            "cadence": Cadence.cron, "cron": found.expression, "interval_seconds": None, "anchor_at": None
+        }  # fmt: skip
+    anchor_at = wish.anchor_at or (keeps_anchor_of.anchor_at if keeps_anchor_of else None)
+    anchor_at = anchor_at or now.replace(second=0, microsecond=0)
+    field = "interval_seconds"
+    try:
+        cron.parse_interval(wish.interval_seconds, now, zone)
+        field = "anchor_at"
+        interval = cron.parse_interval(wish.interval_seconds, anchor_at, zone)
+    except CadenceError as error:
+        raise BadInput(str(error), field) from None
+    return {
+        "cadence": Cadence.interval, "cron": "", "interval_seconds": interval.seconds,
+        "anchor_at": interval.anchor_at,
+    }  # fmt: skip
+
+
+def _take(schedule: Schedule, intent: dict[str, object]) -> None:
+    for key, value in intent.items():
+        setattr(schedule, key, value)
+
+
+def _switch(
+    session: Session, schedule: Schedule, is_enabled: bool, now: datetime, account: Account | None
+) -> bool:
+    _lock(session, schedule, None)
+    if schedule.is_enabled == is_enabled:
+        return False
+    slots.settle(session, schedule, now)
+    schedule.is_enabled = is_enabled
+    _revise(session, schedule, now, account)
+    audit.record(
+        session, "change", schedule, now, account, {"is_enabled": not is_enabled}, {"is_enabled": is_enabled}
+    )
+    return True
+
+
+def _lock(session: Session, schedule: Schedule, seen: int | None) -> None:
+    """The schedule's row for this transaction, as it is now, so that no scheduler claims meanwhile."""
+    session.flush()
+    session.scalars(
+        select(Schedule)
+        .where(Schedule.id == schedule.id)
+        .with_for_update(of=Schedule)
+        .execution_options(populate_existing=True)
+    ).one()
+    edits.begin(session, schedule, schedule.edit_version if seen is None else seen)
+
+
+def _revise(session: Session, schedule: Schedule, now: datetime, account: Account | None) -> None:
+    """Closes the open revision and opens one with the present intent. What is due begins after `now`."""
+    at = max(now, schedule.cursor_at or now)
+    _close_revision(session, schedule, at)
+    schedule.revision_number = (schedule.revision_number or 0) + 1
+    schedule.cursor_at = at
+    schedule.next_slot_at = cron.next_slot(cadence_of(schedule), at) if schedule.is_enabled else None
+    schedule.broken_reason = ""
+    session.flush()
+    session.add(
+        ScheduleRevision(
+            schedule_id=schedule.id,
+            number=schedule.revision_number,
+            valid_from=at,
+            created_at=now,
+            created_by_id=account.id if account else None,
+            **{key: getattr(schedule, key) for key in cadence.INTENT},
+        )
+    )
+    session.flush()
+
+
+def _close_revision(session: Session, schedule: Schedule, at: datetime) -> None:
+    if schedule.id is None:
+        return
+    for revision in session.scalars(
+        select(ScheduleRevision).where(
+            ScheduleRevision.schedule_id == schedule.id, ScheduleRevision.valid_until.is_(None)
+        )
+    ):
+        revision.valid_until = at

@@ -1,0 +1,209 @@
+"""Fixtures: a fresh, migrated database for each test, a real queue server, the application.
+
+`TEST_DATABASE_URL` and `TEST_REDIS_URL` run the same tests on PostgreSQL and Redis.
+"""
+
+import os
+import shutil
+import subprocess
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+from flask import Flask
+from sqlalchemy.orm import Session
+
+from pdsapp import create_app
+from pdsapp.config import Settings, read_settings
+from pdsapp.database import transaction
+from pdsapp.services.database import prepare
+
+from .model_server import ModelServer
+
+TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
+TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+KEYS = Fernet.generate_key().decode()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment():
+    """No setting of the person running the tests reaches them."""
+    names = [*(f.alias for f in Settings.model_fields.values()), "http_proxy", "https_proxy", "all_proxy"]
+    saved = {name: os.environ.pop(name) for name in names if name in os.environ}
+    Settings.model_config["env_file"] = None
+    yield
+    os.environ.update(saved)
+
+
+@pytest.fixture(scope="session")
+def database_template(tmp_path_factory, clean_environment):
+    """A migrated, empty database that each test gets a copy of: a file's path, or a database's name."""
+    folder = tmp_path_factory.mktemp("template")
+    if TEST_DATABASE_URL is None:
+        app = create_app(read_settings(PDS_DATA_DIR=str(folder), PDS_DEMO="0"), with_web=False)
+        prepare(app)
+        with app.app_context():
+            from pdsapp.extensions import db
+
+            db.engine.dispose()
+        yield folder / "discourse_twins.sqlite3"
+        return
+    name = f"dt_template_{uuid.uuid4().hex[:8]}"
+    url = _create_database(name)
+    app = create_app(_settings(folder, url), with_web=False)
+    with app.app_context():
+        from flask_migrate import upgrade
+
+        from pdsapp.extensions import db
+
+        upgrade()
+        prepare(app)
+        db.engine.dispose()
+    yield name
+    _drop_database(name)
+
+
+@pytest.fixture
+def database_url(database_template, tmp_path):
+    """The URL of this test's own database."""
+    if TEST_DATABASE_URL is None:
+        path = tmp_path / "data" / "discourse_twins.sqlite3"
+        path.parent.mkdir()
+        shutil.copy(database_template, path)
+        yield None
+        return
+    name = f"dt_test_{uuid.uuid4().hex[:12]}"
+    yield _create_database(name, template=database_template)
+    _drop_database(name)
+
+
+@pytest.fixture
+def overrides():
+    """Settings of this test by environment name; a test module may override this fixture."""
+    return {}
+
+
+@pytest.fixture
+def settings(database_url, tmp_path, overrides) -> Settings:
+    """The settings of this test's application."""
+    return _settings(tmp_path / "data", database_url, **overrides)
+
+
+@pytest.fixture
+def app(settings) -> Flask:
+    """The whole application on this test's database, within an application context."""
+    app = create_app(settings)
+    app.config.update(TESTING=True, WTF_CSRF_ENABLED=False, FLASK_ADMIN_RAISE_ON_VIEW_EXCEPTION=True)
+    with app.app_context():
+        yield app
+        from pdsapp.extensions import db
+
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def client(app):
+    """A browser without an account."""
+    return app.test_client()
+
+
+@pytest.fixture
+def runner(app):
+    """Runs flask commands."""
+    return app.test_cli_runner()
+
+
+@pytest.fixture
+def session(settings, app):
+    """A session for looking at the database. It never locks; write with `write` or the services."""
+    engine = sa.create_engine(settings.sqlalchemy_url, poolclass=sa.NullPool)
+    with Session(engine, expire_on_commit=False) as session:
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture
+def write(app):
+    """`with write() as session:` commits at its end."""
+    return transaction
+
+
+@pytest.fixture
+def model_server():
+    """A programmable OpenAI-compatible server."""
+    with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def queue_server(tmp_path_factory):
+    """The URL of a real Redis or Valkey server."""
+    if TEST_REDIS_URL:
+        yield TEST_REDIS_URL
+        return
+    from pdsapp.stack.valkey import binary_path
+
+    folder = Path("/tmp") / f"dt-valkey-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(mode=0o700)
+    socket = folder / "s"
+    process = subprocess.Popen(
+        [str(binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    yield f"unix://{socket}"
+    process.terminate()
+    process.wait(10)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(queue_server):
+    """The queue server's URL, emptied."""
+    import time
+
+    import redis
+
+    connection = redis.Redis.from_url(queue_server)
+    for _ in range(100):
+        try:
+            connection.flushdb()
+            break
+        except redis.ConnectionError:
+            time.sleep(0.05)
+    yield queue_server
+    connection.flushdb()
+    connection.close()
+
+
+def _settings(data_dir: Path, database_url: str | None, **overrides) -> Settings:
+    given = {
+        "PDS_DATA_DIR": str(data_dir),
+        "PDS_DEMO": "0",
+        "SECRET_KEY": "test-secret-key",
+        "PDS_FERNET_KEYS": KEYS,
+        "PDS_LLM_ALLOWED_HOSTS": "127.0.0.0/8,localhost",
+        **overrides,
+    }
+    if database_url:
+        given["DATABASE_URL"] = database_url
+    return read_settings(**given)
+
+
+def _admin_engine() -> sa.Engine:
+    return sa.create_engine(TEST_DATABASE_URL, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+
+
+def _create_database(name: str, template: str | None = None) -> str:
+    with _admin_engine().connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else "")))
+    return sa.make_url(TEST_DATABASE_URL).set(database=name).render_as_string(hide_password=False)
+
+
+def _drop_database(name: str) -> None:
+    with _admin_engine().connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

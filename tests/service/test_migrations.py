@@ -1,0 +1,70 @@
+"""The schema: migrations give what the models say, up and down, on every database."""
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask_migrate import downgrade, upgrade
+
+from pdsapp import create_app
+from pdsapp.database import reading
+from pdsapp.errors import DatabaseNotReady
+from pdsapp.extensions import db
+from pdsapp.models import Base
+from pdsapp.services import database
+from tests.conftest import TEST_DATABASE_URL
+
+pytestmark = pytest.mark.database
+
+
+def _differences():
+    with db.engine.connect() as connection:
+        return compare_metadata(MigrationContext.configure(connection), Base.metadata)
+
+
+def test_upgrading_from_empty_gives_exactly_the_models(app):
+    assert _differences() == []
+
+
+def test_downgrading_to_empty_and_upgrading_again_works(app):
+    downgrade(revision="base")
+    assert set(sa.inspect(db.engine).get_table_names()) <= {"alembic_version"}
+    upgrade()
+    assert _differences() == []
+
+
+def test_a_database_of_another_revision_is_refused_with_the_command_to_run(app):
+    with db.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'other'"))
+    with pytest.raises(DatabaseNotReady, match="flask db upgrade"):
+        database.require_head()
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
+def test_a_database_that_holds_something_is_backed_up_before_it_is_migrated(app, settings):
+    with db.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE installation SET paused_reason = 'kept'"))
+    downgrade(revision="base")
+    upgrade()
+    with db.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM alembic_version"))
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('0000')"))
+    with pytest.raises(DatabaseNotReady, match="newer"):
+        database.prepare(app)
+    assert len(list((settings.data_dir / "backups").glob("*.sqlite3"))) == 1
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
+def test_preparing_an_empty_folder_makes_the_database_and_twice_changes_nothing(tmp_path):
+    from tests.conftest import _settings
+
+    app = create_app(_settings(tmp_path / "fresh", None), with_web=False)
+    assert database.prepare(app).was_created
+    assert database.prepare(app).lines == []
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_a_reading_transaction_cannot_write(app):
+    with reading() as session, pytest.raises(sa.exc.DBAPIError, match=r"readonly|read-only"):
+        session.execute(sa.text("UPDATE installation SET paused_reason = 'x'"))
