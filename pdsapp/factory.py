@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from flask import Flask
+from pydantic import SecretStr
 
 from . import database, logs
 from .config import Settings, read_settings
 from .extensions import db, migrate
 from .llm.secrets import ensure_local_secrets
+from .stack.valkey import redis_url
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +19,8 @@ def build(settings: Settings | None, with_web: bool) -> Flask:
     settings = settings or read_settings()
     if settings.is_embedded:
         settings = ensure_local_secrets(settings)
+        if settings.redis_url is None:
+            settings = settings.model_copy(update={"redis_url": SecretStr(redis_url(settings.data_dir))})
     app = Flask("pdsapp", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.config.update(
         SECRET_KEY=settings.require("secret_key"),

@@ -10,7 +10,7 @@ from pdsapp.database import transaction
 from pdsapp.domain.reasons import Trigger
 from pdsapp.dt_service import load_service
 from pdsapp.llm.secrets import SecretBox
-from pdsapp.models import Attempt, DigitalTwin, Post, PostRevision, utc_now
+from pdsapp.models import ApiToken, Attempt, DigitalTwin, Experiment, Post, PostRevision, utc_now
 from pdsapp.services import experiments, personas, tokens, twins
 
 _numbers = iter(range(1, 1_000_000))
@@ -35,8 +35,8 @@ def make_twin(experiment, username=None, token=None, persona="Likes trains. Disl
     number = next(_numbers)
     with transaction() as session:
         version = personas.add_persona(session, f"Persona {number}", persona, utc_now())
-        experiment = session.merge(experiment)
-        token = session.merge(token) if token else None
+        experiment = session.get_one(Experiment, experiment.id)
+        token = session.get_one(ApiToken, token.id) if token else None
         return twins.add_twin(
             session, experiment, username or f"twin_{number}", version, utc_now(), token=token, **changes
         )
@@ -45,7 +45,7 @@ def make_twin(experiment, username=None, token=None, persona="Likes trains. Disl
 def make_person(experiment, username="walt"):
     """A committed human profile."""
     with transaction() as session:
-        return twins.add_profile(session, session.merge(experiment), username, utc_now())
+        return twins.add_profile(session, session.get_one(Experiment, experiment.id), username, utc_now())
 
 
 def make_post(profile, text="Bread is dear.", minutes=5, attempt_id=None):

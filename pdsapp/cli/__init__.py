@@ -8,6 +8,7 @@ from .doctor import doctor
 from .experiments import experiments
 from .posting import generate_dt_post
 from .processes import scheduler, up, worker
+from .schedules import schedules
 from .tokens import tokens
 from .twins import setup_digital_twins
 
@@ -15,7 +16,7 @@ from .twins import setup_digital_twins
 def init_app(app: Flask) -> None:
     """Adds every command to the application."""
     for command in (
-        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, scheduler,
+        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, scheduler, schedules,
         setup_digital_twins, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)

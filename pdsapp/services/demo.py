@@ -15,7 +15,7 @@ from ..config import Settings
 from ..domain.policy import PostingPolicy, demo_pace
 from ..domain.reasons import Trigger
 from ..models import Experiment, Post, PostRevision
-from . import experiments, personas, twins
+from . import experiments, personas, schedules, twins
 from .demo_cast import PEOPLE, POSTS, TWINS
 
 NAME = "Riverton town square (demo)"
@@ -31,8 +31,6 @@ def ensure_demo(session: Session, settings: Settings, now: datetime) -> str:
     """What was made, in words; "" if there is an experiment already. The caller commits."""
     if session.scalars(select(Experiment.id).limit(1)).first() is not None:
         return ""
-    from . import schedules
-
     experiment = experiments.add_experiment(
         session,
         NAME,

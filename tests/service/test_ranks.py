@@ -21,7 +21,7 @@ def study(app):
     study = builders.make_experiment()
     with transaction() as session:
         rows = bulk.built_in_rows()
-        bulk.set_up_twins(session, session.merge(study), rows, 50, utc_now())
+        bulk.set_up_twins(session, session.get_one(Experiment, study.id), rows, 50, utc_now())
     return study
 
 
@@ -79,7 +79,7 @@ def test_the_count_on_the_experiment_is_the_number_of_ranks(study, session):
 def test_over_all_experiments_each_is_drawn_in_proportion_to_its_twins(study):
     small = builders.make_experiment("Small")
     with transaction() as session:
-        bulk.set_up_twins(session, session.merge(small), bulk.built_in_rows(), 10, utc_now())
+        bulk.set_up_twins(session, session.get_one(Experiment, small.id), bulk.built_in_rows(), 10, utc_now())
     with reading() as session:
         drawn = Counter(draw_twins(session, None, 1, f"all|{i}")[0].experiment_id for i in range(3000))
     assert p_value(chi_square([drawn[study.id], drawn[small.id]], [2500.0, 500.0]), 1) > 0.001

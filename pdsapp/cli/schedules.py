@@ -1,0 +1,173 @@
+"""`flask schedules …`"""
+
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy import select
+from sqlalchemy.orm import joinedload
+
+from ..database import reading, transaction
+from ..domain.reasons import Trigger
+from ..dt_service import load_service
+from ..errors import PdsError
+from ..models import Schedule
+from ..scheduling import cadence, projection, queue
+from ..services import lookup
+from ..services import schedules as service
+from . import common
+
+schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
+
+
+@schedules.command("list")
+@common.json_option
+@common.with_database
+def list_schedules(as_json):
+    """The schedules that are not archived."""
+    with reading() as session:
+        query = (
+            select(Schedule).options(joinedload(Schedule.experiment)).where(Schedule.is_archived.is_(False))
+        )
+        rows = [_row(schedule) for schedule in session.scalars(query.order_by(Schedule.id))]
+    if as_json:
+        for row in rows:
+            common.emit(row)
+    else:
+        common.table(
+            rows, "There is no schedule yet. Add one: flask schedules add NAME --experiment ID --cron …"
+        )
+
+
+@schedules.command("add")
+@click.argument("name")
+@click.option("--experiment", metavar="ID", help="UUID or 5-character identifier. Default: all running ones.")
+@click.option("--cron", default="", help="Five fields or @hourly @daily @weekly @monthly.")
+@click.option("--every", type=int, metavar="SECONDS", help="Instead of --cron: at least 60.")
+@click.option("--zone", help="IANA time zone. Default: the experiment's.")
+@click.option("--twins", type=int, default=1, show_default=True, help="Twins asked per slot.")
+@click.option("--force", is_flag=True, help="Post whatever the draw says.")
+@click.option("--lane", default="default", show_default=True)
+@click.option("--disabled", is_flag=True, help="Add it switched off.")
+@common.json_option
+@common.with_database
+def add(name, experiment, cron, every, zone, twins, force, lane, disabled, as_json):
+    """Add a schedule. It never fires at once; its first slot is the next one."""
+    with transaction() as session:
+        wish = service.Wish(
+            name=name,
+            experiment=lookup.find_experiment(session, experiment) if experiment else None,
+            cron=cron,
+            interval_seconds=every,
+            zone=zone,
+            twins_per_slot=twins,
+            is_forced=force,
+            lane=lane,
+            is_enabled=not disabled,
+        )
+        schedule = service.add_schedule(session, wish, common.now())
+        session.flush()
+        row = _row(schedule)
+    _project(schedule)
+    common.emit(row) if as_json else click.echo(
+        f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}"
+    )
+
+
+@schedules.command("preview")
+@click.argument("schedule", metavar="NAME|ID")
+@click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True)
+@common.with_database
+def preview(schedule, count):
+    """The next slots, in the schedule's zone and in UTC."""
+    with reading() as session:
+        found = lookup.find_schedule(session, schedule)
+        zone = ZoneInfo(found.zone)
+        click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone})")
+        for at in cadence.next_slots(found, common.now(), count):
+            click.echo(f"{at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}   {at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@schedules.command("enable")
+@click.argument("schedule", metavar="NAME|ID")
+@common.with_database
+def enable(schedule):
+    """Switch a schedule on. It never fires at once."""
+    _change(schedule, service.enable, "is enabled")
+
+
+@schedules.command("disable")
+@click.argument("schedule", metavar="NAME|ID")
+@common.with_database
+def disable(schedule):
+    """Switch a schedule off; what it has asked already goes on."""
+    _change(schedule, service.disable, "is disabled")
+
+
+@schedules.command("archive")
+@click.argument("schedule", metavar="NAME|ID")
+@common.with_database
+def archive(schedule):
+    """Put a schedule away for good; its history stays."""
+    _change(schedule, service.archive, "is archived")
+
+
+@schedules.command("fire")
+@click.argument("schedule", metavar="NAME|ID")
+@common.with_database
+def fire(schedule):
+    """Ask one round of twins now, beside the schedule's slots."""
+    settings = common.settings()
+    with transaction() as session:
+        found = lookup.find_schedule(session, schedule)
+        made = service.fire_once(
+            session, found, load_service(settings), f"fire-{uuid4()}", common.now(), trigger=Trigger.cli
+        )
+        lane = found.lane
+        click.echo(f"Asked {len(made)} twins of “{found.name}”. See: flask attempts list")
+    try:
+        queue.wake(queue.connection(settings), lane, len(made))
+    except PdsError as error:
+        common.note(f"{error} The attempts are stored and run when a worker is back.")
+
+
+@schedules.command("sync")
+@common.with_database
+def sync():
+    """Make the queue's entries what the schedules say; the scheduler does so every minute."""
+    with reading() as session:
+        done = projection.reconcile(queue.connection(common.settings()), session)
+    click.echo(f"In step: {done}.")
+
+
+def _change(text: str, change, words: str) -> None:
+    with transaction() as session:
+        schedule = lookup.find_schedule(session, text)
+        change(session, schedule, common.now())
+    _project(schedule)
+    click.echo(f"“{schedule.name}” {words}.")
+
+
+def _project(schedule: Schedule) -> None:
+    if not projection.project(common.settings(), schedule):
+        common.note("The queue does not answer; the scheduler will see the change when it is back.")
+
+
+def _row(schedule: Schedule) -> dict:
+    return {
+        "name": schedule.name,
+        "experiment": schedule.experiment.identifier if schedule.experiment else "all",
+        "cadence": cadence.words_of(schedule) or "unreadable",
+        "zone": schedule.zone,
+        "twins": schedule.twins_per_slot,
+        "enabled": schedule.is_enabled,
+        "next_slot_at": schedule.next_slot_at,
+        "broken": schedule.broken_reason or None,
+        "id": str(schedule.uuid),
+    }
+
+
+def _next(row: dict) -> str:
+    at = row["next_slot_at"]
+    return f"{at.astimezone(ZoneInfo(row['zone'])):%a %d %b, %H:%M %Z}." if at else "none, it is disabled."

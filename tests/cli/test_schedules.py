@@ -1,0 +1,83 @@
+"""`flask schedules …`"""
+
+import json
+
+import pytest
+from sqlalchemy import func, select
+
+from pdsapp.models import Attempt, Schedule, ScheduleRevision
+from tests import builders
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture
+def study(app):
+    return builders.make_experiment(zone="America/New_York")
+
+
+def _add(runner, study, *options, name="Daily"):
+    return runner.invoke(args=["schedules", "add", name, "--experiment", study.identifier, *options])
+
+
+def test_a_schedule_is_added_listed_and_previewed_in_its_zone(runner, study):
+    assert _add(runner, study, "--cron", "30 18 * * *").exit_code == 0
+    (row,) = map(json.loads, runner.invoke(args=["schedules", "list", "--json"]).stdout.splitlines())
+    assert (row["cadence"], row["zone"], row["enabled"]) == ("18:30 daily", "America/New_York", True)
+    shown = runner.invoke(args=["schedules", "preview", "Daily", "--count", "3"]).stdout
+    assert shown.count("18:30:00 E") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(["--cron", "0 0 31 2 *"], "never fires", id="a date that never comes"),
+        pytest.param(["--cron", "0 0 * * * *"], "five fields", id="six fields"),
+        pytest.param(["--cron", "٥ * * * *"], "cron", id="Arabic digits"),
+        pytest.param(["--cron", "* * * * *", "--zone", "Mars/Base"], "Mars/Base", id="unknown zone"),
+        pytest.param(["--every", "5"], "60", id="too often"),
+        pytest.param([], "either", id="no cadence"),
+        pytest.param(["--cron", "* * * * *", "--twins", "0"], "Ask 1 to", id="no twins"),
+        pytest.param(["--cron", "* * * * *", "--lane", "now"], "kept for", id="the people's lane"),
+    ],
+)
+def test_what_cannot_be_a_schedule_is_exit_2_and_adds_nothing(runner, study, session, options, said):
+    result = _add(runner, study, *options)
+    assert result.exit_code == 2
+    assert said.lower() in result.stderr.lower()
+    assert session.scalar(select(func.count(Schedule.id))) == 0
+
+
+def test_switching_makes_revisions_and_never_fires_at_once(runner, study, session):
+    builders.make_twin(study)
+    _add(runner, study, "--cron", "* * * * *", "--disabled")
+    assert runner.invoke(args=["schedules", "enable", "Daily"]).exit_code == 0
+    assert runner.invoke(args=["schedules", "disable", "Daily"]).exit_code == 0
+    revisions = session.scalars(select(ScheduleRevision).order_by(ScheduleRevision.number)).all()
+    assert [revision.is_enabled for revision in revisions] == [False, True, False]
+    assert [revision.valid_until is None for revision in revisions] == [False, False, True]
+    assert session.scalar(select(func.count(Attempt.id))) == 0
+
+
+def test_firing_once_asks_the_wanted_number_of_twins(runner, study, session):
+    for _ in range(4):
+        builders.make_twin(study)
+    _add(runner, study, "--cron", "0 9 * * *", "--twins", "3")
+    assert "Asked 3 twins" in runner.invoke(args=["schedules", "fire", "Daily"]).stdout
+    assert session.scalar(select(func.count(Attempt.id))) == 3
+
+
+def test_firing_with_nobody_active_is_exit_4(runner, study):
+    _add(runner, study, "--cron", "0 9 * * *")
+    assert runner.invoke(args=["schedules", "fire", "Daily"]).exit_code == 4
+
+
+def test_an_archived_schedule_is_no_longer_listed(runner, study):
+    _add(runner, study, "--cron", "0 9 * * *")
+    assert runner.invoke(args=["schedules", "archive", "Daily"]).exit_code == 0
+    assert "no schedule yet" in runner.invoke(args=["schedules", "list"]).stdout
+    assert runner.invoke(args=["schedules", "enable", "Daily"]).exit_code == 2
+
+
+def test_an_unknown_schedule_is_exit_2(runner, app):
+    assert runner.invoke(args=["schedules", "enable", "nothing"]).exit_code == 2

@@ -1,0 +1,68 @@
+"""Settings: read once, validated, never shown."""
+
+import pytest
+
+from pdsapp import create_app
+from pdsapp.config import read_settings
+from pdsapp.errors import NotConfigured
+
+
+def test_no_secret_is_in_the_representation(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-visible")
+    monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://u:hunter2@h/d")
+    shown = repr(read_settings())
+    assert "sk-visible" not in shown
+    assert "hunter2" not in shown
+
+
+def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
+    (tmp_path / "key").write_text("sk-from-file\n")
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
+    assert read_settings().require("openai_api_key") == "sk-from-file"
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECRET_KEY_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(NotConfigured, match="SECRET_KEY_FILE"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PDS_PORT", "eighty"), ("PDS_PORT", "70000"), ("PDS_WORKERS", "0"), ("PDS_STOP_SECONDS", "-1")],
+)
+def test_a_bad_value_is_named_without_being_repeated(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(NotConfigured, match=name) as error:
+        read_settings()
+    assert f"'{value}'" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "PDS_FERNET_KEYS"])
+def test_a_deployment_without_its_secrets_refuses_to_start_and_says_which(missing):
+    given = {
+        "DATABASE_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none",
+        "SECRET_KEY": "x",
+        "PDS_FERNET_KEYS": "x",
+    }
+    del given[missing]
+    with pytest.raises(NotConfigured, match=missing):
+        create_app(read_settings(**given), with_web=False)
+
+
+def test_the_local_stack_makes_its_secrets_once_and_for_its_owner_only(tmp_path):
+    from pdsapp.llm.secrets import ensure_local_secrets
+
+    first = ensure_local_secrets(read_settings(PDS_DATA_DIR=str(tmp_path / "data")))
+    second = ensure_local_secrets(read_settings(PDS_DATA_DIR=str(tmp_path / "data")))
+    assert first.require("secret_key") == second.require("secret_key")
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "data").iterdir()} == {0o600}
+
+
+def test_allowed_hosts_default_to_loopback_on_the_local_stack_only():
+    assert "127.0.0.0/8" in read_settings().allowed_hosts
+    assert read_settings(DATABASE_URL="postgresql+psycopg://h/d").allowed_hosts == ()
+    assert read_settings(PDS_LLM_ALLOWED_HOSTS="a.example, 10.0.0.0/8").allowed_hosts == (
+        "a.example",
+        "10.0.0.0/8",
+    )
