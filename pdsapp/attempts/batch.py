@@ -51,21 +51,21 @@ class Batch:
 
     async def _keep(self, work) -> None:
         keeper = asyncio.create_task(self._renew())
-        try:
-            async with self.shop.client:
+        async with self.shop.client:
+            try:
                 await work
-        finally:
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
-            await self._give_back()
+            finally:  # before the client closes: a closed connection would look like a failed call
+                keeper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await keeper
+                await self._give_back()
 
     async def _claim_and_run(self) -> None:
         until = time.monotonic() + CLAIMING_SECONDS
         left = self.limit
         while True:
             may_claim = left > 0 and time.monotonic() < until and not self._stopping.is_set()
-            room = min(left, self.at_once - len(self._running))
+            room = 0 if self._is_alone else min(left, self.at_once - len(self._running))
             leases = self._claim(room) if may_claim and room > 0 else []
             left -= len(leases)
             self._start(leases)
@@ -88,7 +88,14 @@ class Batch:
     def _claim(self, room: int) -> list[Lease]:
         now = self.shop.clock()
         with transaction() as session:
-            return claim.claim(session, self.worker, now, room, lane=self.lane)
+            return claim.claim(
+                session, self.worker, now, room, lane=self.lane, may_be_struck=not self._running
+            )
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether an attempt runs that has lost a worker before: nothing else may run beside it."""
+        return any(lease.strikes for lease in self._running.values())
 
     def _start(self, leases: list[Lease]) -> None:
         for lease in leases:

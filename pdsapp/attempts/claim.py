@@ -35,12 +35,13 @@ def claim(
     limit: int,
     lane: str | None = None,
     only: set[int] | None = None,
+    may_be_struck: bool = True,
 ) -> list[Lease]:
     """Up to `limit` due attempts, oldest first, leased to this worker; the caller commits.
 
     An attempt that lost a worker before is handed out alone. Of a twin that is at work already,
     scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. `only` names the
-    attempts that may be taken.
+    attempts that may be taken; `may_be_struck=False` leaves those that lost a worker.
     """
     query = select(Attempt).where(Attempt.state == AttemptState.due, Attempt.not_before <= now)
     if lane is not None:
@@ -50,7 +51,7 @@ def claim(
     query = query.order_by(Attempt.not_before, Attempt.id).limit(limit)
     leases: list[Lease] = []
     for attempt in session.scalars(query.with_for_update(skip_locked=True, of=Attempt)).all():
-        if attempt.strikes and leases:
+        if attempt.strikes and (leases or not may_be_struck):
             continue
         if _is_twin_busy(session, attempt):
             _busy(session, attempt, now)

@@ -34,6 +34,8 @@ from .feed import stored_context, twin_state
 from .finish import end
 from .words import decision_sentence
 
+# The calls have their own deadline; this one is for customised writing that waits for something else.
+WRITING_SECONDS = 120.0
 log = structlog.get_logger()
 
 
@@ -89,12 +91,17 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
             shop.clock,
             order.brief.policy.max_model_calls,
         )
-        draft = await shop.service.generate_original_post_content(order.brief, ask)
+        async with asyncio.timeout(WRITING_SECONDS):
+            draft = await shop.service.generate_original_post_content(order.brief, ask)
         return _publish(lease, shop, draft, ask)
     except (LeaseLost, asyncio.CancelledError, *shop.passes):
         raise
     except CallFailed as failure:
         return _fail(lease, shop, failure.reason, failure.detail)
+    except TimeoutError:
+        return _fail(
+            lease, shop, Reason.deadline, f"Writing the post took longer than {WRITING_SECONDS:.0f} s."
+        )
     except Exception as error:
         log.exception("posting code failed")
         return _fail(lease, shop, Reason.service_error, f"{type(error).__name__} in {shop.service.name}.")

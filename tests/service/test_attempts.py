@@ -1,12 +1,16 @@
 """One attempt end to end, against a real database and a real HTTP endpoint."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
 from pdsapp.attempts import claim
+from pdsapp.attempts.batch import Batch
 from pdsapp.attempts.replay import replay
+from pdsapp.attempts.run import run_attempt
+from pdsapp.attempts.workshop import make_workshop
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState, CallState, ExperimentState, Reason, TokenState, Trigger
 from pdsapp.dt_service import DTService
@@ -285,11 +289,6 @@ def test_a_lost_worker_s_attempt_is_due_again_and_fails_at_the_third_strike(sess
 
 
 def test_a_worker_that_lost_its_lease_changes_nothing(session, settings, twin, write, model_server):
-    import asyncio
-
-    from pdsapp.attempts.run import run_attempt
-    from pdsapp.attempts.workshop import make_workshop
-
     attempt_id = builders.add_attempt(twin)
     with write() as writing:
         stale = claim.claim(writing, "frozen", utc_now(), 1)[0]
@@ -346,3 +345,49 @@ def test_no_secret_is_in_the_database_in_plain_text(session, settings, twin, mod
     assert (token.last_four, len(token.fingerprint)) == ("0001", 12)
     for call in session.scalars(select(ModelCall)):
         assert "sk-test" not in str(call.parameters)
+
+
+def test_custom_writing_that_never_ends_is_ended(session, settings, twin, monkeypatch):
+    monkeypatch.setattr("pdsapp.attempts.run.WRITING_SECONDS", 0.2)
+
+    class Endless(DTService):
+        async def generate_original_post_content(self, brief, ask):
+            await asyncio.sleep(60)
+
+    attempt_id = builders.add_attempt(twin)
+    builders.run_due(settings, Endless())
+    assert builders.load_attempt(session, attempt_id).reason == Reason.deadline
+
+
+def test_an_attempt_that_lost_a_worker_runs_alone(session, settings, study, twin, model_server):
+    others = [builders.make_twin(study, f"other_{n}", twin.api_token) for n in range(3)]
+    model_server.default = lambda request: fake.text(SHORT_POST).later(0.2)
+    struck = builders.add_attempt(twin)
+    with transaction() as writing:
+        writing.get_one(Attempt, struck).strikes = 1
+    for other in others:
+        builders.add_attempt(other)
+    builders.run_due(settings, at_once=4)
+    times = {
+        attempt.id: (attempt.claimed_at, attempt.finished_at) for attempt in session.scalars(select(Attempt))
+    }
+    alone = times.pop(struck)
+    assert all(end <= alone[0] or begin >= alone[1] for begin, end in times.values())
+
+
+def test_a_batch_that_is_told_to_stop_gives_back_without_a_strike(session, settings, twin, model_server):
+    model_server.enqueue(fake.hang(20))
+    attempt_id = builders.add_attempt(twin)
+    shop = make_workshop(settings.model_copy(update={"stop_seconds": 0.2}), DTService())
+    batch = Batch(shop, "stopping", None, 10, 4)
+
+    async def stop_soon():
+        drain = asyncio.create_task(batch.drain())
+        await asyncio.sleep(0.8)
+        batch.stop()
+        await drain
+
+    asyncio.run(stop_soon())
+    attempt = builders.load_attempt(session, attempt_id)
+    assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
+    assert [call.state for call in attempt.calls] == [CallState.lost]
