@@ -85,10 +85,10 @@ class DTService:
 
     def clean(self, brief: Brief, raw: str) -> Draft:
         """A reply without quotation marks, preambles and labels. Raises CallFailed if nothing is left."""
-        if reply.is_refusal(raw):
-            raise CallFailed(Reason.refused, "The model declined to write this post.")
         cleaned = reply.clean(raw, names=(brief.speaker.username, brief.speaker.display_name))
         text = length.normalise(cleaned.text)
+        if reply.is_refusal(raw) or reply.is_refusal(text):
+            raise CallFailed(Reason.refused, "The model declined to write this post.")
         if not text:
             raise CallFailed(Reason.empty_reply, "Nothing was left of the reply after cleaning it.")
         return Draft(text, raw, cleaned.steps)

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from ..database import reading, transaction
 from ..domain.draft import CallFailed
+from ..domain.length import whole_sentences
 from ..domain.prompt import Messages, messages_hash
 from ..domain.reasons import AttemptStage, CallState, Reason, TokenState
 from ..domain.reply import Reply
@@ -48,7 +49,8 @@ class RecordedCalls:
             outcome = await self._call_once(messages, is_rewrite)
             if outcome.reply is not None:
                 self.last_reply = outcome.reply
-                return outcome.reply.text
+                text = outcome.reply.text
+                return whole_sentences(text) if outcome.reply.is_cut_off else text
             bad = outcome.bad
             if bad.swap_parameter is not None:
                 continue

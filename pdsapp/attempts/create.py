@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import Trigger
-from ..models import Attempt, DigitalTwin, Slot
+from ..models import Attempt, DigitalTwin, ScheduleRevision
 from .selection import Pick
 
 LANE_NOW = "now"
@@ -48,28 +48,42 @@ def add_for_picks(session: Session, picks: list[Pick], request: Request, now: da
     ]
 
 
-def add_for_slot(session: Session, slot: Slot, picks: list[Pick], now: datetime) -> list[Attempt]:
-    """One attempt for each twin drawn for a fired slot. The caller commits, then wakes the lane."""
-    revision = slot.revision
-    attempts = []
-    for pick in picks:
-        attempt = Attempt(
-            experiment_id=pick.experiment_id,
-            digital_twin_id=pick.twin_id,
-            slot_id=slot.id,
-            schedule_id=slot.schedule_id,
-            trigger=Trigger.schedule,
-            is_forced=revision.is_forced,
-            lane=revision.lane,
-            created_at=now,
-            changed_at=now,
-            not_before=now,
-        )
-        attempts.append(_picked(attempt, pick))
-    session.add_all(attempts)
-    slot.expanded_count += len(attempts)
-    session.flush()
-    return attempts
+@dataclass(frozen=True)
+class FiredSlot:
+    """A stored slot that fires, and the twins drawn for it."""
+
+    id: int
+    revision: ScheduleRevision
+    picks: list[Pick]
+
+
+def add_for_slots(session: Session, fired: list[FiredSlot], now: datetime) -> None:
+    """One attempt for each twin drawn for each of these slots, all written together.
+
+    The caller commits, then wakes the lanes.
+    """
+    rows = [
+        {
+            "experiment_id": pick.experiment_id,
+            "digital_twin_id": pick.twin_id,
+            "slot_id": slot.id,
+            "schedule_id": slot.revision.schedule_id,
+            "trigger": Trigger.schedule,
+            "is_forced": slot.revision.is_forced,
+            "lane": slot.revision.lane,
+            "created_at": now,
+            "changed_at": now,
+            "not_before": now,
+            "ordinal": pick.ordinal,
+            "selection_key": pick.key,
+            "candidate_count": pick.candidate_count,
+            "drawn_rank": pick.rank,
+        }
+        for slot in fired
+        for pick in slot.picks
+    ]
+    if rows:
+        session.execute(insert(Attempt), rows)
 
 
 def _attempt(request: Request, experiment_id: int, twin_id: int, now: datetime) -> Attempt:

@@ -8,15 +8,13 @@ from ..llm.secrets import SecretBox
 from ..models import utc_now
 from .run import Workshop
 
+# Which endpoints want `max_completion_tokens`: learned once a process.
+_SWAPS: dict = {}
+
 
 def make_client(settings: Settings) -> ModelClient:
     """A model client with this installation's guard. Made after a fork, used in one event loop."""
-    return ModelClient(EndpointGuard(allowed_hosts(settings)), proxy=settings.llm_proxy)
-
-
-def allowed_hosts(settings: Settings) -> tuple[str, ...]:
-    """Hosts and CIDRs that endpoints may have besides public https."""
-    return settings.allowed_hosts
+    return ModelClient(EndpointGuard(settings.allowed_hosts), proxy=settings.llm_proxy, swaps=_SWAPS)
 
 
 def make_workshop(

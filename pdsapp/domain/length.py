@@ -63,6 +63,12 @@ def is_within(text: str, target: LengthTarget) -> bool:
     return target.minimum <= len(normalise(text)) <= target.maximum
 
 
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence end; all of it if it has none. For replies that were cut off."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else text
+
+
 def fit(text: str, target: LengthTarget) -> Fit:
     """The text made to fit: cut if too long, flagged if too short, untouched otherwise.
 

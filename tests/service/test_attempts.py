@@ -125,6 +125,12 @@ FAULTS = [
     pytest.param(
         lambda: [fake.text("I'm sorry, but I can't help with that.")], Reason.refused, None, id="refusal"
     ),
+    pytest.param(
+        lambda: [fake.text("\"I'm sorry, but I can't help with that.\"")],
+        Reason.refused,
+        None,
+        id="quoted refusal",
+    ),
     pytest.param(lambda: [fake.close_connection()] * 3, Reason.endpoint_down, 3, id="connection closed"),
     pytest.param(lambda: [fake.redirect("http://127.0.0.1:1/")], None, None, id="redirect"),
     pytest.param(lambda: [fake.data({"choices": []})] * 3, Reason.bad_reply, None, id="no choices"),
@@ -391,3 +397,15 @@ def test_a_batch_that_is_told_to_stop_gives_back_without_a_strike(session, setti
     attempt = builders.load_attempt(session, attempt_id)
     assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
     assert [call.state for call in attempt.calls] == [CallState.lost]
+
+
+def test_a_reply_cut_off_at_the_token_limit_ends_with_its_last_whole_sentence(
+    session, settings, twin, model_server
+):
+    model_server.enqueue(fake.text("Trains are late. And what is wor", finish_reason="length"))
+    model_server.default = lambda request: fake.text(
+        "Trains are late. And what is wor", finish_reason="length"
+    )
+    attempt = _one(session, settings, twin)
+    assert attempt.post.text == "Trains are late."
+    assert attempt.fit_flags == ["too_short"]

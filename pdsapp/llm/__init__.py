@@ -1,0 +1,1 @@
+"""Calling an OpenAI-compatible endpoint: where it is, whether it may be reached, what it answered."""

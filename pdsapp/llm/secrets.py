@@ -1,0 +1,101 @@
+"""Secrets at rest: MultiFernet encryption bound to a base URL, and the local stack's own secrets."""
+
+import hashlib
+import hmac
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_urlsafe
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+from ..config import Settings
+from ..errors import NotConfigured, SecretUnreadable
+
+SECRET_FILES = {"secret_key": "secret_key", "fernet_keys": "fernet_keys"}
+
+
+@dataclass(frozen=True)
+class SealedSecret:
+    """What is stored of a secret: ciphertext, its last four characters and a keyed fingerprint."""
+
+    encrypted: str
+    last_four: str
+    fingerprint: str
+
+
+class SecretBox:
+    """Encrypts with the first key, decrypts with any. Made from PDS_FERNET_KEYS."""
+
+    def __init__(self, fernet_keys: str):
+        keys = [key.strip() for key in fernet_keys.split(",") if key.strip()]
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError:
+            raise NotConfigured(
+                "PDS_FERNET_KEYS holds no usable key. Make one with: python -c "
+                '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+            ) from None
+        self._fingerprint_key = hashlib.sha256(b"fingerprint" + keys[-1].encode()).digest()
+
+    def seal(self, secret: str, base_url: str) -> SealedSecret:
+        """The secret encrypted together with the base URL it may be sent to."""
+        payload = json.dumps({"secret": secret, "base_url": base_url}).encode()
+        return SealedSecret(
+            encrypted=self._fernet.encrypt(payload).decode(),
+            last_four=secret[-4:] if len(secret) >= 12 else "",
+            fingerprint=hmac.new(self._fingerprint_key, secret.encode(), "sha256").hexdigest()[:12],
+        )
+
+    def open(self, encrypted: str, base_url: str) -> str:
+        """The secret. Raises SecretUnreadable if no key fits or it was stored for another base URL."""
+        try:
+            payload = json.loads(self._fernet.decrypt(encrypted.encode()))
+        except InvalidToken:
+            raise SecretUnreadable(
+                "The stored secret cannot be decrypted with the keys in PDS_FERNET_KEYS. Enter it again."
+            ) from None
+        if payload["base_url"] != base_url:
+            raise SecretUnreadable(
+                "The secret was stored for another base URL. Enter the secret again for this one."
+            )
+        return payload["secret"]
+
+
+def ensure_local_secrets(settings: Settings) -> Settings:
+    """The settings with SECRET_KEY and PDS_FERNET_KEYS filled in from the data dir.
+
+    What is missing is generated once, into files with mode 0600. Raises NotConfigured when the data
+    dir cannot be written.
+    """
+    makers = {"secret_key": lambda: token_urlsafe(48), "fernet_keys": lambda: Fernet.generate_key().decode()}
+    found = {
+        name: SecretStr(_read_or_make(settings.data_dir / SECRET_FILES[name], make))
+        for name, make in makers.items()
+        if getattr(settings, name) is None
+    }
+    return settings.model_copy(update=found) if found else settings
+
+
+def _read_or_make(path: Path, make) -> str:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+        if not path.exists():
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(make())
+            try:
+                os.link(draft, path)  # the first of several processes wins
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise NotConfigured(
+            f"The data folder {path.parent} cannot be written ({error.strerror}). "
+            "Set PDS_DATA_DIR to a folder you own."
+        ) from None

@@ -1,0 +1,222 @@
+"""What every shape of answer means."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdsapp.domain.reasons import Reason
+from pdsapp.domain.reply import BadReply, Reply, classify, classify_error, parse_retry_after
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def answer(content="Rain again.", finish="stop", **extra):
+    message = {"role": "assistant", "content": content, **extra}
+    return {
+        "id": "c1",
+        "model": "m-1",
+        "system_fingerprint": "fp_1",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+        "usage": {"prompt_tokens": 12, "completion_tokens": 3},
+    }
+
+
+def read(data, status=200, headers=None):
+    body = data if isinstance(data, bytes) else json.dumps(data).encode()
+    return classify(status, headers or {}, body, now=NOW)
+
+
+def test_an_ordinary_answer_gives_text_model_fingerprint_and_tokens():
+    assert read(answer()) == Reply("Rain again.", "m-1", "fp_1", "stop", 12, 3)
+
+
+def test_an_answer_without_usage_model_and_fingerprint_is_still_a_reply():
+    bare = {"choices": [{"message": {"content": "Rain."}}]}
+    assert read(bare) == Reply("Rain.", None, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "usage", [None, [], {"prompt_tokens": -1}, {"prompt_tokens": "12"}, {"prompt_tokens": True}]
+)
+def test_unreadable_usage_counts_as_unknown(usage):
+    assert read({**answer(), "usage": usage}).prompt_tokens is None
+
+
+def test_text_parts_are_joined_and_thinking_parts_left_out():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+        {"type": "text", "text": "Rain "},
+        {"type": "image_url"},
+        {"type": "text", "text": "again."},
+    ]
+    assert read(answer(parts)).text == "Rain again."
+
+
+def test_a_lone_surrogate_is_dropped_and_a_pair_kept():
+    body = b'{"choices":[{"message":{"content":"a\\ud83d b \\ud83d\\ude00"}}]}'
+    assert read(body).text == "a b 😀"
+
+
+def test_broken_bytes_inside_a_text_are_dropped():
+    assert read(b'{"choices":[{"message":{"content":"caf\xc3\xa9 \xf0\x9f"}}]}').text == "café "
+
+
+def test_a_reply_that_hit_the_token_limit_says_so():
+    assert read(answer("Rain ag", "length")).is_cut_off
+    assert not read(answer()).is_cut_off
+
+
+NO_TEXT = {
+    "empty body": (b"", Reason.bad_reply, "empty"),
+    "white space": (b"  \n", Reason.bad_reply, "empty"),
+    "a web page": (b"<!DOCTYPE html><html><title>Welcome</title></html>", Reason.bad_reply, "…/v1"),
+    "half a JSON": (b'{"choices": [{"mess', Reason.bad_reply, "not complete JSON"),
+    "deep nesting": (b"[" * 200_000, Reason.bad_reply, "not complete JSON"),
+    "an endless number": (b'{"choices": ' + b"9" * 10_000 + b"}", Reason.bad_reply, "not complete JSON"),
+    "a stream": (b'data: {"choices": []}\n\n', Reason.bad_reply, "streams"),
+    "a list": (b"[1, 2]", Reason.bad_reply, "not an object"),
+    "null": (b"null", Reason.bad_reply, "not complete JSON"),
+    "a text": (b'"hello"', Reason.bad_reply, "not an object"),
+    "no choices": ({"id": "x"}, Reason.bad_reply, "no choices"),
+    "choices null": ({"choices": None}, Reason.bad_reply, "no choices"),
+    "choices empty": ({"choices": []}, Reason.bad_reply, "no choices"),
+    "choices an object": ({"choices": {"0": 1}}, Reason.bad_reply, "no choices"),
+    "choice null": ({"choices": [None]}, Reason.bad_reply, "not an object"),
+    "no message": ({"choices": [{"text": "old style"}]}, Reason.bad_reply, "no message"),
+    "content null": (answer(None), Reason.empty_reply, "empty"),
+    "content empty": (answer(""), Reason.empty_reply, "empty"),
+    "content white space": (answer(" \n "), Reason.empty_reply, "empty"),
+    "content an empty list": (answer([]), Reason.empty_reply, "empty"),
+    "content only thinking": (answer([{"type": "thinking", "thinking": "hm"}]), Reason.empty_reply, "empty"),
+    "content a number": (answer(7), Reason.bad_reply, "neither"),
+    "content half an emoji": (answer("\ud83d"), Reason.empty_reply, "empty"),
+    "nothing but thinking": (answer("", "length"), Reason.empty_reply, "max_tokens"),
+    "a refusal field": (answer(None, refusal="I can't help with that."), Reason.refused, "I can't help"),
+    "content filter": (answer("Half a", "content_filter"), Reason.refused, "filter"),
+    "a tool call": (answer(None, "tool_calls", tool_calls=[{"id": "1"}]), Reason.bad_reply, "tool"),
+    "an error in the choice": (
+        {"choices": [{"error": {"code": 502, "message": "upstream"}, "message": {"content": ""}}]},
+        Reason.endpoint_down,
+        "upstream",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "reason", "words"), NO_TEXT.values(), ids=NO_TEXT)
+def test_a_success_without_a_usable_text_has_a_named_reason(data, reason, words):
+    bad = read(data)
+    assert isinstance(bad, BadReply)
+    assert bad.reason == reason
+    assert words in bad.detail
+    assert not bad.pauses_token
+
+
+def test_usage_is_kept_for_a_bad_reply_too():
+    bad = read(answer(""))
+    assert (bad.model_returned, bad.prompt_tokens, bad.completion_tokens) == ("m-1", 12, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("120", 120),
+        ("1.5", 1.5),
+        (" 3 ", 3),
+        ("-5", 0),
+        ("+5", 5),
+        ("86400000", 86_400_000),
+        ("9" * 300, 1e9),
+        ("Sun, 01 Mar 2026 12:01:00 GMT", 60),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0),
+        ("Sunday, 01-Mar-26 12:00:10 GMT", 10),
+        ("Sun, 01 Mar 2026 13:01:00 +0100", 60),
+        ("Sun, 99 Mar 2026 12:01:00 GMT", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e9", None),
+        ("٣", None),
+        ("1.2.3", None),
+        ("--5", None),
+        ("", None),
+        (None, None),
+        ("Fri, 31 Dec 9999 23:59:59 -2300", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_or_nothing(value, seconds):
+    got = parse_retry_after(value, NOW)
+    assert got == seconds or (value or "").startswith("Fri, 31 Dec 9999")
+
+
+KINDS = {
+    "timeout": (Reason.endpoint_down, True, False),
+    "connect": (Reason.endpoint_down, True, False),
+    "resolve": (Reason.endpoint_down, True, False),
+    "closed": (Reason.endpoint_down, True, False),
+    "tls": (Reason.endpoint_down, False, False),
+    "proxy": (Reason.endpoint_down, True, False),
+    "deadline": (Reason.deadline, False, False),
+    "too_large": (Reason.reply_too_large, False, False),
+    "encoding": (Reason.bad_reply, False, False),
+    "protocol": (Reason.bad_reply, False, False),
+    "refused_address": (Reason.endpoint_refused, False, False),
+    "bad_key": (Reason.wrong_key, False, True),
+    "bad_request": (Reason.bad_request, False, False),
+    "something new": (Reason.endpoint_down, True, False),
+}
+
+
+@pytest.mark.parametrize(("kind", "expected"), KINDS.items(), ids=KINDS)
+def test_a_call_without_an_answer_has_a_reason_too(kind, expected):
+    bad = classify_error(kind, "more about it")
+    assert (bad.reason, bad.is_retryable, bad.pauses_token) == expected
+    assert "more about it" in bad.detail
+
+
+KEYS = (
+    *("error", "choices", "message", "content", "code", "type", "text", "usage", "model", "refusal"),
+    *("metadata", "raw", "finish_reason", "prompt_tokens", "detail", "param", "status", "tool_calls"),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=12,
+)
+bodies = st.one_of(
+    st.binary(max_size=200),
+    json_values.map(lambda value: json.dumps(value).encode()),
+    json_values.map(lambda value: json.dumps({"choices": [{"message": value}]}).encode()),
+    json_values.map(lambda value: json.dumps({"error": value}).encode()),
+    st.text(alphabet="<>/htmlbody script!-", max_size=80).map(str.encode),
+)
+any_headers = st.dictionaries(
+    st.sampled_from(["Retry-After", "retry-after", "retry-after-ms", "Location", "Content-Type"])
+    | st.text(max_size=8),
+    st.text(max_size=30) | st.integers().map(str),
+    max_size=4,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(-5, 1200), any_headers, bodies)
+def test_any_answer_is_a_reply_or_a_bad_reply(status, headers, body):
+    found = classify(status, headers, body, now=NOW)
+    if isinstance(found, Reply):
+        assert 200 <= status < 300
+        assert found.text.strip()
+        found.text.encode("utf-8")
+        return
+    assert found.reason in Reason
+    assert found.detail.endswith((".", "?", ")")) and len(found.detail) < 700
+    assert found.detail.isprintable()
+    assert found.retry_after_seconds is None or (found.is_retryable and 0 <= found.retry_after_seconds <= 1e9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40), st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_any_retry_after_is_a_wait_or_nothing(value, shift):
+    seconds = parse_retry_after(value, NOW + shift)
+    assert seconds is None or 0 <= seconds <= 1e9
