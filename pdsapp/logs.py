@@ -25,18 +25,29 @@ def configure(level: int = logging.INFO) -> None:
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
     )
     root = logging.getLogger()
-    if not any(getattr(handler, "is_ours", False) for handler in root.handlers):
-        handler = logging.StreamHandler(sys.stderr)
-        handler.is_ours = True
+    if not any(isinstance(handler, _Stderr) for handler in root.handlers):
+        handler = _Stderr()
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(level)
     for noisy in ("httpx2", "httpcore2", "openai", "rq.worker", "rq.scheduler", "alembic", "waitress"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _Stderr(logging.StreamHandler):
+    """Writes to what is standard error at the moment."""
+
+    def __init__(self):
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self):
+        return sys.stderr
 
 
 def _hide(_logger, _name, event: dict) -> dict:

@@ -753,6 +753,9 @@ def upgrade():
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.create_index("ix_attempt_changed_at", ["changed_at"], unique=False)
         batch_op.create_index("ix_attempt_created_at", ["created_at"], unique=False)
+        batch_op.create_index(
+            "ix_attempt_experiment_id_created_at", ["experiment_id", "created_at"], unique=False
+        )
         batch_op.create_index("ix_attempt_digital_twin_id_id", ["digital_twin_id", "id"], unique=False)
         batch_op.create_index(
             "ix_attempt_due",
@@ -1033,6 +1036,7 @@ def downgrade():
             "ix_attempt_due", postgresql_where=sa.text("state = 'due'"), sqlite_where=sa.text("state = 'due'")
         )
         batch_op.drop_index("ix_attempt_digital_twin_id_id")
+        batch_op.drop_index("ix_attempt_experiment_id_created_at")
         batch_op.drop_index("ix_attempt_created_at")
         batch_op.drop_index("ix_attempt_changed_at")
 

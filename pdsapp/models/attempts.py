@@ -41,6 +41,7 @@ class Attempt(Base, HasUuid):
         sa.UniqueConstraint("slot_id", "ordinal"),
         sa.UniqueConstraint("slot_id", "digital_twin_id"),
         sa.Index("ix_attempt_experiment_id_id", "experiment_id", "id"),
+        sa.Index("ix_attempt_experiment_id_created_at", "experiment_id", "created_at"),
         sa.Index("ix_attempt_digital_twin_id_id", "digital_twin_id", "id"),
         sa.Index("ix_attempt_schedule_id_id", "schedule_id", "id"),
         sa.Index("ix_attempt_experiment_id_state_finished_at", "experiment_id", "state", "finished_at"),

@@ -22,7 +22,7 @@ def find_experiment(session: Session, text: str) -> Experiment:
     text = text.strip()
     if (uuid := parse_uuid(text)) is not None:
         found = session.scalars(select(Experiment).where(Experiment.uuid == uuid)).one_or_none()
-    elif len(text) == 5:
+    elif len(text) == 5 and text.isalnum():
         found = session.scalars(select(Experiment).where(Experiment.identifier == text.lower())).one_or_none()
     else:
         raise BadInput(

@@ -69,15 +69,19 @@ class Filters:
         """Whether anything but the experiment is filtered."""
         return any(getattr(self, item.name) is not None for item in fields(self) if item.name != "experiment")
 
-    def lasting(self) -> tuple:
-        """The conditions an attempt fulfils for ever or never."""
+    def lasting(self, is_indexed: bool = True) -> tuple:
+        """The conditions an attempt fulfils for ever or never.
+
+        Without `is_indexed` they are written so that the database takes another condition's index.
+        """
         wanted = (
-            (Attempt.experiment_id, self.experiment and self.experiment.id),
-            (Attempt.digital_twin_id, self.twin and self.twin.id),
-            (Attempt.schedule_id, self.schedule and self.schedule.id),
-            (Attempt.trigger, self.trigger),
+            (Attempt.experiment_id, self.experiment),
+            (Attempt.digital_twin_id, self.twin),
+            (Attempt.schedule_id, self.schedule),
         )
-        return tuple(column == value for column, value in wanted if value is not None)
+        of_rows = [(column, row.id) for column, row in wanted if row is not None]
+        conditions = [(column if is_indexed else column + 0) == number for column, number in of_rows]
+        return (*conditions, *(() if self.trigger is None else (Attempt.trigger == self.trigger,)))
 
     def passing(self) -> tuple:
         """The conditions an attempt may come to fulfil, or no longer fulfil."""
@@ -183,14 +187,12 @@ def page(session: Session, filters: Filters, before: int | None = None, after: i
 def change_cursor(session: Session, filters: Filters) -> str:
     """Where the stream stands now: give it to `changes` to hear of everything later."""
     newest = session.execute(
-        select(Attempt.changed_at, Attempt.id)
-        .where(*filters.lasting())
-        .order_by(Attempt.changed_at.desc(), Attempt.id.desc())
-        .limit(1)
+        select(Attempt.changed_at, Attempt.id).order_by(Attempt.changed_at.desc(), Attempt.id.desc()).limit(1)
     ).first()
     if newest is None:
         return _cursor(_EPOCH, 0, ())
-    return _cursor(newest.changed_at, newest.id, _window(session, filters, newest.changed_at - LATE_COMMIT))
+    window = _window(session, filters, newest.changed_at - LATE_COMMIT)
+    return _cursor(newest.changed_at, newest.id, window)
 
 
 def changes(session: Session, filters: Filters, cursor: str) -> Changes | None:
@@ -201,7 +203,7 @@ def changes(session: Session, filters: Filters, cursor: str) -> Changes | None:
     """
     changed_at, last_id, _ = _parse(cursor)
     window = _window(session, filters, changed_at - LATE_COMMIT)
-    reached = max(window, default=(changed_at, last_id))
+    reached = max([*window, (changed_at, last_id)])
     shown = [each for each in window if each[0] > reached[0] - LATE_COMMIT]
     fresh = _cursor(reached[0], reached[1], shown)
     if fresh == cursor:
@@ -225,7 +227,7 @@ def _window(session: Session, filters: Filters, since: datetime) -> list[tuple[d
     """(changed_at, id) of the latest changes after `since`, newest first."""
     rows = session.execute(
         select(Attempt.changed_at, Attempt.id)
-        .where(*filters.lasting(), Attempt.changed_at > since)
+        .where(Attempt.changed_at > since, *filters.lasting(is_indexed=False))
         .order_by(Attempt.changed_at.desc(), Attempt.id.desc())
         .limit(MOST_CHANGES)
     )
@@ -239,11 +241,10 @@ def _cursor(changed_at: datetime, last_id: int, window: Sequence[tuple[datetime,
 
 
 def _parse(cursor: str) -> tuple[datetime, int, str]:
-    parts = cursor.split(".")
     try:
-        micros, last_id, digest = int(parts[0]), int(parts[1]), parts[2]
-        return _EPOCH + timedelta(microseconds=micros), last_id, digest
-    except (ValueError, IndexError, OverflowError):
+        micros, last_id, digest = cursor.split(".")
+        return _EPOCH + timedelta(microseconds=int(micros)), int(last_id), digest
+    except (ValueError, OverflowError):
         raise BadInput("This is not a place in the stream. Reload the page.", "since") from None
 
 

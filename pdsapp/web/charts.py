@@ -1,0 +1,241 @@
+"""Plain numbers turned into small view models for charts drawn as SVG.
+
+Positions and sizes are percentages of the plot, so that a chart fits any width with its type unscaled.
+Labels are given by the caller; nothing here knows of times, zones or rows. The drawing is
+`templates/macros/chart.html`; colours come from CSS classes named after the series.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import ceil
+
+LEAST_VISIBLE_PERCENT = 1.0
+BAR_FILL = 0.76
+MARK_PITCH_PX = 7
+STRIP_KINDS = ("posted", "skipped", "failed", "missed", "waiting")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bar to draw: what it covers in words, its counts in the order of the series, its axis label.
+
+    `axis_label` is empty for most; one with `is_minor` is left out where there is little room.
+    """
+
+    label: str
+    counts: tuple[int, ...]
+    axis_label: str = ""
+    is_minor: bool = False
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A vertical line before the bucket at `index`, with its text: a protocol change."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One colour of one bar. `y` and `height` are percentages of the plot, from its top."""
+
+    series: str
+    y: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: place and width in percent, its segments from the bottom up, its numbers in words."""
+
+    x: float
+    width: float
+    label: str
+    counts: tuple[int, ...]
+    words: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A grid line or axis label. `at` is a percentage, from the top for rows, from the left for columns."""
+
+    at: float
+    text: str
+    anchor: str = "middle"
+    is_minor: bool = False
+
+
+@dataclass(frozen=True)
+class StackedBars:
+    """A chart of stacked bars. `is_empty` when every count is 0: the page then says so in words."""
+
+    series: tuple[str, ...]
+    totals: tuple[int, ...]
+    bars: tuple[Bar, ...]
+    rows: tuple[Tick, ...]
+    columns: tuple[Tick, ...]
+    markers: tuple[Tick, ...]
+    label: str
+    is_empty: bool
+
+
+@dataclass(frozen=True)
+class HBar:
+    """One line of a ranking: a count as a bar, `percent` of the longest. `series` names its colour."""
+
+    label: str
+    value: int
+    percent: float
+    series: str
+    url: str
+
+
+@dataclass(frozen=True)
+class StripMark:
+    """One slot in an outcome strip: its left edge in pixels and what became of it."""
+
+    x: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class OutcomeStrip:
+    """The last slots of a schedule, oldest to newest, readable without colour. `label` has the counts."""
+
+    marks: tuple[StripMark, ...]
+    width: int
+    label: str
+
+
+def stacked_bars(
+    buckets: Sequence[Bucket],
+    series: Sequence[str],
+    *,
+    title: str,
+    markers: Sequence[Marker] = (),
+    most_rows: int = 4,
+) -> StackedBars:
+    """The chart of these buckets. Raises ValueError when a bucket does not have one count per series.
+
+    A count above 0 is always visible: it gets at least 1 % of the height.
+    """
+    if any(len(bucket.counts) != len(series) for bucket in buckets):
+        raise ValueError("Each bucket needs one count per series.")
+    if any(count < 0 for bucket in buckets for count in bucket.counts):
+        raise ValueError("Counts are 0 or more.")
+    top = max((sum(bucket.counts) for bucket in buckets), default=0)
+    totals = tuple(sum(bucket.counts[i] for bucket in buckets) for i in range(len(series)))
+    pitch = 100.0 / max(1, len(buckets))
+    return StackedBars(
+        series=tuple(series),
+        totals=totals,
+        bars=tuple(_bar(i, bucket, series, pitch, top) for i, bucket in enumerate(buckets)),
+        rows=tuple(
+            Tick(at=_round(100 - 100 * n / max(1, top)), text=f"{n:,}") for n in nice_ticks(top, most_rows)
+        ),
+        columns=tuple(
+            _column(i, bucket, pitch, len(buckets)) for i, bucket in enumerate(buckets) if bucket.axis_label
+        ),
+        markers=tuple(_marker(marker, pitch) for marker in markers if 0 <= marker.index < len(buckets)),
+        label=f"{title}: {counted(zip(series, totals, strict=True))}",
+        is_empty=top == 0,
+    )
+
+
+def nice_ticks(top: int, most: int = 4) -> tuple[int, ...]:
+    """Whole numbers from 0 up to at most `top`, evenly spaced by 1, 2 or 5 times a power of ten.
+
+    There are at most `most` steps. For 0 the only tick is 0.
+    """
+    if top <= 0:
+        return (0,)
+    step, power = 1, 1
+    while top / step > most:
+        power = power * 10 if step == 5 * power else power
+        step = next(size * power for size in (1, 2, 5) if size * power > step)
+    return tuple(range(0, top + 1, step))
+
+
+def spread_labels(count: int, most: int = 8) -> tuple[int, ...]:
+    """Indexes of at most `most` of `count` buckets to label, evenly spaced and starting with the first."""
+    if count <= 0:
+        return ()
+    return tuple(range(0, count, max(1, ceil(count / most))))
+
+
+def hbars(
+    rows: Sequence[tuple[str, int, str]] | Sequence[tuple[str, int, str, str]], top: int | None = None
+) -> tuple[HBar, ...]:
+    """A ranking from (label, value, series) or (label, value, series, url), in the order given.
+
+    The longest bar is the largest value, or `top`: rankings side by side share their scale.
+    """
+    if top is None:
+        top = max((row[1] for row in rows), default=0)
+    return tuple(
+        HBar(
+            label=row[0],
+            value=row[1],
+            percent=_visible(100.0 * row[1] / top) if top and row[1] else 0.0,
+            series=row[2],
+            url=row[3] if len(row) > 3 else "",
+        )
+        for row in rows
+    )
+
+
+def outcome_strip(kinds: Sequence[str], noun: str = "slots") -> OutcomeStrip:
+    """The strip of these outcomes, oldest first. Raises ValueError for a kind not in `STRIP_KINDS`."""
+    unknown = sorted(set(kinds) - set(STRIP_KINDS))
+    if unknown:
+        raise ValueError(f"Not an outcome: {', '.join(unknown)}.")
+    counts = [(kind, kinds.count(kind)) for kind in STRIP_KINDS]
+    return OutcomeStrip(
+        marks=tuple(StripMark(x=i * MARK_PITCH_PX, kind=kind) for i, kind in enumerate(kinds)),
+        width=max(0, len(kinds) * MARK_PITCH_PX - 2),
+        label=f"last {len(kinds)} {noun}, oldest to newest: {counted(counts)}" if kinds else f"no {noun} yet",
+    )
+
+
+def counted(pairs) -> str:
+    """Counts in words, without the zeros: "312 posted, 431 skipped"; "none" if all are zero."""
+    return ", ".join(f"{count:,} {word}" for word, count in pairs if count) or "none"
+
+
+def _bar(index: int, bucket: Bucket, series: Sequence[str], pitch: float, top: int) -> Bar:
+    heights = [_visible(100.0 * count / top) if count else 0.0 for count in bucket.counts]
+    tops = list(accumulate(heights))
+    return Bar(
+        x=_round(index * pitch + pitch * (1 - BAR_FILL) / 2),
+        width=_round(pitch * BAR_FILL),
+        label=bucket.label,
+        counts=bucket.counts,
+        words=f"{bucket.label}: {counted(zip(series, bucket.counts, strict=True))}",
+        segments=tuple(
+            Segment(series=name, y=_round(100.0 - reach), height=_round(height))
+            for name, height, reach in zip(series, heights, tops, strict=True)
+            if height
+        ),
+    )
+
+
+def _column(index: int, bucket: Bucket, pitch: float, count: int) -> Tick:
+    at = _round((index + 0.5) * pitch)
+    anchor = "start" if at < 4 else "end" if at > 96 and count > 1 else "middle"
+    return Tick(at=at, text=bucket.axis_label, anchor=anchor, is_minor=bucket.is_minor)
+
+
+def _marker(marker: Marker, pitch: float) -> Tick:
+    at = _round(marker.index * pitch)
+    return Tick(at=at, text=marker.text, anchor="end" if at > 50 else "start")
+
+
+def _visible(percent: float) -> float:
+    return max(LEAST_VISIBLE_PERCENT, percent)
+
+
+def _round(value: float) -> float:
+    return round(value, 3)

@@ -1,0 +1,11 @@
+"""The product's own pages: dashboard, activity, attempt, feed, health."""
+
+from flask import Flask
+
+from . import activity, attempts, feed, health
+
+
+def register(app: Flask) -> None:
+    """Adds the pages to the application; the dashboard is drawn by Flask-Admin's index instead."""
+    for module in (activity, attempts, feed, health):
+        app.register_blueprint(module.routes)

@@ -1,0 +1,100 @@
+"""The attempt page: one attempt from due to its end, and whether it has changed since one looked."""
+
+from uuid import UUID
+
+from flask import Blueprint, current_app, render_template, request
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from ...config import Settings
+from ...domain.reasons import TERMINAL_STATES
+from ...dt_service import DTService, load_service
+from ...errors import NotConfigured, NotFound
+from ...extensions import db
+from ...models import Attempt, DigitalTwin, ModelCall, ProcessKind, utc_now
+from ...services import heartbeats
+from ...services.lookup import parse_uuid
+from .attempt_view import attempt_page
+
+routes = Blueprint("attempt_page", __name__)
+
+
+@routes.route("/attempts/<uuid>")
+def show(uuid: str):
+    """Everything about one attempt."""
+    session = db.session()
+    attempt = _find(session, uuid)
+    is_served = _is_served(session, attempt)
+    page = attempt_page(session, attempt, _service(), is_served, _cursor(session, attempt, is_served))
+    return render_template("web/attempt.html", page=page)
+
+
+@routes.route("/attempts/<uuid>/state")
+def state(uuid: str):
+    """Where the attempt stands as JSON; 204 if that is what `since` says."""
+    session = db.session()
+    attempt = _find(session, uuid)
+    cursor = _cursor(session, attempt, _is_served(session, attempt))
+    if request.args.get("since") == cursor:
+        return "", 204
+    return {
+        "state": attempt.state.value,
+        "stage": attempt.stage.value if attempt.stage else None,
+        "reason": attempt.reason.value if attempt.reason else None,
+        "detail": attempt.detail,
+        "is_over": attempt.state in TERMINAL_STATES,
+        "cursor": cursor,
+    }
+
+
+def _find(session: Session, text: str) -> Attempt:
+    """The attempt with all that its page shows. Raises NotFound."""
+    uuid: UUID | None = parse_uuid(text)
+    query = (
+        select(Attempt)
+        .where(Attempt.uuid == uuid)
+        .options(
+            joinedload(Attempt.digital_twin).joinedload(DigitalTwin.user_profile),
+            joinedload(Attempt.experiment),
+            joinedload(Attempt.schedule),
+            joinedload(Attempt.slot),
+            joinedload(Attempt.policy),
+            joinedload(Attempt.prompt_version),
+            joinedload(Attempt.persona_version),
+            joinedload(Attempt.post),
+            selectinload(Attempt.calls),
+        )
+    )
+    found = session.scalars(query).one_or_none() if uuid else None
+    if found is None:
+        raise NotFound(
+            "There is no such attempt. The address may be mistyped, or belong to another installation."
+        )
+    return found
+
+
+def _is_served(session: Session, attempt: Attempt) -> bool:
+    """Whether somebody is there to work on it."""
+    now = utc_now()
+    if attempt.state in TERMINAL_STATES:
+        return True
+    if attempt.lane:
+        return heartbeats.is_lane_served(session, attempt.lane, now)
+    return heartbeats.life_sign(session, ProcessKind.worker, now).is_alive
+
+
+def _cursor(session: Session, attempt: Attempt, is_served: bool) -> str:
+    """Changes with anything the page shows."""
+    answered = session.scalar(
+        select(func.count(ModelCall.finished_at)).where(ModelCall.attempt_id == attempt.id)
+    )
+    return f"{attempt.changed_at.timestamp():.6f}.{attempt.state}.{answered}.{int(is_served)}"
+
+
+def _service() -> DTService | None:
+    """The customised or own service; None when it cannot be loaded, which the page then says."""
+    settings: Settings = current_app.extensions["settings"]
+    try:
+        return load_service(settings)
+    except NotConfigured:
+        return None

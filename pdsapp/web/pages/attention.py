@@ -1,0 +1,117 @@
+"""The attention list: what keeps twins from posting, worst first, each line with its remedy."""
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ...attempts.words import span_words
+from ...domain.reasons import ExperimentState
+from ...models import Experiment
+from ...services.heartbeats import LifeSign
+from ...services.ledger import Ledger
+from ...services.reports import TwinCounts
+from ...services.reports_now import Lane, Now, Troubles
+from .. import access
+from . import links
+
+OVERDUE_SECONDS = 60
+START_WORKER = Markup(
+    "Start one with <code>flask worker</code>, or the whole stack with <code>make run</code>."
+)
+START_SCHEDULER = Markup(
+    "Start one with <code>flask scheduler</code>, or the whole stack with <code>make run</code>."
+)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One line. `level` is bad, warn, good or info; `url` leads to the remedy and may be empty."""
+
+    level: str
+    title: str
+    words: str
+    url: str = ""
+    remedy: str = ""
+
+
+def processes(now: Now) -> list[Attention]:
+    """The lines about missing workers and schedulers, and lanes nobody serves."""
+    found = []
+    if not now.worker.is_alive:
+        words = Markup("{}Twins are not asked until one runs. {}").format(
+            _last_seen(now.worker), START_WORKER
+        )
+        found.append(Attention("bad", "No worker is alive.", words))
+    if not now.scheduler.is_alive:
+        seen = _last_seen(now.scheduler)
+        words = Markup("{}Schedules do not fire until one runs. {}").format(seen, START_SCHEDULER)
+        found.append(Attention("bad", "No scheduler is alive.", words))
+    if now.worker.is_alive:
+        found.extend(_lane(lane) for lane in now.lanes if lane.due and not lane.is_served)
+        found.extend(
+            Attention(
+                "warn",
+                f"Lane “{lane.name}” is behind.",
+                f"{lane.due:,} due, the oldest for {span_words(lane.oldest_seconds)}. Add workers.",
+                links.to("activity.stream", state="due"),
+                "See them",
+            )
+            for lane in now.lanes
+            if lane.is_served and lane.oldest_seconds > OVERDUE_SECONDS
+        )
+    return found
+
+
+def attention_list(
+    experiment: Experiment | None, now: Now, troubles: Troubles, twins: TwinCounts, books: Ledger
+) -> list[Attention]:
+    """Everything that needs a person; empty when all is well."""
+    found = processes(now)
+    if troubles.is_paused:
+        found.append(Attention("bad", "Everything is paused.", troubles.paused_reason or "No twin is asked."))
+    found.extend(
+        Attention(
+            "bad",
+            f"Token “{token.name}” is paused.",
+            token.paused_reason or "Twins that use it cannot be written.",
+            links.details("apitoken", token.id),
+            "See the token",
+        )
+        for token in troubles.tokens
+    )
+    found.extend(
+        Attention(
+            "bad",
+            f"Schedule “{schedule.name}” is broken.",
+            schedule.broken_reason,
+            links.editing("schedule", schedule.id)
+            if access.may_write()
+            else links.details("schedule", schedule.id),
+            "Mend it" if access.may_write() else "See it",
+        )
+        for schedule in troubles.schedules
+    )
+    if not books.adds_up:
+        found.append(Attention("bad", "The ledger does not add up.", " ".join(books.problems)))
+    if experiment and experiment.state != ExperimentState.running:
+        words = experiment.paused_reason or "Its twins are not asked while it is not running."
+        url = links.details("experiment", experiment.id)
+        found.append(
+            Attention("warn", f"This experiment is {experiment.state}.", words, url, "See the experiment")
+        )
+    if twins.total and not twins.active:
+        url = links.to("digitaltwin.index_view")
+        words = "Slots find nobody to ask. Activate a twin to let it post."
+        found.append(Attention("warn", "No twin is active.", words, url, "See the twins"))
+    return found
+
+
+def _last_seen(sign: LifeSign) -> str:
+    return "" if sign.seconds is None else f"The last one was seen {span_words(sign.seconds)} ago. "
+
+
+def _lane(lane: Lane) -> Attention:
+    words = Markup(
+        "{} attempts wait there. Start a worker with <code>flask worker --lanes {}</code>."
+    ).format(f"{lane.due:,}", lane.name)
+    return Attention("bad", f"No worker serves lane “{lane.name}”.", words)

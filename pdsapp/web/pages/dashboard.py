@@ -1,0 +1,337 @@
+"""The dashboard: is it running, what was said, why are twins silent, what comes next."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from flask import render_template, request, url_for
+from sqlalchemy.orm import Session
+
+from ...attempts.words import span_words
+from ...domain.reasons import REASON_WORDS, AttemptState, ExperimentState, Reason, ReasonClass
+from ...extensions import db
+from ...models import Experiment, utc_now
+from ...services import reports, reports_attempts, reports_now
+from ...services.ledger import Ledger, ledger
+from ...services.reports import PERIODS, Bin, Counts, Period
+from .. import access, frame
+from ..charts import Bucket, HBar, OutcomeStrip, StackedBars, hbars, outcome_strip, stacked_bars
+from . import links
+from .attention import Attention, attention_list
+from .rows import AttemptRow, attempt_row
+
+FIRST_PERIOD = "24h"
+SERIES = ("posted", "skipped", "failed")
+SLOTS_SHOWN = 6
+ATTEMPTS_SHOWN = 10
+FEW = 10  # below this a change in percent says nothing
+REASON_SERIES = {
+    Reason.recency: "recency",
+    Reason.share: "share",
+    Reason.recency_and_share: "skipped",
+}
+CLASS_SERIES = {ReasonClass.rule: "skipped", ReasonClass.limit: "due", ReasonClass.operational: "paused"}
+CLASS_TITLES = {
+    ReasonClass.rule: "The rule's draw",
+    ReasonClass.limit: "Held back by limits",
+    ReasonClass.operational: "Operational",
+}
+
+
+@dataclass(frozen=True)
+class SlotRow:
+    """A schedule's next slot. `pill` is a state that keeps it from firing, or ""."""
+
+    at: datetime
+    zone: ZoneInfo
+    in_words: str
+    schedule: str
+    url: str
+    cadence: str
+    experiment: str
+    strip: OutcomeStrip | None
+    pill: str
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """What an empty part of the page says: why, and one way on."""
+
+    words: str
+    url: str = ""
+    button: str = ""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """What templates/web/dashboard.html draws; its top comment says what each part is."""
+
+    lead: str
+    periods: list[tuple[str, str, bool]]
+    attention: list[Attention]
+    kpis: list[tuple[str, str, str, str]]
+    ledger: str
+    ledger_is_balanced: bool
+    chart: StackedBars
+    chart_title: str
+    chart_note: str
+    chart_first: str
+    why: list[tuple[str, int, tuple[HBar, ...]]]
+    why_note: str
+    slots: list[SlotRow]
+    slots_note: str
+    no_slots: Invitation
+    schedules_url: str
+    attempts: list[AttemptRow]
+    attempts_url: str
+    no_attempts: Invitation
+    with_experiment: bool
+    post_now_url: str
+
+
+def render_dashboard() -> str:
+    """The dashboard as HTML, of the chosen experiment or of all, for the period in the address."""
+    period = PERIODS.get(request.args.get("period", ""), PERIODS[FIRST_PERIOD])
+    page = _page(db.session(), frame.current_experiment(), period, utc_now())
+    return render_template("web/dashboard.html", page=page)
+
+
+def _page(session: Session, experiment: Experiment | None, period: Period, now: datetime) -> Dashboard:
+    zone = ZoneInfo(experiment.zone if experiment else "UTC")
+    tallies = reports.tallies(session, experiment, period, now)
+    counts = reports.counts(tally for tally in tallies if tally.is_current)
+    before = reports.counts(tally for tally in tallies if not tally.is_current)
+    current = [tally for tally in tallies if tally.is_current]
+    twins = reports.twin_counts(session, experiment)
+    books = ledger(session, experiment, now - period.span)
+    happening = reports_now.now_of(session, now)
+    schedules = reports_now.schedule_counts(session, experiment)
+    slots = reports_now.next_slots(session, experiment, SLOTS_SHOWN)
+    lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
+    return Dashboard(
+        lead=_lead(experiment, period, zone, now),
+        periods=[
+            (each.short, url_for("admin.index", period=each.key), each == period) for each in PERIODS.values()
+        ],
+        attention=attention_list(
+            experiment, happening, reports_now.troubles(session, experiment), twins, books
+        ),
+        kpis=_kpis(counts, before, twins, period, reports.reasons(current, AttemptState.failed)),
+        ledger=_ledger_words(books),
+        ledger_is_balanced=books.adds_up,
+        chart=_chart(reports.bins(current, period, now, zone), period, zone),
+        chart_title=f"Attempts per {period.bin_words}",
+        chart_note="by when they were asked",
+        chart_first=f"{period.bin_words.capitalize()}, {zone.key}",
+        why=_why(reports.reasons(current, AttemptState.skipped)),
+        why_note=f"{_skipped(counts):,} skipped, last {period.words}",
+        slots=[_slot(slot, experiment, now) for slot in slots],
+        slots_note=_schedules_words(*schedules),
+        no_slots=_no_slots(experiment, *schedules),
+        schedules_url=links.to("schedule.index_view"),
+        attempts=[attempt_row(line, zone) for line in lines],
+        attempts_url=url_for("activity.stream"),
+        no_attempts=_no_attempts(experiment, twins),
+        with_experiment=experiment is None,
+        post_now_url=links.to("digitaltwin.index_view") if access.may_write() and twins.total else "",
+    )
+
+
+def _lead(experiment: Experiment | None, period: Period, zone: ZoneInfo, now: datetime) -> str:
+    local = now.astimezone(zone)
+    parts = [
+        f"Last {period.words}",
+        f"times in {zone.key} ({local:%Z})" if zone.key != "UTC" else "times in UTC",
+    ]
+    parts.append(f"as of {local:%H:%M:%S}")
+    if experiment and experiment.is_demo:
+        parts.append("a demo, written by the offline writer")
+    return " · ".join(parts)
+
+
+def _kpis(
+    counts: Counts,
+    before: Counts,
+    twins: reports.TwinCounts,
+    period: Period,
+    failures: dict[ReasonClass, dict[Reason, int]],
+) -> list[tuple[str, str, str, str]]:
+    def tile(label: str, name: str, note: str = "", **wanted: str):
+        now, then = getattr(counts, name), getattr(before, name)
+        change = change_words(now, then, period.short) if before.asked else ""
+        words = " · ".join(part for part in (note, change) if part)
+        return label, f"{now:,}", words, url_for("activity.stream", **wanted)
+
+    rate = ""
+    if counts.ruled:
+        rate = f"{percent_words(counts.ruled_silent, counts.ruled)} of {counts.ruled:,} unforced draws"
+    held = (
+        f"{counts.held_by_limits:,} limits, {counts.held_operational:,} operational"
+        if counts.held_back
+        else ""
+    )
+    commonest_class = "limit" if counts.held_by_limits > counts.held_operational else "operational"
+    commonest = _commonest(failures)
+    if twins.total == 0:
+        twins_note = "none yet"
+    else:
+        twins_note = "all there are" if twins.active == twins.total else f"of {twins.total:,}"
+    return [
+        tile("Posted", "posted", state="posted"),
+        tile("Skipped by rule", "skipped_by_rule", rate, state="skipped", **{"class": "rule"}),
+        tile("Held back", "held_back", held, state="skipped", **{"class": commonest_class}),
+        tile("Failed", "failed", f"mostly “{REASON_WORDS[commonest]}”" if commonest else "", state="failed"),
+        ("Active twins", f"{twins.active:,}", twins_note, links.to("digitaltwin.index_view")),
+    ]
+
+
+def change_words(now: int, before: int, span: str) -> str:
+    """How a count compares with the period before: "+8 % on the 24 h before", "3 in the 24 h before"."""
+    if before == 0:
+        return f"none in the {span} before"
+    if before < FEW:
+        return f"{before} in the {span} before"
+    change = round(100 * (now - before) / before)
+    if change == 0:
+        return f"as in the {span} before"
+    return f"{'+' if change > 0 else '−'}{abs(change):,} % on the {span} before"
+
+
+def percent_words(part: int, whole: int) -> str:
+    """A share in whole percent; "<1 %" and ">99 %" rather than a wrong 0 or 100."""
+    percent = 100 * part / whole
+    if 0 < percent < 1:
+        return "<1 %"
+    return ">99 %" if 99 < percent < 100 else f"{percent:.0f} %"
+
+
+def _commonest(failures: dict[ReasonClass, dict[Reason, int]]) -> Reason | None:
+    everything = [(count, reason) for of_class in failures.values() for reason, count in of_class.items()]
+    return max(everything, key=lambda pair: pair[0])[1] if everything else None
+
+
+def _ledger_words(books: Ledger) -> str:
+    slots = ", ".join(
+        f"{count:,} {kind.replace('_', ' ')}" for kind, count in sorted(books.slots.items()) if count
+    )
+    verdict = "It adds up." if books.adds_up else "It does not add up: " + " ".join(books.problems)
+    return f"Ledger: {books.sentence}. {f'Slots: {slots}. ' if slots else ''}{verdict}"
+
+
+def _chart(bins: Iterable[Bin], period: Period, zone: ZoneInfo) -> StackedBars:
+    buckets, is_first = [], True
+    for each in bins:
+        axis, is_minor = _axis_label(each.starts_at.astimezone(zone), period, is_first)
+        is_first = is_first and not axis
+        counts = (each.posted, each.skipped, each.failed)
+        buckets.append(Bucket(_bin_words(each, period, zone), counts, axis, is_minor))
+    return stacked_bars(buckets, SERIES, title=f"Attempts per {period.bin_words}, last {period.words}")
+
+
+def _axis_label(start: datetime, period: Period, is_first: bool) -> tuple[str, bool]:
+    """The label below a bar, mostly none, and whether it is left out where there is little room."""
+    day = f"{start:%a} {start.day}"
+    if period.key == "30d":
+        return (f"{day} {start:%b}", False) if start.weekday() == 0 else ("", False)
+    if start.minute or start.second:
+        return "", False
+    if period.key == "7d":
+        return (day, start.toordinal() % 2 == 1) if start.hour == 0 else ("", False)
+    step, whole = (3, 6) if period.key == "24h" else (6, 12)
+    if start.hour % step:
+        return "", False
+    is_minor = bool(start.hour % whole)
+    with_day = start.hour == 0 or is_first
+    return f"{start:%a} {start:%H:%M}" if with_day else f"{start:%H:%M}", is_minor
+
+
+def _bin_words(each: Bin, period: Period, zone: ZoneInfo) -> str:
+    start, end = each.starts_at.astimezone(zone), each.ends_at.astimezone(zone)
+    day = f"{start:%a} {start.day} {start:%b}"
+    if period.key == "30d":
+        return day
+    return f"{day}, {start:%H:%M}–{end:%H:%M} {start:%Z}"
+
+
+def _skipped(counts: Counts) -> int:
+    return counts.skipped_by_rule + counts.held_back
+
+
+def _why(found: dict[ReasonClass, dict[Reason, int]]) -> list[tuple[str, int, tuple[HBar, ...]]]:
+    if not any(found.values()):
+        return []
+    top = max(count for of_class in found.values() for count in of_class.values())
+    return [
+        (CLASS_TITLES[cls], sum(of_class.values()), _bars(cls, of_class, top))
+        for cls, of_class in found.items()
+    ]
+
+
+def _bars(cls: ReasonClass, of_class: dict[Reason, int], top: int) -> tuple[HBar, ...]:
+    """Bars of one class, as long as their counts among all classes."""
+    rows = [
+        (
+            REASON_WORDS[reason],
+            count,
+            REASON_SERIES.get(reason, CLASS_SERIES[cls]),
+            url_for("activity.stream", state="skipped", reason=reason.value),
+        )
+        for reason, count in of_class.items()
+    ]
+    return hbars(rows, top=top)
+
+
+def _slot(slot: reports_now.NextSlot, experiment: Experiment | None, now: datetime) -> SlotRow:
+    late = (now - slot.at).total_seconds()
+    if late > 0:
+        in_words = "due now" if late < 60 else f"due since {span_words(late)}"
+    else:
+        in_words = f"in {span_words(-late)}"
+    stopped = slot.experiment_state not in (None, ExperimentState.running.value)
+    return SlotRow(
+        at=slot.at,
+        zone=ZoneInfo(slot.schedule.zone),
+        in_words=in_words,
+        schedule=slot.schedule.name,
+        url=links.details("schedule", slot.schedule.id),
+        cadence=slot.cadence or "its cadence cannot be read",
+        experiment="" if experiment and slot.experiment else slot.experiment or "all experiments",
+        strip=outcome_strip(slot.outcomes) if slot.outcomes else None,
+        pill=slot.experiment_state if stopped else "",
+    )
+
+
+def _schedules_words(total: int, enabled: int) -> str:
+    if total == enabled:
+        return "" if total == 0 else f"{total} schedule{'s' if total != 1 else ''}"
+    return f"{enabled} of {total} schedules enabled"
+
+
+def _no_slots(experiment: Experiment | None, total: int, enabled: int) -> Invitation:
+    if total == 0:
+        url = links.to("schedule.create_view") if access.may_write() else ""
+        return Invitation("There is no schedule yet, so no twin is asked by itself.", url, "Add schedule")
+    url = links.to("schedule.index_view")
+    if enabled:
+        return Invitation("No enabled schedule has a slot ahead.", url, "See schedules")
+    words = "No schedule is enabled, so no twin is asked by itself."
+    if experiment and experiment.is_demo:
+        words += (
+            " A demo's schedule stays off while a real endpoint is configured: a demo never spends money."
+        )
+    return Invitation(words, url, "See schedules")
+
+
+def _no_attempts(experiment: Experiment | None, twins: reports.TwinCounts) -> Invitation:
+    may_write = access.may_write()
+    if experiment is None and not twins.total and not frame.current_frame().experiments:
+        url = links.to("experiment.create_view") if may_write else ""
+        return Invitation("There is no experiment yet. Everything begins with one.", url, "Add experiment")
+    if twins.total == 0:
+        url = links.to("digitaltwin.create_view") if may_write else ""
+        return Invitation("There is no twin yet, so there was nobody to ask.", url, "Add twin")
+    url = links.to("digitaltwin.index_view") if may_write else ""
+    return Invitation(
+        "No twin has been asked yet. A schedule asks by itself; Post now asks at once.", url, "Post now …"
+    )

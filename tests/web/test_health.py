@@ -1,0 +1,134 @@
+"""Signs of life for machines: to anybody, quickly, and without giving anything away."""
+
+import json
+import socket
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from pdsapp.models import ProcessKind, utc_now
+from pdsapp.services import heartbeats
+from tests.attempt_rows import add_row
+from tests.builders import make_experiment, make_twin
+from tests.conftest import TEST_DATABASE_URL
+
+on_sqlite = pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="removes the database's file")
+
+
+@pytest.fixture
+def alive(write):
+    """A worker and a scheduler that beat just now."""
+    with write() as session:
+        heartbeats.beat(session, ProcessKind.worker, "w1", utc_now(), "default,now")
+        heartbeats.beat(session, ProcessKind.scheduler, "s1", utc_now(), is_leader=True)
+
+
+@pytest.fixture
+def no_database(app, settings):
+    """The database is gone."""
+    from pdsapp.extensions import db
+
+    db.engine.dispose()
+    (settings.data_dir / "discourse_twins.sqlite3").unlink()
+
+
+def checks_of(answer):
+    return {name: check["ok"] for name, check in answer.json["checks"].items()}
+
+
+def test_healthz_answers_a_stranger(client):
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@on_sqlite
+def test_healthz_needs_no_database(client, no_database):
+    assert client.get("/healthz").status_code == 200
+
+
+class TestWithAQueue:
+    @pytest.fixture
+    def overrides(self, redis_url):
+        return {"REDIS_URL": redis_url}
+
+    def test_readyz_is_ready_when_everything_is_there(self, client, alive):
+        answer = client.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json["ready"] is True
+        assert checks_of(answer) == {"database": True, "queue": True, "worker": True, "scheduler": True}
+
+    def test_readyz_names_the_command_that_starts_what_is_missing(self, client):
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert checks_of(answer) == {"database": True, "queue": True, "worker": False, "scheduler": False}
+        assert "flask worker" in answer.json["checks"]["worker"]["detail"]
+        assert "flask scheduler" in answer.json["checks"]["scheduler"]["detail"]
+
+
+def test_readyz_says_that_the_queue_is_missing(client, alive):
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert checks_of(answer) == {"database": True, "queue": False, "worker": True, "scheduler": True}
+
+
+@on_sqlite
+def test_readyz_says_that_the_database_is_missing_and_does_not_make_one(client, settings, no_database):
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert checks_of(answer) == {"database": False, "queue": False, "worker": False, "scheduler": False}
+    assert not (settings.data_dir / "discourse_twins.sqlite3").exists()
+
+
+def test_readyz_says_that_the_tables_are_of_another_version(client, write):
+    with write() as session:
+        session.execute(sa.text("UPDATE alembic_version SET version_num = 'older'"))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json["checks"]["database"] == {
+        "ok": False,
+        "detail": "its tables are of another version than the code",
+    }
+
+
+class TestWithASilentQueue:
+    @pytest.fixture
+    def overrides(self):
+        """A server that takes connections and never answers, with a password in its address."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            yield {"REDIS_URL": f"redis://:very-secret-word@127.0.0.1:{listener.getsockname()[1]}/0"}
+
+    def test_readyz_does_not_wait_for_it_and_shows_no_secret(self, client, alive):
+        began = time.monotonic()
+        answer = client.get("/readyz")
+        assert time.monotonic() - began < 5
+        assert answer.status_code == 503
+        assert "very-secret-word" not in json.dumps(answer.json)
+        assert "127.0.0.1" not in json.dumps(answer.json)
+
+
+def test_metrics_are_not_there_without_a_token(client):
+    assert client.get("/metrics").status_code == 404
+
+
+class TestWithAMetricsToken:
+    @pytest.fixture
+    def overrides(self):
+        return {"PDS_METRICS_TOKEN": "m3trics"}
+
+    @pytest.mark.parametrize("given", ["", "Bearer wrong", "Bearer m3trics2", "Basic m3trics", "Bearer é"])
+    def test_metrics_are_not_there_for_whoever_has_another(self, client, given):
+        assert client.get("/metrics", headers={"Authorization": given}).status_code == 404
+
+    def test_metrics_hold_states_lanes_and_processes(self, client, alive):
+        twin = make_twin(make_experiment())
+        add_row(twin, "skipped", "recency", utc_now())
+        add_row(twin, "due", None, utc_now())
+        answer = client.get("/metrics", headers={"Authorization": "Bearer m3trics"})
+        assert answer.status_code == 200
+        assert 'dt_attempts{state="skipped"} 1.0' in answer.text
+        assert 'dt_lane_due{lane="default"} 1.0' in answer.text
+        assert 'dt_processes_alive{kind="worker"} 1.0' in answer.text
