@@ -1,0 +1,101 @@
+"""The local stack's web server, as a process on a socket that its parent keeps."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+
+from pdsapp.errors import StackError
+from pdsapp.stack.preflight import address_of, bind
+
+pytestmark = pytest.mark.stack
+SERVER = Path(__file__).with_name("dummy_web.py")
+
+
+@pytest.fixture
+def listener():
+    with bind("127.0.0.1", 0) as listener:
+        yield listener
+
+
+@pytest.fixture
+def heartbeat_file(tmp_path):
+    return tmp_path / "heartbeat"
+
+
+@pytest.fixture
+def start_server(listener, heartbeat_file):
+    """`start_server()`: the server as a process; several may follow each other on the same socket."""
+    started = []
+
+    def start() -> subprocess.Popen:
+        command = [sys.executable, str(SERVER), str(listener.fileno()), str(heartbeat_file)]
+        process = subprocess.Popen(
+            command,
+            pass_fds=(listener.fileno(),),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def get(listener, path: str = "/", **headers: str) -> str:
+    request = Request(address_of("127.0.0.1", listener) + path, headers=headers)
+    with build_opener(ProxyHandler({})).open(request, timeout=10) as answer:
+        return answer.read().decode()
+
+
+def test_an_answer_that_has_begun_is_finished_after_sigterm(start_server, listener):
+    server = start_server()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(get(listener, "/slow")))
+    asking.start()
+    assert server.stdout.readline() == "slow has begun\n"
+    server.send_signal(signal.SIGTERM)
+    asking.join(5)
+    assert answers == ["direct"]
+    assert server.wait(5) == 0
+
+
+def test_a_visitor_waits_while_a_killed_server_is_replaced(start_server, listener):
+    first = start_server()
+    assert get(listener) == "direct"
+    first.kill()
+    first.wait()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(get(listener)))
+    asking.start()
+    start_server()
+    asking.join(5)
+    assert answers == ["direct"]
+
+
+def test_it_gives_signs_of_life(start_server, listener, heartbeat_file):
+    server = start_server()
+    get(listener)
+    assert heartbeat_file.read_text() == str(server.pid)
+    assert time.time() - heartbeat_file.stat().st_mtime < 5
+
+
+def test_a_visitor_cannot_pretend_to_come_through_a_proxy(start_server, listener):
+    start_server()
+    assert get(listener, **{"X-Forwarded-For": "10.0.0.1"}) == "direct"
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_an_address_that_is_not_ours_is_refused(host):
+    with pytest.raises(StackError, match=rf"PDS_HOST={host} is not .* address"):
+        bind(host, 0)
