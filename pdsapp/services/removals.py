@@ -31,7 +31,7 @@ def remove_persona(session: Session, persona: Persona, now: datetime, account: A
     users = _count(session, DigitalTwin.id, DigitalTwin.persona_version_id.in_(versions))
     if users:
         raise BadInput(
-            f"{_several(users, 'twin')} use this persona. Archive it, or give them another one first."
+            f"{_several(users, 'twin')} {_use(users)} this persona. Archive it, or give them another one first."
         )
     if _count(session, Attempt.id, Attempt.persona_version_id.in_(versions)):
         raise BadInput("Attempts were made with this persona, and they keep it. Archive it instead.")
@@ -47,7 +47,7 @@ def remove_token(session: Session, token: ApiToken, now: datetime, account: Acco
     users = _count(session, DigitalTwin.id, DigitalTwin.api_token_id == token.id)
     if users:
         raise BadInput(
-            f"{_several(users, 'twin')} use this token. Archive it, or give them another one first."
+            f"{_several(users, 'twin')} {_use(users)} this token. Archive it, or give them another one first."
         )
     if _count(session, ModelCall.id, ModelCall.api_token_id == token.id):
         raise BadInput("Calls were made with this token, and they keep it. Archive it instead.")
@@ -93,3 +93,7 @@ def _count(session: Session, column, condition) -> int:
 
 def _several(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _use(count: int) -> str:
+    return "uses" if count == 1 else "use"

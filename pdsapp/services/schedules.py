@@ -22,13 +22,14 @@ from ..models import (
     Attempt,
     Cadence,
     Experiment,
+    Installation,
     MissedPolicy,
     OverlapPolicy,
     Schedule,
     ScheduleRevision,
 )
 from ..scheduling import cadence, queue, slots
-from ..scheduling.slots import pause_words
+from ..scheduling.slots import nobody_words, pause_words
 from . import audit, edits
 from .fields import clean_line, clean_zone
 
@@ -150,9 +151,8 @@ def fire_once(
     key = request_key(installation_seed(session), request_id)
     picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
     if not picks:
-        installation = slots.installation_of(session)
-        words = pause_words(installation, schedule.experiment) or slots.nobody_words(schedule.experiment_id)
-        raise NobodyEligible(words)
+        words = pause_words(session.get_one(Installation, 1), schedule.experiment)
+        raise NobodyEligible(words or nobody_words(schedule.experiment_id))
     request = Request(
         trigger, request_id, schedule.is_forced, account.id if account else None, lane=schedule.lane
     )

@@ -1,0 +1,46 @@
+"""The cadence of schedules: from their rows to exact instants and words."""
+
+from datetime import datetime
+
+from ..domain import cron
+from ..domain.cron import CadenceError
+from ..models import Cadence, Schedule, ScheduleRevision
+from ..models.schedules import Intent
+
+INTENT = tuple(sorted(Intent.__annotations__))
+
+
+def cadence_of(intent: Schedule | ScheduleRevision) -> cron.Cadence:
+    """The cadence of a schedule or of one of its revisions. Raises CadenceError if it cannot be read."""
+    if intent.cadence == Cadence.cron:
+        return cron.parse_cron(intent.cron, intent.zone)
+    return cron.parse_interval(intent.interval_seconds, intent.anchor_at, intent.zone)
+
+
+def readable_cadence(schedule: Schedule, revision: ScheduleRevision | None) -> cron.Cadence:
+    """The cadence slots are enumerated with, from the newest revision.
+
+    Raises CadenceError with what to do when it cannot be read, or when the schedule's row says
+    something else than its revision: somebody has edited it behind our back.
+    """
+    if revision is None:
+        raise CadenceError("It has no revision that says what it wants. Save it again.")
+    if any(getattr(schedule, name) != getattr(revision, name) for name in INTENT):
+        raise CadenceError("It was changed without leaving a revision. Save it again.")
+    return cadence_of(revision)
+
+
+def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int = 5) -> list[datetime]:
+    """The next slots after an instant; none if the cadence cannot be read."""
+    try:
+        return cron.upcoming(cadence_of(intent), after, count)
+    except CadenceError:
+        return []
+
+
+def words_of(intent: Schedule | ScheduleRevision) -> str:
+    """The cadence in words without its zone; "" if it cannot be read."""
+    try:
+        return cron.describe(cadence_of(intent))
+    except CadenceError:
+        return ""

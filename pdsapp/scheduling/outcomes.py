@@ -1,0 +1,77 @@
+"""What becomes of due instants: the rules between an enumerated slot and its row. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+
+from ..domain.cron import Occurrence
+from ..domain.reasons import SlotKind
+
+# Source: design, "One attempt, end to end": a slot claimed up to 120 s after its instant still fires.
+LATE_AFTER = timedelta(seconds=120)
+PASSED = "Passed before a scheduler claimed it."
+PASSED_BEFORE_CHANGE = "Not claimed yet when the schedule was changed."
+RUNS = frozenset({SlotKind.missed, SlotKind.paused})
+BUSY = "Attempts of the slot before were still unfinished."
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides besides the instants.
+
+    `pause` is the sentence that says why nothing may fire, "" when it may. `is_busy`: the slot before
+    still has unfinished attempts and the schedule does not allow overlap. `may_fire` is False where slots
+    are only accounted for: because their schedule changes, or because newer ones are yet to be looked at.
+    """
+
+    now: datetime
+    pause: str = ""
+    is_busy: bool = False
+    fires_late_once: bool = False
+    may_fire: bool = True
+    missed_words: str = PASSED
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row to be: a single instant, or a run of missed or paused ones from `at` to `until`."""
+
+    kind: SlotKind
+    at: datetime
+    until: datetime
+    count: int = 1
+    detail: str = ""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is of a kind that is summarised, and may grow."""
+        return self.kind in RUNS
+
+
+def outcomes(occurrences: Sequence[Occurrence], facts: Facts) -> tuple[Outcome, ...]:
+    """The rows for a schedule's due instants, in order; at most one is `fired`, and it is the newest slot.
+
+    Each occurrence is in exactly one of them. A run ends where the clocks change.
+    """
+    newest = next((o for o in reversed(occurrences) if o.kind == "slot"), None)
+    rows: list[Outcome] = []
+    for (kind, detail), found in groupby(occurrences, lambda o: _verdict(o, o is newest, facts)):
+        group = list(found)
+        if kind in RUNS:
+            rows.append(Outcome(kind, group[0].at, group[-1].at, len(group), detail))
+        else:
+            rows += [Outcome(kind, o.at, o.at, o.slot_count, detail) for o in group]
+    return tuple(rows)
+
+
+def _verdict(occurrence: Occurrence, is_newest: bool, facts: Facts) -> tuple[SlotKind, str]:
+    if occurrence.kind == "clock_change":
+        return SlotKind.clock_change, occurrence.note
+    is_late = facts.now - occurrence.at > LATE_AFTER
+    if facts.pause and not is_late:
+        return SlotKind.paused, facts.pause
+    fires = is_newest and facts.may_fire and not facts.pause and (not is_late or facts.fires_late_once)
+    if not fires:
+        return SlotKind.missed, facts.missed_words
+    return (SlotKind.overlap, BUSY) if facts.is_busy else (SlotKind.fired, "")

@@ -1,0 +1,337 @@
+"""Claiming due slots in SQL: the one place where an instant becomes a slot row and its attempts.
+
+`schedule.cursor_at` is the newest instant that is accounted for, `next_slot_at` the first one that is not.
+Whoever claims holds the schedule's row, so a slot is claimed once however many schedulers there are.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import structlog
+from rq.timeouts import BaseTimeoutException
+from sqlalchemy import insert, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from ..attempts.create import FiredSlot, add_for_slots
+from ..attempts.selection import Pick, slot_key
+from ..domain import cron
+from ..domain.cron import CadenceError, Occurrence
+from ..domain.reasons import ExperimentState, SlotKind
+from ..dt_service import DTService
+from ..models import Experiment, Installation, MissedPolicy, Schedule, ScheduleRevision, Slot
+from .cadence import readable_cadence
+from .outcomes import PASSED, PASSED_BEFORE_CHANGE, Facts, Outcome, outcomes
+from .slot_facts import busy_schedules, current_revisions, fired_slot_ids, last_slots
+
+MOST_AT_ONCE = 1_000
+MOST_OCCURRENCES = 20_000
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What one claim did; nothing of it is visible before the caller's commit.
+
+    `attempts`: how many were added, by lane to wake. `slots`: how many, by kind. `next_slots`: where each
+    schedule that was looked at goes on, by UUID; None where it has nothing more to wait for.
+    """
+
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    slots: Mapping[SlotKind, int] = field(default_factory=dict)
+    next_slots: Mapping[UUID, datetime | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The rows a schedule's due instants become, and where it goes on afterwards."""
+
+    schedule: Schedule
+    revision: ScheduleRevision
+    rows: tuple[Outcome, ...]
+    cursor_at: datetime
+    next_slot_at: datetime | None
+
+
+@dataclass
+class _Round:
+    """One claim: what it was asked, what was read for all its schedules at once, what it did."""
+
+    session: Session
+    service: DTService | None
+    now: datetime
+    claimed_by: str
+    installation: Installation
+    revisions: dict[int, ScheduleRevision]
+    last: dict[int, Slot]
+    busy: set[int]
+    experiments: list[Experiment]
+    may_fire: bool = True
+    missed_words: str = PASSED
+    attempts: Counter = field(default_factory=Counter)
+    slots: Counter = field(default_factory=Counter)
+
+
+def claim_due(
+    session: Session, service: DTService, uuids: Iterable[UUID] | None, now: datetime, claimed_by: str
+) -> Claimed:
+    """What became of all slots due at `now`, of these schedules or of all; the caller commits.
+
+    A schedule that somebody else claims or edits at this moment is left out. One that cannot be read is
+    marked as broken and does not disturb the others. At most 1,000 schedules and, of each, 20,000 slots
+    are done at once; what is left over stays due.
+    """
+    standing = {} if uuids is None else _standing(session, list(uuids)[:MOST_AT_ONCE])
+    schedules = _due_and_locked(session, now, None if uuids is None else list(standing))
+    with session.no_autoflush:
+        round_ = _open_round(session, service, schedules, now, claimed_by)
+        _record_all(round_, [plan for s in schedules if (plan := _plan_or_break(s, round_)) is not None])
+    session.flush()
+    standing = {uuid: at for uuid, at in standing.items() if at is None or at > now}
+    standing |= {schedule.uuid: schedule.next_slot_at for schedule in schedules}
+    return Claimed(dict(round_.attempts), dict(round_.slots), standing)
+
+
+def settle(session: Session, schedule: Schedule, now: datetime) -> None:
+    """Accounts for a schedule's slots up to `now` without firing any: it is about to change.
+
+    The caller holds the schedule's row and commits.
+    """
+    while schedule.is_enabled and schedule.next_slot_at is not None and schedule.next_slot_at <= now:
+        round_ = _open_round(session, None, [schedule], now, "")
+        round_.may_fire, round_.missed_words = False, PASSED_BEFORE_CHANGE
+        if (plan := _plan_or_break(schedule, round_)) is not None:
+            _record_all(round_, [plan])
+
+
+def is_any_due(session: Session, at: datetime) -> bool:
+    """Whether any schedule has a slot at or before `at` that nobody has claimed."""
+    return session.scalars(_claimable(at).with_only_columns(Schedule.id).limit(1)).first() is not None
+
+
+def pause_words(installation: Installation, experiment: Experiment | None) -> str:
+    """Why nothing may fire, in a sentence; "" when it may."""
+    if installation.is_paused:
+        return _because("Everything is paused", installation.paused_reason)
+    if experiment is not None and experiment.state != ExperimentState.running:
+        return _because(f"The experiment is {experiment.state.value}", experiment.paused_reason)
+    return ""
+
+
+def nobody_words(experiment_id: int | None) -> str:
+    """Why no twin could be drawn, where nothing is paused."""
+    if experiment_id is None:
+        return "No running experiment has an active twin."
+    return "The experiment has no active twin."
+
+
+def _because(words: str, reason: str) -> str:
+    return f"{words}: {reason}" if reason else f"{words}."
+
+
+def _claimable(until: datetime):
+    return select(Schedule).where(
+        Schedule.is_enabled, Schedule.is_archived.is_(False), Schedule.next_slot_at <= until
+    )
+
+
+def _standing(session: Session, uuids: list[UUID]) -> dict[UUID, datetime | None]:
+    """When each of these schedules has its next slot; None for those that wait for none."""
+    query = select(Schedule.uuid, Schedule.next_slot_at).where(
+        Schedule.uuid.in_(uuids), Schedule.is_enabled, Schedule.is_archived.is_(False)
+    )
+    return {**dict.fromkeys(uuids), **{uuid: at for uuid, at in session.execute(query)}}
+
+
+def _due_and_locked(session: Session, now: datetime, uuids: list[UUID] | None) -> list[Schedule]:
+    query = _claimable(now).order_by(Schedule.next_slot_at, Schedule.id).limit(MOST_AT_ONCE)
+    if uuids is not None:
+        query = query.where(Schedule.uuid.in_(uuids))
+    query = query.with_for_update(skip_locked=True, of=Schedule).execution_options(populate_existing=True)
+    return list(session.scalars(query))
+
+
+def _open_round(
+    session: Session, service: DTService | None, schedules: Sequence[Schedule], now: datetime, claimed_by: str
+) -> _Round:
+    ids = [schedule.id for schedule in schedules]
+    experiment_ids = {s.experiment_id for s in schedules if s.experiment_id is not None}
+    return _Round(
+        session=session,
+        service=service,
+        now=now,
+        claimed_by=claimed_by,
+        installation=session.get_one(Installation, 1),
+        revisions=current_revisions(session, ids),
+        last=last_slots(session, ids),
+        busy=busy_schedules(session, ids),
+        # Held, so that no schedule reads its own again.
+        experiments=list(session.scalars(select(Experiment).where(Experiment.id.in_(experiment_ids)))),
+    )
+
+
+def _plan_or_break(schedule: Schedule, round_: _Round) -> _Plan | None:
+    try:
+        return _plan(schedule, round_)
+    except BaseTimeoutException:
+        raise
+    except CadenceError as error:
+        reason = str(error)
+    except Exception as error:  # whatever a row edited by hand can provoke
+        reason = f"Its slots cannot be told ({type(error).__name__}: {error})."
+    log.warning("schedule is broken", schedule=str(schedule.uuid), why=reason)
+    schedule.broken_reason = reason[:500]
+    schedule.next_slot_at = None
+    return None
+
+
+def _plan(schedule: Schedule, round_: _Round) -> _Plan:
+    revision = round_.revisions.get(schedule.id)
+    cadence = readable_cadence(schedule, revision)
+    after = schedule.cursor_at or revision.valid_from
+    due = list(islice(cron.due_slots(cadence, after, round_.now), MOST_OCCURRENCES + 2))
+    is_cut = len(due) > MOST_OCCURRENCES
+    if is_cut:  # at an instant: a gap and a slot may share one
+        due = [o for o in due if o.at <= due[MOST_OCCURRENCES - 1].at]
+    until = due[-1].at if is_cut else max(after, round_.now)
+    facts = Facts(
+        now=round_.now,
+        pause=pause_words(round_.installation, schedule.experiment),
+        is_busy=schedule.id in round_.busy,
+        fires_late_once=schedule.missed_policy == MissedPolicy.fire_once,
+        may_fire=round_.may_fire and not is_cut,
+        missed_words=round_.missed_words,
+    )
+    rows = outcomes(_unknown(schedule, due, round_), facts)
+    return _Plan(schedule, revision, rows, until, cron.next_slot(cadence, until))
+
+
+def _unknown(schedule: Schedule, due: list[Occurrence], round_: _Round) -> list[Occurrence]:
+    """The occurrences no row tells of yet: all, unless somebody has set the cursor back."""
+    last = round_.last.get(schedule.id)
+    if last is None or not due or (last.covers_until or last.slot_at) < due[0].at:
+        return due
+    query = select(Slot.slot_at, Slot.covers_until, Slot.kind).where(
+        Slot.schedule_id == schedule.id, or_(Slot.slot_at >= due[0].at, Slot.covers_until >= due[0].at)
+    )
+    rows = round_.session.execute(query).all()
+    log.warning("slots were claimed before", schedule=str(schedule.uuid), rows=len(rows))
+    gaps = {row.slot_at for row in rows if row.kind == SlotKind.clock_change}
+    spans = [(r.slot_at, r.covers_until or r.slot_at) for r in rows if r.kind != SlotKind.clock_change]
+    return [
+        o
+        for o in due
+        if not (o.at in gaps if o.kind == "clock_change" else any(a <= o.at <= b for a, b in spans))
+    ]
+
+
+def _record_all(round_: _Round, plans: list[_Plan]) -> None:
+    """All plans in one go; if any of them fails, one by one, so that it fails alone."""
+    if not plans:
+        return
+    before = (round_.attempts.copy(), round_.slots.copy())
+    try:
+        with round_.session.begin_nested():
+            _record(round_, plans)
+        return
+    except BaseTimeoutException:
+        raise
+    except Exception as error:
+        log.warning("slots are claimed one by one", why=f"{type(error).__name__}: {error}"[:300])
+    round_.attempts, round_.slots = before
+    for plan in plans:
+        _record_alone(round_, plan)
+
+
+def _record_alone(round_: _Round, plan: _Plan) -> None:
+    before = (round_.attempts.copy(), round_.slots.copy())
+    try:
+        with round_.session.begin_nested():
+            _record(round_, [plan])
+    except BaseTimeoutException:
+        raise
+    except IntegrityError:
+        log.exception("slot exists already", schedule=str(plan.schedule.uuid))
+        round_.attempts, round_.slots = before
+    except Exception as error:
+        log.exception("twins cannot be drawn", schedule=str(plan.schedule.uuid))
+        round_.attempts, round_.slots = before
+        words = f"Drawing twins failed ({type(error).__name__})."
+        rows = tuple(
+            replace(row, kind=SlotKind.nobody_eligible, detail=words) if row.kind == SlotKind.fired else row
+            for row in plan.rows
+        )
+        with round_.session.begin_nested():
+            _record(round_, [replace(plan, rows=rows)])
+
+
+def _record(round_: _Round, plans: list[_Plan]) -> None:
+    rows: list[dict[str, Any]] = []
+    fired: list[tuple[_Plan, datetime, list[Pick]]] = []
+    for plan in plans:
+        for number, planned in enumerate(plan.rows):
+            row, picks = _drawn(round_, plan, planned)
+            round_.slots[row.kind] += row.count
+            if number == 0 and _has_grown(round_, plan, row):
+                continue
+            rows.append(_slot_row(round_, plan, row, len(picks)))
+            if picks:
+                fired.append((plan, row.at, picks))
+                round_.attempts[plan.revision.lane] += len(picks)
+        plan.schedule.cursor_at = plan.cursor_at
+        plan.schedule.next_slot_at = plan.next_slot_at
+    round_.session.flush()
+    if rows:
+        # One statement for all: rows added to the session are written one by one on SQLite.
+        round_.session.execute(insert(Slot), rows)
+    ids = fired_slot_ids(round_.session, [(plan.schedule.id, at) for plan, at, _ in fired])
+    slots = [FiredSlot(ids[plan.schedule.id, at], plan.revision, picks) for plan, at, picks in fired]
+    add_for_slots(round_.session, slots, round_.now)
+
+
+def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pick]]:
+    """The twins a firing slot asks; without any, the slot is `nobody_eligible`."""
+    if row.kind != SlotKind.fired:
+        return row, []
+    key = slot_key(round_.installation.seed, plan.schedule.uuid, row.at)
+    picks = round_.service.get_random_digital_twins(
+        round_.session, plan.schedule.experiment, plan.revision.twins_per_slot, key
+    )
+    if picks:
+        return row, picks
+    return replace(row, kind=SlotKind.nobody_eligible, detail=nobody_words(plan.revision.experiment_id)), []
+
+
+def _has_grown(round_: _Round, plan: _Plan, row: Outcome) -> bool:
+    """Whether the schedule's newest row is the beginning of the same run, and has taken this one in."""
+    last = round_.last.get(plan.schedule.id)
+    if last is None or not row.is_run:
+        return False
+    if (last.kind, last.revision_id, last.detail) != (row.kind, plan.revision.id, row.detail):
+        return False
+    last.covers_until = row.until
+    last.slot_count += row.count
+    return True
+
+
+def _slot_row(round_: _Round, plan: _Plan, row: Outcome, wanted_count: int) -> dict[str, Any]:
+    return {
+        "schedule_id": plan.schedule.id,
+        "revision_id": plan.revision.id,
+        "experiment_id": plan.revision.experiment_id,
+        "slot_at": row.at,
+        "kind": row.kind,
+        "covers_from": row.at if row.is_run else None,
+        "covers_until": row.until if row.is_run else None,
+        "slot_count": row.count,
+        "wanted_count": wanted_count,
+        "expanded_count": wanted_count,
+        "detail": row.detail[:500],
+        "claimed_at": round_.now,
+        "claimed_by": round_.claimed_by[:120],
+    }

@@ -1,0 +1,118 @@
+"""What the queue tests share: an application on a queue server, schedules, processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from pdsapp.database import transaction
+from pdsapp.models import Experiment, utc_now
+from pdsapp.services import schedules
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = (
+    "import sys; from pdsapp import create_app; from pdsapp.scheduling.worker import run_worker; "
+    "sys.exit(run_worker(create_app(with_web=False), sys.argv[1].split(',')))"
+)
+SCHEDULER = (
+    "import sys; from pdsapp import create_app; from pdsapp.scheduling.scheduler import run_scheduler; "
+    "sys.exit(run_scheduler(create_app(with_web=False)))"
+)
+
+
+def make_schedule(experiment, ago=timedelta(seconds=90), **wish):
+    """A committed, enabled schedule made some time ago; an interval of a minute from then on."""
+    now = utc_now() - ago
+    if "cron" not in wish:
+        wish = {"interval_seconds": 60, "anchor_at": now, **wish}
+    with transaction() as session:
+        found = session.get_one(Experiment, experiment.id) if experiment else None
+        return schedules.add_schedule(
+            session, schedules.Wish(**{"name": "Test", "experiment": found, "is_enabled": True, **wish}), now
+        )
+
+
+def wait_for(condition, seconds=15.0, every=0.03):
+    """What the condition gave when it was first true. Raises AssertionError after some seconds."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(every)
+    return found
+
+
+class Process:
+    """A process of ours and what it wrote."""
+
+    def __init__(self, code, settings, *arguments, **environment):
+        self.log = Path(settings.data_dir) / f"process-{time.monotonic_ns()}.log"
+        given = {
+            "PDS_DATA_DIR": str(settings.data_dir),
+            "REDIS_URL": settings.redis_url.get_secret_value(),
+            "SECRET_KEY": settings.require("secret_key"),
+            "PDS_FERNET_KEYS": settings.require("fernet_keys"),
+            "PDS_LLM_ALLOWED_HOSTS": ",".join(settings.allowed_hosts),
+            "PDS_STOP_SECONDS": "2",
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        }
+        if settings.database_url:
+            given["DATABASE_URL"] = settings.database_url.get_secret_value()
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", code, *arguments],
+                stdout=output, stderr=subprocess.STDOUT, cwd=settings.data_dir,
+                env={**os.environ, **given}, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def output(self):
+        return self.log.read_text()
+
+    def says(self, text):
+        """Waits until it has written this."""
+        wait_for(lambda: text in self.output or self.process.poll() is not None)
+        assert text in self.output, self.output
+
+    def stop(self, number=signal.SIGTERM):
+        """Signals it and waits; (exit code, seconds it took)."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(20), time.monotonic() - began
+
+
+@contextmanager
+def running(code, settings, *arguments, **environment):
+    """A process that is ended, with everything in its session, when the test is over."""
+    found = Process(code, settings, *arguments, **environment)
+    try:
+        yield found
+    finally:
+        found.process.kill()
+        found.process.wait()
+
+
+def worker(settings, lanes="default", **environment):
+    """A worker process that has started."""
+    return running(WORKER, settings, lanes, **environment)
+
+
+def scheduler(settings, **environment):
+    """A scheduler process that has started."""
+    return running(SCHEDULER, settings, **environment)
+
+
+def children_of(pid):
+    """The processes forked by a process that are still there."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=,stat=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
+    return [int(line.split()[0]) for line in found.splitlines() if "Z" not in line.split()[1]]
