@@ -1,0 +1,53 @@
+"""Buttons that ask twins at once, and telling the queue about it after the commit."""
+
+import re
+from uuid import uuid4
+
+from flask import current_app, flash, request
+from markupsafe import Markup
+
+from ..config import Settings
+from ..database import set_read_only
+from ..errors import BadInput, QueueDown
+from ..extensions import db
+from ..models import Schedule
+from ..scheduling import projection, queue
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+
+
+def request_fields(_row: object = None) -> dict[str, str]:
+    """The hidden value that makes pressing a button twice the same as pressing it once."""
+    return {"request_id": f"web-{uuid4().hex}"}
+
+
+def request_id() -> str:
+    """The request id the pressed button sent. Raises BadInput where there is none."""
+    text = request.form.get("request_id", "")
+    if not _REQUEST_ID.fullmatch(text):
+        raise BadInput("The button has no request id. Go back, reload the page and press it again.")
+    return text
+
+
+def wake(lane: str, is_served: bool, attempts: int = 1) -> None:
+    """Wakes a lane after the commit; says so when the queue or a worker is not there."""
+    settings: Settings = current_app.extensions["settings"]
+    try:
+        queue.wake(queue.connection(settings), lane, attempts)
+    except QueueDown:
+        flash("The queue does not answer. What was asked is stored and runs when the queue is back.", "warning")
+    if not is_served:
+        words = "No worker serves lane “{}”. It will run when a worker is back; start one with {}."
+        command = Markup("<code>flask worker --lanes {}</code>").format(lane)
+        flash(Markup(words).format(lane, command), "warning")
+
+
+def project(schedule: Schedule) -> None:
+    """Shows a committed schedule to the queue, with no transaction open; says so when that must wait."""
+    session = db.session()
+    set_read_only(True)
+    session.refresh(schedule)
+    session.expunge(schedule)
+    session.rollback()
+    if not projection.project(current_app.extensions["settings"], schedule):
+        flash("The queue does not answer. The schedule is saved; the queue hears of it within a minute.", "warning")

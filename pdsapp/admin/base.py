@@ -1,0 +1,404 @@
+"""The base of every screen: closed by default, written through services, allow-lists only."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from flask import abort, flash, redirect, request
+from flask_admin import expose
+from flask_admin.base import AdminIndexView
+from flask_admin.contrib.sqla import ModelView
+from flask_admin.helpers import get_redirect_target
+from flask_admin.model.base import FormOpts
+from flask_admin.model.template import TemplateLinkRowAction
+from markupsafe import Markup
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Query, Session
+
+from ..database import set_read_only
+from ..errors import BadInput, NotFound
+from ..extensions import db
+from ..models import Account, utc_now
+from ..web import access, frame
+from . import cells, filters
+
+WRITING_VIEWS = frozenset({"create_view", "edit_view", "delete_view", "action_view"})
+UNUSED_VIEWS = frozenset({"ajax_lookup", "ajax_update"})
+MOST_PAGES = 100_000
+MOST_EXPORTED = 100_000
+TAKEN_MEANWHILE = (
+    "Somebody else saved something with the same name in this moment. Nothing was saved; try again."
+)
+
+
+class PostAction(TemplateLinkRowAction):
+    """A button of a row that sends a POST with its CSRF token.
+
+    `fields(row)` gives hidden values, `confirm(row)` a question asked first, `shown_if(row)` whether the
+    button is there at all. Who may not write never sees one. `is_rare` puts it behind More.
+    """
+
+    def __init__(self, title: str, endpoint: str, fields=None, confirm=None, shown_if=None, is_rare=False):
+        super().__init__("row_actions.post_row", title)
+        self.endpoint = endpoint
+        self.is_rare = is_rare
+        self.confirm = confirm
+        self._fields = fields
+        self._shown_if = shown_if
+
+    def fields(self, _row_id: Any, row: Any) -> dict[str, str]:
+        """The hidden values besides id and address."""
+        return self._fields(row) if self._fields else {}
+
+    def is_shown(self, row: Any) -> bool:
+        """Whether this row has the button."""
+        return access.may_write() and (self._shown_if is None or self._shown_if(row))
+
+
+class EditAction(TemplateLinkRowAction):
+    """The link to a row's form, where it has one."""
+
+    def __init__(self, screen: "Screen"):
+        super().__init__("row_actions.edit_row", "Edit")
+        self.is_shown = screen.may_edit
+
+
+class Screen(ModelView):
+    """A list with search, filters, details and forms.
+
+    A screen says what may be seen and typed (`column_list`, `column_details_list`, `column_export_list`,
+    `form_columns`) and how a form becomes a change (`values`, `add`, `change`, `remove`).
+    """
+
+    offers_create: ClassVar[bool] = True
+    offers_edit: ClassVar[bool] = True
+    offers_delete: ClassVar[bool] = False
+    offers_export: ClassVar[bool] = True
+
+    form_columns: Sequence[str] = ()
+    column_list: Sequence[str] = ()
+    column_details_list: Sequence[str] = ()
+    column_export_list: Sequence[str] = ()
+    column_sortable_list = ()
+    column_default_sort = ("id", True)
+    column_formatters_export: ClassVar[dict] = {}
+    column_auto_select_related = False
+
+    can_view_details = True
+    can_set_page_size = True
+    page_size = 50
+    page_size_options = (20, 50, 100)
+    simple_list_pager = True
+    export_max_rows = MOST_EXPORTED + 1
+
+    noun = "entry"
+    plural = "entries"
+    lead = ""
+    create_lead = ""
+    edit_lead = ""
+    list_filters: Sequence[filters.ListFilter] = ()
+    is_of_experiments = False  # the model has an experiment_id, and lists show the chosen one's rows
+    form_sections: Sequence[tuple] = ()
+    details_sections: Sequence[tuple] = ()
+
+    # who may do what
+
+    @property
+    def can_create(self) -> bool:
+        return self.offers_create and access.may_write()
+
+    @property
+    def can_edit(self) -> bool:
+        return self.offers_edit and access.may_write()
+
+    @property
+    def can_delete(self) -> bool:
+        return self.offers_delete and access.may_write()
+
+    @property
+    def can_export(self) -> bool:
+        return self.offers_export
+
+    def is_accessible(self) -> bool:
+        """Whether somebody with a role is signed in."""
+        return access.role() is not None
+
+    def _handle_view(self, name: str, **kwargs: Any):
+        if not self.is_accessible():
+            abort(403)
+        if name in UNUSED_VIEWS:
+            abort(404)
+        is_writing = name in WRITING_VIEWS or request.method not in access.SAFE_METHODS
+        if is_writing and not access.may_write():
+            abort(403)
+        offered = {
+            "create_view": self.offers_create,
+            "edit_view": self.offers_edit,
+            "delete_view": self.offers_delete,
+        }
+        if not offered.get(name, True):
+            abort(404)
+
+    def is_action_allowed(self, name: str) -> bool:
+        """Bulk actions are for those who may write; deleting in bulk is for nobody."""
+        return name != "delete" and access.may_write()
+
+    def get_list_row_actions(self) -> list:
+        """The row's actions. Its page is behind its name, deleting on its edit page."""
+        edit = [EditAction(self)] if self.can_edit else []
+        return [*(self.column_extra_row_actions or []), *edit]
+
+    def may_edit(self, _row: Any) -> bool:
+        """Whether this row is one that is edited."""
+        return True
+
+    # reading
+
+    def get_query(self) -> Query:
+        """The rows of the list: of the chosen experiment, narrowed by the address's filters."""
+        query = super().get_query()
+        experiment = frame.current_experiment()
+        if experiment is not None and self.is_of_experiments:
+            query = self.of_experiment(query, experiment.id)
+        return filters.narrow(query, self.list_filters, request)
+
+    def of_experiment(self, query: Query, experiment_id: int) -> Query:
+        """The query narrowed to one experiment."""
+        return query.filter(self.model.experiment_id == experiment_id)
+
+    def get_list(self, page, sort_column, sort_desc, search, list_filters, execute=True, page_size=None):
+        """A page of rows; addresses with impossible pages or characters are taken as the nearest possible."""
+        page = max(0, min(page or 0, MOST_PAGES))
+        search = (search or "").replace("\x00", "")[:200] or None
+        count, rows = super().get_list(page, sort_column, sort_desc, search, list_filters, execute, page_size)
+        self.enrich(db.session(), rows)
+        return count, rows
+
+    def enrich(self, session: Session, rows: list[Any]) -> None:
+        """Sets on all rows at once what they show of other tables; the queries do not grow with the rows."""
+
+    def get_one(self, id: Any) -> Any:
+        """The row. Raises NotFound for what is no id of one."""
+        text = str(id)
+        row = None
+        if text.isascii() and text.isdigit() and len(text) <= 12:
+            row = db.session.get(self.model, int(text))
+        if row is None:
+            raise NotFound(f"There is no such {self.noun}. It may have been removed.")
+        return row
+
+    def filter_bar(self, _request) -> list[filters.ShownFilter]:
+        """The list's filters, for the template."""
+        return filters.shown(self.list_filters, request)
+
+    def search_placeholder(self) -> str | None:
+        """What the search looks into."""
+        return getattr(self, "search_words", None) or super().search_placeholder()
+
+    def record_title(self, row: Any) -> str:
+        """A row's name in headings."""
+        return str(row)
+
+    def zone_of(self, row: Any) -> ZoneInfo:
+        """The zone a row's times are shown in."""
+        experiment = getattr(row, "experiment", None)
+        return ZoneInfo(experiment.zone) if experiment is not None else frame.current_zone()
+
+    def get_export_value(self, model: Any, name: str) -> str:
+        """A cell of an export, never a formula."""
+        return cells.csv_value(super().get_export_value(model, name))
+
+    def _export_data(self):
+        count, data = super()._export_data()
+        if len(data) > MOST_EXPORTED:
+            raise BadInput(
+                f"More than {MOST_EXPORTED:,} {self.plural} match. Narrow the list with its filters."
+            )
+        return count, data
+
+    # writing
+
+    def values(self, row: Any) -> dict[str, Any]:
+        """What the edit form shows at first."""
+        return {name: getattr(row, name) for name in self.form_columns if hasattr(row, name)}
+
+    def prepare_form(self, form: Any, row: Any | None) -> None:
+        """Sets what depends on the database: choices of select fields."""
+
+    def add(self, session: Session, form: Any, now: datetime, account: Account) -> Any:
+        """The new row, not committed. Raises BadInput."""
+        raise NotImplementedError
+
+    def change(self, session: Session, row: Any, form: Any, now: datetime, account: Account) -> None:
+        """Changes the row, not committed. Raises BadInput."""
+        raise NotImplementedError
+
+    def remove(self, session: Session, row: Any, now: datetime, account: Account) -> None:
+        """Deletes the row, not committed. Raises BadInput while something points at it."""
+        raise NotImplementedError
+
+    def saved(self, row: Any) -> None:
+        """Tells others what was committed."""
+
+    def render(self, template: str, **kwargs: Any) -> str:
+        """The page; a list of one experiment has no column for it."""
+        if "list_columns" in kwargs and frame.current_experiment() is not None:
+            kwargs["list_columns"] = [pair for pair in kwargs["list_columns"] if pair[0] != "experiment"]
+        return super().render(template, **kwargs)
+
+    def create_form(self, obj: Any = None) -> Any:
+        """An empty form; what a link gives in the address is filled in."""
+        names = set(self.form_columns) & request.args.keys() - {"experiment"}  # that one is the switcher's
+        given = {name: request.args[name] for name in names}
+        form = self._create_form_class(request.form if request.method == "POST" else None, data=given)
+        self.prepare_form(form, None)
+        return form
+
+    def edit_form(self, obj: Any = None) -> Any:
+        """A form with the row's values."""
+        values = self.values(obj) | {"edit_version": getattr(obj, "edit_version", None)}
+        form = self._edit_form_class(request.form if request.method == "POST" else None, data=values)
+        self.prepare_form(form, obj)
+        return form
+
+    @expose("/new/", methods=("GET", "POST"))
+    def create_view(self):
+        """The form for a new row."""
+        return_url = get_redirect_target() or self.get_url(".index_view")
+        form = self.create_form()
+        if request.method == "POST" and form.validate():
+            row = self._write(form, lambda session, now, account: self.add(session, form, now, account))
+            if row is not None:
+                self.saved(row)
+                flash(self.words_for(row, "Added"), "success")
+                if "_add_another" in request.form:
+                    return redirect(self.get_url(".create_view", url=return_url))
+                return redirect(self.get_save_return_url(row, is_created=True))
+        return self._form_page(self.create_template, form, return_url)
+
+    @expose("/edit/", methods=("GET", "POST"))
+    def edit_view(self):
+        """The form for a row that is there."""
+        return_url = get_redirect_target() or self.get_url(".index_view")
+        row = self.get_one(request.args.get("id"))
+        if not self.may_edit(row):
+            raise BadInput(f"{self.record_title(row)} is not edited here.")
+        form = self.edit_form(obj=row)
+        if request.method == "POST" and form.validate():
+
+            def change(session: Session, now: datetime, account: Account):
+                self.change(session, row, form, now, account)
+                return row
+
+            if self._write(form, change) is not None:
+                self.saved(row)
+                flash(self.words_for(row, "Saved"), "success")
+                return redirect(self.get_save_return_url(row, is_created=False))
+        return self._form_page(self.edit_template, form, return_url, model=row)
+
+    @expose("/details/")
+    def details_view(self):
+        """The page of one row."""
+        return self.details_page(self.get_one(request.args.get("id")))
+
+    def details_page(self, row: Any, **more: Any) -> str:
+        """A row's page as HTML; `more` are values for its template."""
+        self.enrich(db.session(), [row])
+        return self.render(
+            self.details_template,
+            model=row,
+            details_columns=self._details_columns,
+            get_value=self.get_detail_value,
+            return_url=get_redirect_target() or self.get_url(".index_view"),
+            **more,
+        )
+
+    @expose("/delete/", methods=("POST",))
+    def delete_view(self):
+        """Deletes a row nothing points at."""
+        row = self.get_one(request.form.get("id"))
+        title = self.record_title(row)
+
+        def remove(session: Session, now: datetime, account: Account) -> None:
+            self.remove(session, row, now, account)
+
+        if self.act(remove):
+            flash(f"Deleted {title}.", "success")
+            return redirect(self.get_url(".index_view"))
+        return redirect(get_redirect_target() or self.get_url(".index_view"))
+
+    def get_save_return_url(self, model: Any, is_created: bool = False) -> str:
+        """Where one goes after saving: the row's page."""
+        return self.get_url(".details_view", id=model.id)
+
+    def words_for(self, row: Any, done: str) -> Markup:
+        """ "Saved @maya_reads.", with a link to its page."""
+        url = self.get_url(".details_view", id=row.id)
+        return Markup('{} <a href="{}">{}</a>.').format(done, url, self.record_title(row))
+
+    def act(self, change) -> bool:
+        """Runs `change(session, now, account)` and commits; a BadInput becomes a message and changes nothing."""
+        session = db.session()
+        try:
+            change(session, utc_now(), access.account())
+            session.commit()
+        except BadInput as error:
+            session.rollback()
+            flash(str(error), "error")
+            return False
+        return True
+
+    def selected(self, session: Session, ids: Sequence[str]) -> list[Any]:
+        """The rows that were ticked, in the order of their ids."""
+        keys = [int(key) for key in ids if key.isascii() and key.isdigit() and len(key) <= 12]
+        return session.query(self.model).filter(self.model.id.in_(keys)).order_by(self.model.id).all()
+
+    def back(self):
+        """To where the button was pressed."""
+        return redirect(get_redirect_target() or self.get_url(".index_view"))
+
+    def end_transaction(self) -> None:
+        """Ends what this request has open, before something slow or in transactions of its own is done."""
+        db.session.rollback()
+
+    def _write(self, form: Any, change) -> Any | None:
+        session = db.session()
+        try:
+            row = change(session, utc_now(), access.account())
+            session.commit()
+        except BadInput as error:
+            session.rollback()
+            form.put_error(error)
+        except IntegrityError:
+            session.rollback()
+            form.put_error(BadInput(TAKEN_MEANWHILE))
+        else:
+            return row
+        return None
+
+    def _form_page(self, template: str, form: Any, return_url: str, **more: Any):
+        if request.method == "POST":
+            set_read_only(True)
+        opts = FormOpts(widget_args=self.form_widget_args, form_rules=None)
+        page = self.render(template, form=form, form_opts=opts, return_url=return_url, **more)
+        return page, 400 if request.method == "POST" else 200
+
+
+class Index(AdminIndexView):
+    """`/admin/`: the dashboard."""
+
+    def __init__(self):
+        super().__init__(name="Dashboard", endpoint="admin", url="/admin")
+        self.static_folder = None  # none of Flask-Admin's own files is used
+
+    def is_accessible(self) -> bool:
+        """Whether somebody with a role is signed in."""
+        return access.role() is not None
+
+    @expose("/")
+    def index(self):
+        """The dashboard."""
+        from ..web.pages.dashboard import render_dashboard
+
+        return render_dashboard()

@@ -1,0 +1,248 @@
+"""The screen of experiments."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import flash, request
+from flask_admin import expose
+from markupsafe import Markup
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from wtforms import SelectField, StringField, TextAreaField
+
+from ..domain.policy import HOUR, PostingPolicy
+from ..domain.prompt import PromptTemplates
+from ..domain.reasons import ExperimentState
+from ..models import Account, Experiment, Post, UserProfile
+from ..services import edits
+from ..services import experiments as service
+from ..services.fields import clean_line, clean_zone
+from . import cells, filters, zones
+from .base import PostAction, Screen
+from .forms import Clean, Form, Needed
+
+PROMPT_PARTS = (
+    ("system", "System message"),
+    ("user", "User message"),
+    ("rewrite", "When the post is too long or too short"),
+    ("feed_line", "A post of the feed"),
+    ("own_feed_line", "One of the twin's own posts"),
+    ("empty_feed", "When nobody has posted yet"),
+)
+
+
+class ExperimentForm(Form):
+    """What people type about an experiment."""
+
+    name = StringField(
+        "Name",
+        validators=[Needed(), Clean(lambda text: clean_line(text, "name", 120))],
+        description="How you and others find it. For example: Campus climate, autumn",
+    )
+    zone = SelectField(
+        "Time zone",
+        default="UTC",
+        choices={"UTC": "UTC"},
+        validate_choice=False,
+        validators=[Needed(), Clean(clean_zone)],
+        description="All times of its screens are shown in this zone, and new schedules start with it. "
+        "For example: Europe/Rome",
+    )
+    description = TextAreaField(
+        "Description",
+        description="For you and your colleagues; twins never see it. For example: Pilot for section 2, ends in June",
+    )
+
+
+class ExperimentScreen(Screen):
+    """Experiments: what they are called, whether they run, and the numbers their twins live by."""
+
+    noun = "experiment"
+    plural = "experiments"
+    lead = "One sandbox each: its people, twins, posts, posting rule and prompt."
+    create_lead = "It starts with the document's posting rule and prompt, and runs at once."
+    empty_words = "There is no experiment yet. Twins live in experiments, so begin with one."
+    form = ExperimentForm
+    form_columns = ("name", "zone", "description")
+    column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
+    column_details_list = (
+        "name", "identifier", "state", "paused_reason", "description", "zone", "twins", "people", "posts",
+        "is_demo", "created_at", "uuid",
+    )  # fmt: skip
+    column_export_list = (
+        "identifier", "uuid", "name", "description", "state", "is_demo", "zone", "twins", "people", "posts",
+        "created_at",
+    )  # fmt: skip
+    column_sortable_list = ("name", "state", "zone", "created_at")
+    column_searchable_list = ("name", "identifier", "description")
+    search_words = "name, identifier, description"
+    column_labels = {
+        "twins": "Active twins",
+        "uuid": "UUID",
+        "is_demo": "Demo",
+        "created_at": "Added",
+        "zone": "Time zone",
+        "paused_reason": "Why paused",
+    }
+    list_filters = (filters.of_enum("state", "State", Experiment.state, ExperimentState),)
+    details_template = "admin/experiment/details.html"
+    details_sections = (
+        ("Experiment", ("name", "identifier", "state", "paused_reason", "description", "zone", "is_demo")),
+        ("Who and what", ("twins", "people", "posts", "created_at", "uuid")),
+    )
+
+    column_formatters = {
+        "name": lambda view, _c, row, _n: cells.two_lines(
+            cells.link(view.get_url(".details_view", id=row.id), row.name), row.identifier
+        ),
+        "identifier": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.identifier),
+        "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
+        "state": lambda _v, _c, row, _n: cells.parts(
+            cells.experiment_pill(row.state), cells.pill("stand_in", "demo") if row.is_demo else ""
+        ),
+        "is_demo": lambda _v, _c, row, _n: cells.yes_no(
+            row.is_demo, "yes, the offline writer may write for it"
+        ),
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "day"),
+    }
+    column_formatters_detail = column_formatters | {
+        "name": lambda _v, _c, row, _n: row.name,
+        "description": lambda _v, _c, row, _n: cells.preformatted(row.description) if row.description else "",
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "year"),
+    }
+    column_extra_row_actions = [
+        PostAction("Pause", ".pause", shown_if=lambda row: row.state == ExperimentState.running),
+        PostAction("Resume", ".resume", shown_if=lambda row: row.state == ExperimentState.paused),
+        PostAction(
+            "Archive",
+            ".archive",
+            confirm=lambda row: (
+                f"Archive {row}? Its twins are asked no more, it leaves the lists, "
+                "and it cannot be brought back. Nothing of it is deleted."
+            ),
+            shown_if=lambda row: row.state not in (ExperimentState.archived, ExperimentState.running),
+            is_rare=True,
+        ),
+    ]
+
+    def get_query(self):
+        """Archived experiments only when the filter asks for them."""
+        query = super().get_query()
+        if not request.args.get("state"):
+            query = query.filter(Experiment.state != ExperimentState.archived)
+        return query
+
+    def enrich(self, session: Session, rows: list[Experiment]) -> None:
+        """Counts of people and posts, for all rows in two queries."""
+        keys = [row.id for row in rows]
+        people = _counts(session, UserProfile, keys, UserProfile.is_bot.is_(False))
+        posts = _counts(session, Post, keys)
+        for row in rows:
+            row.twins, row.people, row.posts = (
+                row.active_twin_count,
+                people.get(row.id, 0),
+                posts.get(row.id, 0),
+            )
+
+    def prepare_form(self, form: Any, row: Experiment | None) -> None:
+        """Offers the zones."""
+        form.zone.choices = zones.choices(row.zone if row else None)
+
+    def add(self, session: Session, form: Any, now: datetime, account: Account) -> Experiment:
+        """A running experiment."""
+        return service.add_experiment(
+            session, form.name.data, form.zone.data, now, form.description.data, account=account
+        )
+
+    def change(self, session: Session, row: Experiment, form: Any, now: datetime, account: Account) -> None:
+        """Another name, zone or description."""
+        edits.change_experiment(
+            session, row, form.seen, now,
+            name=form.name.data, description=form.description.data, zone=form.zone.data, account=account,
+        )  # fmt: skip
+
+    @expose("/pause/", methods=("POST",))
+    def pause(self):
+        """Pauses an experiment."""
+        return self._set_state(
+            ExperimentState.paused, "is paused. Its twins are asked no more until you resume it."
+        )
+
+    @expose("/resume/", methods=("POST",))
+    def resume(self):
+        """Lets a paused experiment run again."""
+        return self._set_state(ExperimentState.running, "is running.")
+
+    @expose("/archive/", methods=("POST",))
+    def archive(self):
+        """Takes an experiment off the lists for good."""
+        return self._set_state(ExperimentState.archived, "is archived.")
+
+    def _set_state(self, state: ExperimentState, words: str):
+        row = self.get_one(request.form.get("id"))
+        label = str(row)
+        if self.act(
+            lambda session, now, account: service.set_state(session, row, state, now, account=account)
+        ):
+            flash(f"{label} {words}", "success")
+        return self.back()
+
+    def policy_tables(self, row: Experiment) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+        """The numbers of the posting rule as tables: title, heads, rows."""
+        policy = PostingPolicy.from_dict(row.policy.body)
+        total = sum(band.weight for band in policy.bands)
+        last = policy.recency_steps[-1].under_seconds if policy.recency_steps else 0
+        return [
+            (
+                "Skips because it posted recently",
+                ("Last post less than", "Skips with probability"),
+                [(_span(step.under_seconds), f"{step.probability:.2f}") for step in policy.recency_steps]
+                + [(f"{_span(last)} or more, or never posted", "0.00")],
+            ),
+            (
+                "Skips because much of the feed is its own",
+                ("What", "Number"),
+                [
+                    ("Latest posts looked at", str(policy.share_window)),
+                    ("Skips with probability", "own posts ÷ posts looked at"),
+                    ("At most", f"{policy.share_cap:.2f}"),
+                ],
+            ),
+            (
+                "Length of a post",
+                ("Band", "Characters", "Drawn"),
+                [
+                    (b.name, f"{b.minimum}–{b.maximum}", f"{100 * b.weight / total:.0f} %")
+                    for b in policy.bands
+                ],
+            ),
+            (
+                "What the model sees and may cost",
+                ("What", "Number"),
+                [
+                    ("Latest posts in the prompt", str(policy.context_size)),
+                    ("Model calls per attempt, at most", str(policy.max_model_calls)),
+                ],
+            ),
+        ]
+
+    def prompt_parts(self, row: Experiment) -> list[tuple[str, str]]:
+        """The words around persona and feed: title, template text."""
+        templates = PromptTemplates.from_dict(row.prompt_version.body)
+        return [(title, getattr(templates, name)) for name, title in PROMPT_PARTS]
+
+
+def _counts(session: Session, model: Any, keys: list[int], *conditions: Any) -> dict[int, int]:
+    query = (
+        select(model.experiment_id, func.count(model.id))
+        .where(model.experiment_id.in_(keys), *conditions)
+        .group_by(model.experiment_id)
+    )
+    return {key: count for key, count in session.execute(query)}
+
+
+def _span(seconds: float) -> str:
+    if seconds >= HOUR:
+        return f"{seconds / HOUR:g} h"
+    return f"{seconds / 60:g} min" if seconds >= 60 else f"{seconds:g} s"

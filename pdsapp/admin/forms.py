@@ -1,0 +1,85 @@
+"""What the forms of the screens are made of."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from flask_admin.form import BaseForm
+from sqlalchemy.orm import Session
+from wtforms import HiddenField, SelectField, ValidationError
+from wtforms.validators import InputRequired
+
+from ..errors import BadInput
+
+NEEDED = "This must not be empty."
+
+
+class Form(BaseForm):
+    """A form of a screen. `edit_version` is the version of the row the form was made from."""
+
+    edit_version = HiddenField()
+
+    @property
+    def seen(self) -> int | None:
+        """The version the person saw, None when the field holds no number."""
+        text = self.edit_version.data or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+    def put_error(self, error: BadInput) -> None:
+        """Shows the error at its field; above the form when it names none."""
+        field = self[error.field] if error.field and error.field in self else None
+        if field is None:
+            self.form_errors = [*self.form_errors, str(error)]
+        else:
+            field.errors = [*field.errors, str(error)]
+
+
+class Needed(InputRequired):
+    """The field must not be empty."""
+
+    def __init__(self):
+        super().__init__(NEEDED)
+
+
+class Clean:
+    """A validator from a function of the services that raises BadInput on what cannot be used."""
+
+    def __init__(self, clean: Callable[[str], Any]):
+        self.clean = clean
+
+    def __call__(self, _form, field) -> None:
+        if not (field.data or "").strip():
+            return
+        try:
+            self.clean(field.data)
+        except BadInput as error:
+            raise ValidationError(str(error)) from None
+
+
+class RowField(SelectField):
+    """A choice among rows by their integer id; the empty choice is None. Choices are set per request."""
+
+    def __init__(self, label: str, empty: str = "choose …", **kwargs):
+        super().__init__(label, coerce=str, choices={}, **kwargs)
+        self.empty = empty
+
+    def offer(self, pairs: list[tuple[int, str]]) -> None:
+        """Offers these rows, the empty choice first."""
+        self.choices = {"": self.empty} | {str(key): label for key, label in pairs}
+
+    def process_data(self, value) -> None:
+        self.data = "" if value is None else str(value)
+
+    def chosen(self, session: Session, kind: type):
+        """The chosen row, None for the empty choice."""
+        if not self.data:
+            return None
+        row = session.get(kind, int(self.data))
+        if row is None:
+            raise BadInput("This is not there any more. Choose another.", self.short_name)
+        return row
+
+
+def local_input(at: datetime | None, zone) -> str:
+    """A time as a `datetime-local` field holds it, in a zone."""
+    return at.astimezone(zone).strftime("%Y-%m-%dT%H:%M") if at else ""

@@ -1,0 +1,169 @@
+"""The form of a schedule, and what it means."""
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+from wtforms import BooleanField, DateTimeLocalField, IntegerField, RadioField, SelectField, StringField
+from wtforms.validators import NumberRange, Optional
+
+from ..errors import BadInput
+from ..models import Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
+from ..services.fields import clean_line, clean_zone
+from ..services.schedules import MOST_TWINS, Wish
+from .forms import Clean, Form, Needed, RowField
+
+MINUTE, HOUR = 60, 3600
+UNITS = {"minutes": MINUTE, "hours": HOUR}
+FIELD_OF = {"interval_seconds": "every"}  # the service's field names where the form has others
+FORM_SECTIONS = (
+    ("Schedule", ("name", "experiment")),
+    ("When", ("kind", "every", "anchor_at", "cron", "zone")),
+    ("Who is asked", ("twins_per_slot", "is_forced")),
+    ("When something is in the way", ("missed_policy", "overlap_policy", "lane")),
+    ("Activity", ("is_enabled",)),
+)
+
+
+class ScheduleForm(Form):
+    """Everything people type about a schedule."""
+
+    name = StringField(
+        "Name",
+        validators=[Needed(), Clean(lambda text: clean_line(text, "name", 120))],
+        description="How you find it. For example: Daytime chatter",
+    )
+    experiment = RowField(
+        "Experiment",
+        description="Whose twins are asked. An administrator may leave it empty: then all running experiments, "
+        "each as often as it has active twins. For example: Pilot (a41f9)",
+    )
+    kind = RadioField(
+        "How often",
+        choices={
+            "minutes": "every so many minutes",
+            "hours": "every so many hours",
+            "cron": "at times, by a cron expression",
+        },
+        default="minutes",
+        description="For example: every so many minutes, and 15 below",
+    )
+    every = IntegerField(
+        "Every",
+        default=15,
+        validators=[Optional()],
+        render_kw={"min": 1},
+        description="Minutes or hours, as chosen above; not used with cron. For example: 15",
+    )
+    anchor_at = DateTimeLocalField(
+        "Counted from",
+        format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        validators=[Optional()],
+        description="In the schedule's zone; itself a slot. Empty: from now on. For example 09:00 with every 2 hours: "
+        "09:00, 11:00, 13:00 …",
+    )
+    cron = StringField(
+        "Cron expression",
+        render_kw={"spellcheck": "false", "placeholder": "*/15 9-17 * * 1-5"},
+        description="Minute, hour, day, month, weekday; or @hourly, @daily, @weekly, @monthly. For example: "
+        "*/15 9-17 * * 1-5 is every 15 minutes from 9 to 17 on weekdays",
+    )
+    zone = SelectField(
+        "Time zone",
+        choices={},
+        validate_choice=False,
+        validators=[Clean(clean_zone)],
+        description="The zone the times are meant in. For example: Europe/Rome",
+    )
+    twins_per_slot = IntegerField(
+        "Twins per slot",
+        default=1,
+        validators=[Needed(), NumberRange(1, MOST_TWINS, f"Ask 1 to {MOST_TWINS:,} twins per slot.")],
+        render_kw={"min": 1, "max": MOST_TWINS},
+        description="How many active twins are drawn and asked each time. For example: 3",
+    )
+    is_forced = BooleanField(
+        "Post whatever the draw",
+        description="Bypasses the posting rule's draw, not limits, pauses or bans. For example, for a fixed stimulus.",
+    )
+    lane = StringField(
+        "Lane",
+        default="default",
+        validators=[Needed()],
+        render_kw={"spellcheck": "false"},
+        description="The stream of work its attempts wait in; a worker must serve it. For example: default",
+    )
+    missed_policy = SelectField(
+        "If slots passed while nothing ran",
+        validators=[Needed()],
+        choices={MissedPolicy.skip.value: "let them go", MissedPolicy.fire_once.value: "fire once afterwards"},
+        description="Counted as missed either way. For example, let them go after a night without power.",
+    )
+    overlap_policy = SelectField(
+        "If the slot before is still at work",
+        validators=[Needed()],
+        choices={OverlapPolicy.skip.value: "skip this slot", OverlapPolicy.allow.value: "fire it too"},
+        description="For example, skip when a slow model needs longer than the interval.",
+    )
+    is_enabled = BooleanField(
+        "Enabled",
+        description="Switching it on never fires at once: the next slot is the first. For example, switch it on "
+        "when the experiment begins.",
+    )
+
+    def wish(self, session: Session, present: Schedule | None = None) -> Wish:
+        """What the form asks for. Raises BadInput."""
+        experiment = self.experiment.chosen(session, Experiment)
+        zone = self.zone.data or (experiment.zone if experiment else "UTC")
+        is_cron = self.kind.data == "cron"
+        if not is_cron and self.every.data is None:
+            raise BadInput("Say every how many minutes or hours. Example: 15", "every")
+        return Wish(
+            name=self.name.data,
+            experiment=experiment,
+            cron=(self.cron.data or "") if is_cron else "",
+            interval_seconds=None if is_cron else min(self.every.data, 10**9) * UNITS[self.kind.data],
+            anchor_at=None if is_cron else self._anchor(zone),
+            zone=zone,
+            twins_per_slot=self.twins_per_slot.data,
+            is_forced=self.is_forced.data,
+            lane=(self.lane.data or "").strip(),
+            missed_policy=MissedPolicy(self.missed_policy.data),
+            overlap_policy=OverlapPolicy(self.overlap_policy.data),
+            is_enabled=self.is_enabled.data,
+        )
+
+    def _anchor(self, zone: str) -> datetime | None:
+        if self.anchor_at.data is None:
+            return None
+        try:
+            return self.anchor_at.data.replace(tzinfo=ZoneInfo(clean_zone(zone))).astimezone(UTC)
+        except OverflowError:
+            raise BadInput("Choose a day between 1970 and 2999.", "anchor_at") from None
+
+    def put_error(self, error: BadInput) -> None:
+        """Shows the error at the form's own field for it."""
+        super().put_error(BadInput(str(error), FIELD_OF.get(error.field or "", error.field)))
+
+
+def values_of(row: Schedule) -> dict[str, Any]:
+    """What the form shows of a schedule that is there."""
+    seconds = row.interval_seconds or 15 * MINUTE
+    unit = "hours" if seconds % HOUR == 0 else "minutes"
+    anchor = row.anchor_at.astimezone(ZoneInfo(row.zone)).replace(tzinfo=None) if row.anchor_at else None
+    return {
+        "name": row.name,
+        "experiment": row.experiment_id,
+        "kind": "cron" if row.cadence == Cadence.cron else unit,
+        "every": max(1, seconds // UNITS[unit]),
+        "anchor_at": anchor,
+        "cron": row.cron,
+        "zone": row.zone,
+        "twins_per_slot": row.twins_per_slot,
+        "is_forced": row.is_forced,
+        "lane": row.lane,
+        "missed_policy": row.missed_policy.value,
+        "overlap_policy": row.overlap_policy.value,
+        "is_enabled": row.is_enabled,
+    }

@@ -1,0 +1,307 @@
+"""The screen of schedules: cadence in words, next slots with their zone, what became of the last one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import current_app, flash, request
+from flask_admin import expose
+from flask_admin.actions import action
+from markupsafe import Markup
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Query, Session, joinedload
+
+from ..domain.reasons import ExperimentState
+from ..dt_service import load_service
+from ..errors import BadInput, NobodyEligible
+from ..extensions import db
+from ..models import Account, Schedule, ScheduleRevision, Slot, utc_now
+from ..services import heartbeats
+from ..services import schedules as service
+from ..web import access
+from . import asking, cells, choices, filters, zones
+from .base import PostAction, Screen
+from .schedule_forms import FORM_SECTIONS, ScheduleForm, values_of
+
+ALL = "all running experiments"
+SLOTS_SHOWN = 5
+REVISIONS_SHOWN = 50
+
+
+def _state_pill(row: Schedule) -> Markup:
+    if row.is_archived:
+        return cells.pill("archived")
+    if row.broken_reason:
+        return cells.with_reason(cells.pill("failing", "broken"), row.broken_reason)
+    if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
+        return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
+    return cells.pill("enabled" if row.is_enabled else "disabled")
+
+
+def _cadence(row: Schedule | ScheduleRevision) -> str:
+    return service.cadence_words(row) or "cannot be read"
+
+
+def _last_slot(row: Schedule) -> Markup | str:
+    if row.last_slot is None:
+        return "none yet"
+    slot = row.last_slot
+    many = f" × {slot.slot_count:,}" if slot.slot_count > 1 else ""
+    return cells.two_lines(
+        cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
+        cells.time(slot.slot_at, ZoneInfo(row.zone), "minute"),
+    )
+
+
+def _next_slot(row: Schedule) -> Markup | str:
+    return cells.moment(row.next_slot_at, ZoneInfo(row.zone)) if row.is_enabled and row.next_slot_at else "none"
+
+
+class ScheduleScreen(Screen):
+    """Schedules: when which experiment's twins are asked."""
+
+    noun = "schedule"
+    plural = "schedules"
+    lead = "When twins are asked by themselves. Each change is kept as a revision; switching one on never fires at once."
+    create_lead = "It asks twins at its times; whether one then posts is the posting rule's draw."
+    empty_words = "There is no schedule yet, so no twin is asked by itself."
+    form = ScheduleForm
+    form_sections = FORM_SECTIONS
+    form_columns = (
+        "name", "experiment", "kind", "every", "anchor_at", "cron", "zone", "twins_per_slot", "is_forced", "lane",
+        "missed_policy", "overlap_policy", "is_enabled",
+    )  # fmt: skip
+    column_list = ("name", "cadence", "is_enabled", "next_slot_at", "last_slot", "twins_per_slot", "experiment")
+    column_details_list = (
+        "is_enabled", "experiment", "cadence", "expression", "zone", "next_slot_at", "last_slot",
+        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number", "created_at",
+        "uuid",
+    )  # fmt: skip
+    column_export_list = (
+        "uuid", "name", "experiment", "cadence", "expression", "zone", "is_enabled", "next_slot_at",
+        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number", "broken_reason",
+        "created_at",
+    )  # fmt: skip
+    column_sortable_list = ("name", "is_enabled", "next_slot_at")
+    column_searchable_list = ("name",)
+    column_labels = {
+        "is_enabled": "State",
+        "next_slot_at": "Next slot",
+        "last_slot": "Last slot",
+        "twins_per_slot": "Twins",
+        "expression": "As typed",
+        "zone": "Time zone",
+        "is_forced": "Post whatever the draw",
+        "missed_policy": "Slots missed",
+        "overlap_policy": "Slot before still at work",
+        "revision_number": "Revision",
+        "created_at": "Added",
+        "uuid": "UUID",
+    }
+    list_filters = (
+        filters.of_flag("enabled", "Enabled", Schedule.is_enabled),
+        filters.ListFilter(
+            "archived",
+            "Archived",
+            lambda query, value: query.filter(Schedule.is_archived.is_(value == "yes")),
+            lambda: [("yes", "only archived ones")],
+        ),
+    )
+    is_of_experiments = True
+    details_template = "admin/schedule/details.html"
+    details_sections = (
+        ("When", ("cadence", "expression", "zone", "next_slot_at", "last_slot")),
+        ("Who is asked", ("experiment", "twins_per_slot", "is_forced")),
+        ("More", ("is_enabled", "lane", "missed_policy", "overlap_policy", "revision_number", "created_at", "uuid")),
+    )
+
+    column_formatters = {
+        "cadence": lambda _v, _c, row, _n: cells.two_lines(_cadence(row).partition(" (")[0], row.zone),
+        "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
+        "is_enabled": lambda _v, _c, row, _n: _state_pill(row),
+        "next_slot_at": lambda _v, _c, row, _n: _next_slot(row),
+        "last_slot": lambda _v, _c, row, _n: _last_slot(row),
+    }
+    column_formatters_detail = column_formatters | {
+        "cadence": lambda _v, _c, row, _n: _cadence(row),
+        "expression": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(expression(row)),
+        "is_forced": lambda _v, _c, row, _n: cells.yes_no(row.is_forced),
+        "missed_policy": lambda _v, _c, row, _n: str(row.missed_policy).replace("_", " "),
+        "overlap_policy": lambda _v, _c, row, _n: str(row.overlap_policy),
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone)),
+        "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
+    }
+    column_formatters_export = {
+        "cadence": lambda _v, _c, row, _n: _cadence(row),
+        "experiment": lambda _v, _c, row, _n: row.experiment.identifier if row.experiment else "",
+        "expression": lambda _v, _c, row, _n: expression(row),
+    }
+    column_extra_row_actions = [
+        PostAction("Enable", ".enable", shown_if=lambda row: not row.is_enabled and not row.is_archived),
+        PostAction("Disable", ".disable", shown_if=lambda row: row.is_enabled),
+        PostAction(
+            "Fire once now",
+            ".fire",
+            fields=asking.request_fields,
+            shown_if=lambda row: not row.is_archived,
+            is_rare=True,
+        ),
+        PostAction(
+            "Archive",
+            ".archive",
+            confirm=lambda row: f"Archive “{row}”? It never fires again; its slots and attempts stay.",
+            shown_if=lambda row: not row.is_archived,
+            is_rare=True,
+        ),
+    ]
+
+    def may_edit(self, row: Schedule) -> bool:
+        """An archived schedule stays as it was."""
+        return not row.is_archived
+
+    def get_query(self) -> Query:
+        """Archived schedules only when the filter asks for them."""
+        query = super().get_query().options(joinedload(Schedule.experiment))
+        if not request.args.get("archived"):
+            query = query.filter(Schedule.is_archived.is_(False))
+        return query
+
+    def of_experiment(self, query: Query, experiment_id: int) -> Query:
+        """Schedules of all experiments ask this one's twins too."""
+        return query.filter(or_(Schedule.experiment_id == experiment_id, Schedule.experiment_id.is_(None)))
+
+    def enrich(self, session: Session, rows: list[Schedule]) -> None:
+        """The last slot of each, in one query."""
+        newest = (
+            select(Slot.id)
+            .where(Slot.schedule_id == Schedule.id)
+            .order_by(Slot.slot_at.desc(), Slot.id.desc())
+            .limit(1)
+            .correlate(Schedule)
+            .scalar_subquery()
+        )
+        query = select(Slot).join(Schedule, Slot.id == newest).where(Schedule.id.in_([row.id for row in rows]))
+        found = {slot.schedule_id: slot for slot in session.scalars(query)}
+        for row in rows:
+            row.last_slot = found.get(row.id)
+
+    def zone_of(self, row: Schedule) -> ZoneInfo:
+        """A schedule's times are shown in its own zone."""
+        return ZoneInfo(row.zone)
+
+    def record_lead(self, row: Schedule) -> str:
+        """Cadence and zone."""
+        return f"{_cadence(row)}, {row.zone}"
+
+    def values(self, row: Schedule) -> dict[str, Any]:
+        """The schedule as it is typed."""
+        return values_of(row)
+
+    def prepare_form(self, form: Any, row: Schedule | None) -> None:
+        """Offers experiments (all of them to administrators only) and zones."""
+        form.experiment.empty = ALL if access.may_administer() else "choose …"
+        if row is None:
+            choices.offer_experiments(form.experiment)
+        else:
+            form.experiment.offer(choices.experiments(db.session()))
+        form.experiment.flags.required = not access.may_administer()
+        form.zone.choices = zones.choices(row.zone if row else None, empty="the experiment's")
+
+    def add(self, session: Session, form: Any, now: datetime, account: Account) -> Schedule:
+        """A schedule; enabled or not, it never fires at once."""
+        return service.add_schedule(session, form.wish(session), now, account)
+
+    def change(self, session: Session, row: Schedule, form: Any, now: datetime, account: Account) -> None:
+        """Another intent is a new revision."""
+        service.change_schedule(session, row, form.wish(session), now, account, seen=form.seen or 0)
+
+    def saved(self, row: Schedule) -> None:
+        """Tells the queue's projection."""
+        asking.project(row)
+
+    @expose("/enable/", methods=("POST",))
+    def enable(self):
+        """Switches a schedule on."""
+        return self._switch(service.enable, "“{}” is enabled. It fires with its next slot, not at once.")
+
+    @expose("/disable/", methods=("POST",))
+    def disable(self):
+        """Switches a schedule off."""
+        return self._switch(service.disable, "“{}” is disabled. Attempts it has made go on.")
+
+    @expose("/archive/", methods=("POST",))
+    def archive(self):
+        """Puts a schedule away for good."""
+        return self._switch(service.archive, "Archived “{}”.")
+
+    def _switch(self, change, words: str):
+        row = self.get_one(request.form.get("id"))
+        name = row.name
+        if self.act(lambda session, now, account: change(session, row, now, account)):
+            self.saved(row)
+            flash(words.format(name), "success")
+        return self.back()
+
+    @expose("/fire/", methods=("POST",))
+    def fire(self):
+        """One round of attempts at once, beside the slots."""
+        row, session = self.get_one(request.form.get("id")), db.session()
+        request_id = asking.request_id()
+        try:
+            attempts = service.fire_once(
+                session, row, load_service(current_app.extensions["settings"]), request_id, utc_now(),
+                access.account(),
+            )  # fmt: skip
+            lane, keys = row.lane, [attempt.id for attempt in attempts]
+            session.commit()
+        except (BadInput, NobodyEligible) as error:
+            session.rollback()
+            flash(str(error), "error")
+            return self.back()
+        is_served = heartbeats.is_lane_served(session, lane, utc_now())
+        self.end_transaction()
+        asking.wake(lane, is_served, len(keys))
+        noun = "twin is" if len(keys) == 1 else "twins are"
+        flash(f"{len(keys):,} {noun} asked now, beside the schedule's slots.", "success")
+        return self.back()
+
+    @action("enable", "Enable", "They fire with their next slots, not at once.")
+    def action_enable(self, ids: Sequence[str]) -> None:
+        """Enables the ticked schedules."""
+        self._switch_many(ids, service.enable, "Enabled")
+
+    @action("disable", "Disable", "They fire no more.")
+    def action_disable(self, ids: Sequence[str]) -> None:
+        """Disables the ticked schedules."""
+        self._switch_many(ids, service.disable, "Disabled")
+
+    def _switch_many(self, ids: Sequence[str], change, done: str) -> None:
+        rows: list[Schedule] = []
+
+        def change_all(session: Session, now: datetime, account: Account) -> None:
+            rows.extend(row for row in self.selected(session, ids) if change(session, row, now, account))
+
+        if self.act(change_all):
+            for row in rows:
+                self.saved(row)
+            flash(f"{done}: {', '.join(row.name for row in rows) or 'none, they were so already'}.", "success")
+
+    def slots_ahead(self, row: Schedule) -> list[datetime]:
+        """The next slots from now on, as if it were enabled."""
+        return service.next_slots(row, utc_now(), SLOTS_SHOWN)
+
+    def revisions_of(self, row: Schedule) -> list[tuple[ScheduleRevision, str]]:
+        """What it wanted and when, newest first, with the cadence in words."""
+        query = (
+            select(ScheduleRevision)
+            .where(ScheduleRevision.schedule_id == row.id)
+            .order_by(ScheduleRevision.number.desc())
+            .limit(REVISIONS_SHOWN)
+        )
+        return [(revision, _cadence(revision)) for revision in db.session.scalars(query)]
+
+
+def expression(row: Schedule) -> str:
+    """The cadence as it is stored."""
+    return row.cron or f"every {row.interval_seconds or 0:,} s"

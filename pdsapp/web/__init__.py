@@ -1,0 +1,33 @@
+"""Everything a browser meets outside the Flask-Admin screens, and the rules for all of it."""
+
+from flask import Flask, redirect, request, url_for
+
+from .. import database
+from ..extensions import csrf
+from . import access, errors, frame, headers, pages, security
+
+
+def init_app(app: Flask) -> None:
+    """Closes the application to strangers and registers the web's pages.
+
+    The order matters: first how transactions begin, then who is there, then whether they may.
+    """
+    app.config.update(WTF_CSRF_TIME_LIMIT=None)  # a form may stay open as long as its session
+    app.before_request(_begin)
+    headers.init_app(app)
+    security.init_app(app)
+    access.init_app(app)
+    csrf.init_app(app)
+    security.init_limiter(app)
+    frame.init_app(app)
+    errors.init_app(app)
+    pages.register(app)
+    app.add_url_rule("/", "home", _home)
+
+
+def _begin() -> None:
+    database.set_read_only(request.method in access.SAFE_METHODS)
+
+
+def _home():
+    return redirect(url_for("admin.index"))

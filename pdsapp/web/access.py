@@ -1,0 +1,84 @@
+"""Who may do what. Everything is closed unless it stands on a list here."""
+
+from urllib.parse import urlsplit
+
+from flask import Flask, abort, redirect, request, url_for
+from flask_login import current_user
+
+from ..models import Account
+
+PUBLIC_RULES = frozenset(
+    {
+        "/login",
+        "/first-sign-in/<token>",
+        "/healthz",
+        "/readyz",
+        "/metrics",  # has a token of its own
+        "/static/<path:filename>",
+    }
+)
+PERSONAL_RULES = frozenset(
+    {"/logout", "/theme", "/switch"}
+)  # POSTs that change nothing but one's own session
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+WRITERS = frozenset({"administrator", "researcher"})
+ROLES = ("administrator", "researcher", "viewer")
+
+
+def init_app(app: Flask) -> None:
+    """Puts the guard in front of every request of the application."""
+    app.before_request(_guard)
+
+
+def account() -> Account | None:
+    """The account that is signed in, None for a stranger."""
+    return current_user._get_current_object() if current_user.is_authenticated else None
+
+
+def role() -> str | None:
+    """The highest role of the account that is signed in, None for a stranger or without a role."""
+    if (signed_in := account()) is None:
+        return None
+    names = {each.name for each in signed_in.roles}
+    return next((name for name in ROLES if name in names), None)
+
+
+def may_write() -> bool:
+    """Whether this request's account may change anything but its own session."""
+    return role() in WRITERS
+
+
+def may_administer() -> bool:
+    """Whether this request's account is an administrator."""
+    return role() == "administrator"
+
+
+def is_relative(target: str | None) -> bool:
+    """Whether an address stays on this site: a plain path, nothing a browser reads as another host."""
+    if not target or not target.startswith("/") or target[1:2] in ("/", "\\"):
+        return False
+    if "\\" in target or any(ord(character) < 32 for character in target):
+        return False
+    parts = urlsplit(target)
+    return not parts.scheme and not parts.netloc
+
+
+def _guard():
+    rule = request.url_rule.rule if request.url_rule else None
+    if rule in PUBLIC_RULES:
+        return None
+    if account() is None:
+        return _to_sign_in()
+    if role() is None:
+        abort(403)
+    if request.method not in SAFE_METHODS and rule not in PERSONAL_RULES and not may_write():
+        abort(403)
+    return None
+
+
+def _to_sign_in():
+    wants_page = not request.accept_mimetypes or request.accept_mimetypes.accept_html
+    if request.method not in ("GET", "HEAD") or not wants_page:
+        abort(401)
+    wanted = request.full_path.rstrip("?")
+    return redirect(url_for("sign_in.login", next=None if wanted == "/" else wanted))

@@ -1,0 +1,259 @@
+"""The frame around every page: areas, experiment switcher, life signs, theme, pausing."""
+
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, Flask, flash, g, redirect, request, session, url_for
+from sqlalchemy import func, or_, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from ..domain.reasons import ExperimentState, TokenState
+from ..errors import BadInput, NotFound
+from ..extensions import db
+from ..models import ApiToken, DigitalTwin, Experiment, Persona, ProcessKind, Schedule, utc_now
+from ..services import experiments as service
+from ..services import heartbeats, lookup
+from . import access
+
+REMEMBERED = "experiment"
+ALL_LABEL = "All experiments"
+ROLE_WORDS = {"administrator": "administrator", "researcher": "researcher", "viewer": "viewer, looks only"}
+
+actions = Blueprint("frame", __name__)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The experiment the screens show."""
+
+    label: str
+    state: str
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who is signed in, in words."""
+
+    email: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What templates/base.html draws around a page of somebody who is signed in."""
+
+    nav: list[tuple[str, list[tuple[str, str, int | None, bool]]]]
+    experiments: list[tuple[str, str]]
+    experiment: Shown | None
+    worker: heartbeats.LifeSign
+    scheduler: heartbeats.LifeSign
+    account: SignedIn
+    theme: str
+    can_pause: bool
+    pause_url: str
+    pause_label: str
+    switch_url: str
+    theme_url: str
+    logout_url: str
+    home_url: str
+
+
+def init_app(app: Flask) -> None:
+    """Registers the frame's own actions and gives every template its `frame`."""
+    app.register_blueprint(actions)
+    app.before_request(_remember_choice)
+    app.context_processor(lambda: {"frame": current_frame()})
+
+
+def current_experiment() -> Experiment | None:
+    """The experiment that was chosen in the switcher; None shows all. Read once per request."""
+    if "experiment" not in g:
+        identifier = session.get(REMEMBERED)
+        found = None
+        if identifier:
+            query = select(Experiment).where(
+                Experiment.identifier == identifier, Experiment.state != ExperimentState.archived
+            )
+            found = db.session.scalars(query).one_or_none()
+        g.experiment = found
+    return g.experiment
+
+
+def current_zone() -> ZoneInfo:
+    """The zone times are shown in where no row says another: the experiment's, the account's, or UTC."""
+    experiment = current_experiment()
+    account = access.account()
+    return ZoneInfo(experiment.zone if experiment else (account and account.zone) or "UTC")
+
+
+def current_frame() -> Frame | None:
+    """The frame, None for strangers and while the database does not answer. Made once per request."""
+    if "frame" not in g:
+        try:
+            g.frame = _make(db.session()) if request and access.account() and access.role() else None
+        except (OperationalError, InterfaceError):
+            g.frame = None
+    return g.frame
+
+
+def choose(experiment: Experiment | None) -> None:
+    """Remembers which experiment the screens show from now on."""
+    session[REMEMBERED] = experiment.identifier if experiment else ""
+    g.experiment = experiment
+
+
+@actions.route("/switch", methods=["POST"])
+def switch():
+    """Shows another experiment on every screen."""
+    _choose_by_text(request.form.get("experiment", ""))
+    return _back()
+
+
+@actions.route("/theme", methods=["POST"])
+def theme():
+    """Remembers light, dark, or neither (as the system has it), in a cookie the page's script also writes."""
+    answer = _back()
+    value = request.form.get("theme", "")
+    if value in ("light", "dark"):
+        answer.set_cookie("theme", value, max_age=31_536_000, samesite="Lax", secure=request.is_secure)
+    else:
+        answer.delete_cookie("theme", samesite="Lax", secure=request.is_secure)
+    return answer
+
+
+@actions.route("/experiments/<text>/pause", methods=["POST"])
+def pause(text: str):
+    """Pauses one experiment: its twins are asked no more until it is resumed."""
+    return _set_state(
+        text, ExperimentState.paused, "is paused. Its twins are asked no more until you resume it."
+    )
+
+
+@actions.route("/experiments/<text>/resume", methods=["POST"])
+def resume(text: str):
+    """Lets a paused experiment run again."""
+    return _set_state(text, ExperimentState.running, "is running.")
+
+
+def _set_state(text: str, state: ExperimentState, words: str):
+    experiment = lookup.find_experiment(db.session(), text)
+    label = str(experiment)
+    service.set_state(db.session(), experiment, state, utc_now(), account=access.account())
+    db.session.commit()
+    flash(f"{label} {words}", "success")
+    return _back()
+
+
+def _remember_choice() -> None:
+    if request.method == "GET" and "experiment" in request.args and access.account():
+        _choose_by_text(request.args["experiment"])
+
+
+def _choose_by_text(text: str) -> None:
+    """Unknown ones are left alone: the address may come from an old bookmark."""
+    try:
+        choose(lookup.find_experiment(db.session(), text) if text else None)
+    except (NotFound, BadInput):
+        return
+
+
+def _back():
+    target = request.form.get("next")
+    if not access.is_relative(target):
+        return redirect(url_for("admin.index"))
+    path, _, query = target.partition("?")
+    kept = "&".join(
+        part for part in query.split("&") if part and not part.startswith(("experiment=", "page="))
+    )
+    return redirect(f"{path}?{kept}" if kept else path)
+
+
+def _make(own_session: Session) -> Frame:
+    experiments = own_session.execute(
+        select(Experiment.identifier, Experiment.name)
+        .where(Experiment.state != ExperimentState.archived)
+        .order_by(Experiment.id.desc())
+        .limit(500)
+    ).all()
+    experiment = current_experiment()
+    now = utc_now()
+    is_paused = bool(experiment and experiment.state == ExperimentState.paused)
+    may_pause = experiment and experiment.state in (ExperimentState.running, ExperimentState.paused)
+    return Frame(
+        nav=_nav(own_session, experiment, experiments[0].identifier if experiments else ""),
+        experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]
+        if experiments
+        else [],
+        experiment=Shown(str(experiment), experiment.state.value, ZoneInfo(experiment.zone))
+        if experiment
+        else None,
+        worker=heartbeats.life_sign(own_session, ProcessKind.worker, now),
+        scheduler=heartbeats.life_sign(own_session, ProcessKind.scheduler, now),
+        account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
+        theme=request.cookies.get("theme", ""),
+        can_pause=bool(may_pause and access.may_write()),
+        pause_url=url_for(f"frame.{'resume' if is_paused else 'pause'}", text=experiment.identifier)
+        if experiment
+        else "",
+        pause_label="Resume this experiment" if is_paused else "Pause this experiment",
+        switch_url=url_for("frame.switch"),
+        theme_url=url_for("frame.theme"),
+        logout_url=url_for("sign_in.logout"),
+        home_url=url_for("admin.index"),
+    )
+
+
+def _nav(own_session: Session, experiment: Experiment | None, newest: str):
+    counts = _counts(own_session, experiment)
+    shown = experiment.identifier if experiment else newest
+    watch = [
+        ("Dashboard", url_for("admin.index"), None),
+        ("Activity", url_for("activity.stream"), None),
+        ("Attempts", url_for("attempt.index_view"), None),
+    ]
+    if shown:
+        watch.append(("Feed", url_for("feed.show", text=shown), None))
+    manage = [
+        ("Experiments", url_for("experiment.index_view"), counts.experiments),
+        ("Twins", url_for("digitaltwin.index_view"), counts.twins),
+        ("Personas", url_for("persona.index_view"), counts.personas),
+        ("Schedules", url_for("schedule.index_view"), counts.schedules),
+        ("API tokens", url_for("apitoken.index_view"), counts.tokens),
+        ("Posts", url_for("post.index_view"), None),
+        ("Profiles", url_for("userprofile.index_view"), None),
+    ]
+    return [
+        (title, [(label, url, count, _is_current(label, url)) for label, url, count in items])
+        for title, items in (("Watch", watch), ("Manage", manage))
+    ]
+
+
+def _is_current(label: str, url: str) -> bool:
+    path = request.path
+    if label == "Dashboard":
+        return path == url
+    if label == "Feed":
+        return path.startswith("/experiments/") and path.endswith("/feed")
+    if label == "Attempts" and path.startswith("/attempts/"):
+        return True
+    return path.startswith(url)
+
+
+def _counts(own_session: Session, experiment: Experiment | None):
+    of_one = [DigitalTwin.experiment_id == experiment.id] if experiment else []
+    scheduled = [or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None))] if experiment else []
+
+    def count(column, *conditions):
+        return select(func.count(column)).where(*conditions).scalar_subquery()
+
+    return own_session.execute(
+        select(
+            count(Experiment.id, Experiment.state != ExperimentState.archived).label("experiments"),
+            count(DigitalTwin.id, *of_one).label("twins"),
+            count(Persona.id, Persona.is_archived.is_(False)).label("personas"),
+            count(Schedule.id, Schedule.is_archived.is_(False), *scheduled).label("schedules"),
+            count(ApiToken.id, ApiToken.state != TokenState.archived).label("tokens"),
+        )
+    ).one()

@@ -1,0 +1,177 @@
+"""Signing in: Flask-Security's sessions and password hashes, the product's own two pages.
+
+Of Flask-Security's many pages none is registered: no registration, no recovery by mail, no tokens.
+"""
+
+from datetime import timedelta
+
+from flask import Blueprint, Flask, flash, redirect, render_template, request, session, url_for
+from flask_limiter.util import get_remote_address
+from flask_security import SQLAlchemyUserDatastore, hash_password
+from flask_security.utils import login_user, logout_user
+from flask_wtf import FlaskForm
+from werkzeug.middleware.proxy_fix import ProxyFix
+from wtforms import BooleanField, EmailField, HiddenField, PasswordField
+from wtforms.validators import DataRequired, EqualTo
+
+from ..config import Settings
+from ..database import reading
+from ..errors import BadInput, NotFound
+from ..extensions import db, limiter, security
+from ..models import Account, Role, utc_now
+from ..services import accounts
+from . import access
+
+TRIES_PER_ADDRESS = "10 per minute"
+TRIES_PER_ACCOUNT = "5 per minute"
+REMEMBERED_FOR = timedelta(days=14)
+
+pages = Blueprint("sign_in", __name__)
+
+
+class SignInForm(FlaskForm):
+    """E-mail address and password."""
+
+    email = EmailField("E-mail", validators=[DataRequired("Enter your e-mail address.")])
+    password = PasswordField("Password", validators=[DataRequired("Enter your password.")])
+    remember = BooleanField(f"Keep me signed in on this computer for {REMEMBERED_FOR.days} days")
+    next = HiddenField()
+
+
+class PasswordForm(FlaskForm):
+    """A first password, typed twice."""
+
+    password = PasswordField(
+        "New password",
+        validators=[DataRequired("Choose a password.")],
+        description=f"At least {accounts.PASSWORD_MINIMUM} characters. A few words in a row are easy to keep in mind.",
+    )
+    password_confirm = PasswordField(
+        "The same again",
+        validators=[
+            DataRequired("Type the password again."),
+            EqualTo("password", "The two differ. Type both again."),
+        ],
+    )
+
+
+def init_app(app: Flask) -> None:
+    """Configures sessions, throttling and Flask-Security, and registers the sign-in pages."""
+    settings: Settings = app.extensions["settings"]
+    app.config.update(
+        SESSION_COOKIE_NAME="discourse_twins",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.cookie_secure,
+        REMEMBER_COOKIE_NAME="discourse_twins_remember",
+        REMEMBER_COOKIE_DURATION=REMEMBERED_FOR,
+        REMEMBER_COOKIE_HTTPONLY=True,
+        REMEMBER_COOKIE_SAMESITE="Lax",
+        REMEMBER_COOKIE_SECURE=settings.cookie_secure,
+        SECURITY_PASSWORD_SCHEMES=["argon2"],
+        SECURITY_PASSWORD_HASH="argon2",
+        SECURITY_PASSWORD_SINGLE_HASH={"argon2"},
+        SECURITY_PASSWORD_SALT="",  # argon2 salts each hash itself
+        SECURITY_PASSWORD_NORMALIZE_FORM=None,
+        SECURITY_CLI_USERS_NAME=None,
+        SECURITY_CLI_ROLES_NAME=None,
+        RATELIMIT_STORAGE_URI=_limiter_storage(settings),
+        RATELIMIT_STORAGE_OPTIONS=_limiter_options(settings),
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
+    )
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_port=count)
+    security.init_app(app, SQLAlchemyUserDatastore(db, Account, Role), register_blueprint=False)
+    security.principal.skip_static = True
+    security.login_manager.request_loader(None)  # a session is the only way in
+    app.register_blueprint(pages)
+
+
+def init_limiter(app: Flask) -> None:
+    """Binds the throttle, behind the guard and the CSRF check."""
+    limiter.init_app(app)
+
+
+def _has_failed(response) -> bool:
+    return response.status_code >= 400
+
+
+def _name_tried() -> str:
+    return f"account:{request.form.get('email', '').strip().lower()[:254]}"
+
+
+@pages.route("/login", methods=["GET", "POST"])
+@limiter.limit(TRIES_PER_ADDRESS, key_func=get_remote_address, methods=["POST"], deduct_when=_has_failed)
+@limiter.limit(TRIES_PER_ACCOUNT, key_func=_name_tried, methods=["POST"], deduct_when=_has_failed)
+def login():
+    """The sign-in page."""
+    if access.account() is not None:
+        return redirect("/")
+    form = SignInForm()
+    if request.method == "GET":
+        form.next.data = request.args.get("next", "")
+        return render_template("security/login_user.html", login_user_form=form)
+    if form.validate():
+        account = _verified(form.email.data, form.password.data)
+        if account is not None:
+            login_user(account, remember=form.remember.data)
+            return redirect(form.next.data if access.is_relative(form.next.data) else "/")
+        form.form_errors.append("E-mail address or password is wrong. Check both and try again.")
+    return render_template("security/login_user.html", login_user_form=form), 400
+
+
+@pages.route("/logout", methods=["POST"])
+def logout():
+    """Ends the session."""
+    logout_user()
+    session.clear()
+    flash("You are signed out.", "success")
+    return redirect(url_for(".login"))
+
+
+@pages.route("/first-sign-in/<token>", methods=["GET", "POST"])
+@limiter.limit(TRIES_PER_ADDRESS, key_func=get_remote_address, methods=["POST"], deduct_when=_has_failed)
+def first_sign_in(token: str):
+    """Looking at the link shows the form and uses nothing up; sending the form does."""
+    try:
+        email = accounts.find_link(db.session(), token, utc_now()).account.email
+    except NotFound as error:
+        return render_template("security/one_time_link.html", problem=str(error)), 404
+    form = PasswordForm()
+    if form.validate_on_submit():
+        try:
+            account = accounts.use_link(db.session(), token, form.password.data, utc_now())
+            db.session.commit()
+        except BadInput as error:
+            db.session.rollback()
+            form.password.errors = [*form.password.errors, str(error)]
+        else:
+            if access.account() is not None:
+                logout_user()
+            login_user(account)
+            return redirect(url_for("admin.index"))
+    status = 400 if request.method == "POST" else 200
+    return render_template("security/one_time_link.html", form=form, email=email), status
+
+
+def _verified(email: str, password: str) -> Account | None:
+    """The account, if the password is right and it may sign in. No transaction is open meanwhile."""
+    with reading() as own_session:
+        account = accounts.find_account(own_session, email)
+    if account is None or account.password is None:
+        hash_password(password)  # an unknown name takes as long as a wrong password
+        return None
+    is_right = account.verify_and_update_password(password)
+    return account if is_right and account.active else None
+
+
+def _limiter_storage(settings: Settings) -> str:
+    if settings.redis_url is None:
+        return "memory://"
+    url = settings.redis_url.get_secret_value()
+    return f"redis+{url}" if url.startswith("unix://") else url
+
+
+def _limiter_options(settings: Settings) -> dict[str, int]:
+    return {} if settings.redis_url is None else {"socket_connect_timeout": 1, "socket_timeout": 1}

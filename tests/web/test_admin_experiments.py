@@ -1,0 +1,104 @@
+"""The screen of experiments."""
+
+import pytest
+from sqlalchemy import select
+
+from pdsapp.domain.reasons import ExperimentState
+from pdsapp.models import AuditEvent, Experiment
+
+
+def form(**values):
+    return {"name": "Pilot", "zone": "Europe/Rome", "description": "Two\nlines"} | values
+
+
+def test_an_experiment_is_added_through_the_form(researcher, session):
+    answer = researcher.post("/admin/experiment/new/", data=form(), follow_redirects=True)
+    experiment = session.scalars(select(Experiment)).one()
+    assert (experiment.name, experiment.zone, experiment.description) == ("Pilot", "Europe/Rome", "Two\nlines")
+    assert (len(experiment.identifier), experiment.state, experiment.is_demo) == (5, ExperimentState.running, False)
+    assert experiment.identifier in answer.text
+    assert f'Added <a href="/admin/experiment/details/?id={experiment.id}">' in answer.text
+    event = session.scalars(select(AuditEvent).where(AuditEvent.object_type == "experiment")).one()
+    assert (event.action, event.actor) == ("create", "researcher@example.org")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"name": ""}, "This must not be empty."),
+        ({"name": "x" * 121}, "at most 120 fit"),
+        ({"zone": "Mars/Olympus"}, "Mars/Olympus” is not a"),
+        ({"zone": "europe/rome"}, "Did you mean Europe/Rome?"),
+        ({"description": "x" * 4001}, "at most 4,000 fit"),
+        ({"name": "a\x00b"}, "Remove the control character U+0000."),
+    ],
+    ids=["no name", "long name", "no zone of Earth", "case", "long description", "NUL"],
+)
+def test_what_cannot_be_used_is_said_at_its_field_and_nothing_is_saved(researcher, session, values, words):
+    answer = researcher.post("/admin/experiment/new/", data=form(**values))
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert 'aria-invalid="true"' in answer.text
+    assert session.scalars(select(Experiment)).all() == []
+
+
+def test_the_page_shows_the_numbers_of_the_policy_and_the_words_of_the_prompt(viewer, rows):
+    page = viewer.get(f"/admin/experiment/details/?id={rows.experiment.id}").text
+    for number in ("0.80", "0.50", "0.30", "0.70", "20–79", "80–139", "140–199", "200–280", "35 %", "10 %"):
+        assert number in page
+    assert "own posts ÷ posts looked at" in page
+    assert "&lt;persona&gt;" in page
+    assert str(rows.experiment.uuid) in page
+
+
+def test_an_edit_keeps_what_it_does_not_touch(researcher, rows, session):
+    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
+    assert 'value="Campus climate"' in researcher.get(page).text
+    researcher.post(page, data=form(name="Campus, autumn", edit_version=1))
+    experiment = session.get(Experiment, rows.experiment.id)
+    assert (experiment.name, experiment.edit_version) == ("Campus, autumn", 2)
+    assert experiment.identifier == rows.experiment.identifier
+
+
+def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, rows, session):
+    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
+    researcher.post(page, data=form(name="First", edit_version=1))
+    answer = researcher.post(page, data=form(name="Second", edit_version=1))
+    assert answer.status_code == 400
+    assert "Somebody else has saved this since you opened it." in answer.text
+    assert 'value="Second"' in answer.text
+    assert session.scalars(select(Experiment.name)).one() == "First"
+
+
+@pytest.mark.parametrize("version", ["", "x", "0", "-1", "99999999999999999999"])
+def test_an_edit_without_a_version_is_refused(researcher, rows, session, version):
+    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
+    assert researcher.post(page, data=form(name="Other", edit_version=version)).status_code == 400
+    assert session.scalars(select(Experiment.name)).one() == "Campus climate"
+
+
+def test_pause_resume_and_archive_from_the_row(researcher, rows, session):
+    def state():
+        session.rollback()
+        return session.scalars(select(Experiment.state)).one()
+
+    row = {"id": rows.experiment.id, "url": "/admin/experiment/"}
+    assert researcher.post("/admin/experiment/pause/", data=row).location == "/admin/experiment/"
+    assert state() == ExperimentState.paused
+    assert "Resume" in researcher.get("/admin/experiment/").text
+    researcher.post("/admin/experiment/resume/", data=row)
+    assert state() == ExperimentState.running
+    researcher.post("/admin/experiment/pause/", data=row)
+    researcher.post("/admin/experiment/archive/", data=row)
+    assert state() == ExperimentState.archived
+    researcher.get("/admin/")  # the messages
+    assert "Campus climate" not in researcher.get("/admin/experiment/").text
+    assert "Campus climate" in researcher.get("/admin/experiment/?state=archived").text
+    answer = researcher.post("/admin/experiment/resume/", data=row, follow_redirects=True)
+    assert "is archived and stays so." in answer.text
+    assert state() == ExperimentState.archived
+
+
+def test_an_experiment_cannot_be_deleted(researcher, rows, session):
+    assert researcher.post("/admin/experiment/delete/", data={"id": rows.experiment.id}).status_code == 404
+    assert session.get(Experiment, rows.experiment.id) is not None

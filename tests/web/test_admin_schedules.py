@@ -1,0 +1,201 @@
+"""The screen of schedules: cadence in words, next slots with zone, revisions, no surprise."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from pdsapp.domain.reasons import SlotKind
+from pdsapp.models import Cadence, Schedule, ScheduleRevision, Slot, utc_now
+from pdsapp.services import schedules
+from tests.conftest import NOON
+
+
+@pytest.fixture
+def form(rows):
+    """`form(name=…)` gives the fields of a usable schedule, with those values."""
+
+    def fields(**values):
+        return {
+            "name": "Chatter",
+            "experiment": rows.experiment.id,
+            "kind": "minutes",
+            "every": "15",
+            "anchor_at": "",
+            "cron": "",
+            "zone": "",
+            "twins_per_slot": "3",
+            "lane": "default",
+            "missed_policy": "skip",
+            "overlap_policy": "skip",
+            "is_enabled": "y",
+        } | values
+
+    return fields
+
+
+@pytest.fixture
+def stored(session):
+    """`stored()` gives the only schedule as it is now."""
+
+    def read():
+        session.rollback()
+        return session.scalars(select(Schedule)).one()
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "words"),
+    [
+        ({}, (Cadence.interval, 900, ""), "every 15 min"),
+        ({"kind": "hours", "every": "2"}, (Cadence.interval, 7200, ""), "every 2 h"),
+        ({"kind": "cron", "cron": "*/15 9-17 * * 1-5"}, (Cadence.cron, None, "*/15 9-17 * * 1-5"), "every 15 min"),
+        ({"kind": "cron", "cron": "@daily"}, (Cadence.cron, None, None), "00:00 daily"),
+    ],
+    ids=["minutes", "hours", "cron", "daily"],
+)
+def test_each_way_of_saying_when_is_stored_and_shown_in_words(researcher, form, stored, values, expected, words):
+    answer = researcher.post("/admin/schedule/new/", data=form(**values), follow_redirects=True)
+    schedule = stored()
+    assert (schedule.cadence, schedule.interval_seconds) == expected[:2]
+    assert expected[2] is None or schedule.cron == expected[2]
+    assert (schedule.zone, schedule.twins_per_slot, schedule.is_enabled) == ("Europe/Rome", 3, True)
+    assert schedule.next_slot_at > utc_now()
+    assert words in answer.text
+    assert words in researcher.get("/admin/schedule/").text
+
+
+def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher, form, stored):
+    answer = researcher.post(
+        "/admin/schedule/new/", data=form(kind="cron", cron="0 9 * * *", zone="America/New_York"), follow_redirects=True
+    )
+    assert answer.text.count('<span class="sub">America/New_York</span></li>') == 5
+    assert "09:00:00 E" in answer.text
+    researcher.post(f"/admin/schedule/edit/?id={stored().id}", data=form(kind="cron", cron="0 10 * * *", edit_version=1))
+    page = researcher.get(f"/admin/schedule/details/?id={stored().id}").text
+    assert "09:00 daily" in page
+    assert "10:00 daily" in page
+    assert stored().revision_number == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "words"),
+    [
+        ({"kind": "cron", "cron": "0 0 31 2 *"}, "cron", ""),
+        ({"kind": "cron", "cron": "0 0 0 1 1 *"}, "cron", ""),
+        ({"kind": "cron", "cron": "٣ * * * *"}, "cron", ""),
+        ({"kind": "cron", "cron": ""}, "cron", "Give either a cron expression or an interval"),
+        ({"kind": "minutes", "every": ""}, "every", "Say every how many minutes or hours."),
+        ({"kind": "minutes", "every": "0"}, "every", ""),
+        ({"kind": "hours", "every": "99999999999999999999"}, "every", ""),
+        ({"anchor_at": "soon"}, "anchor_at", "Not a valid datetime value."),
+        ({"anchor_at": "9999-12-31T23:59"}, "anchor_at", ""),
+        ({"zone": "Mars/Olympus"}, "zone", "Mars/Olympus"),
+        ({"twins_per_slot": "0"}, "twins_per_slot", "Ask 1 to 1,000 twins per slot."),
+        ({"lane": "No Lane"}, "lane", "Name the lane"),
+        ({"lane": "now"}, "lane", "is kept for what people ask for"),
+        ({"experiment": ""}, "experiment", "Only administrators schedule all experiments at once."),
+        ({"experiment": "999"}, "experiment", ""),
+        ({"missed_policy": "explode"}, "missed_policy", ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_used_is_said_at_its_field_and_nothing_is_saved(
+    researcher, form, session, values, field, words
+):
+    answer = researcher.post("/admin/schedule/new/", data=form(**values))
+    assert answer.status_code == 400
+    assert f'<div id="{field}-error">' in answer.text
+    assert words in answer.text
+    assert session.scalars(select(Schedule)).all() == []
+    assert session.scalars(select(ScheduleRevision)).all() == []
+
+
+def test_only_an_administrator_schedules_all_experiments(sign_in, form, stored):
+    browser = sign_in("administrator")
+    assert "all running experiments" in browser.get("/admin/schedule/new/").text
+    assert browser.post("/admin/schedule/new/", data=form(experiment="")).status_code == 302
+    assert stored().experiment_id is None
+    assert "all running experiments" in browser.get("/admin/schedule/").text
+
+
+def test_the_anchor_is_read_and_shown_in_the_schedules_zone(researcher, form, stored):
+    researcher.post("/admin/schedule/new/", data=form(anchor_at="2026-01-05T09:30", kind="hours", every="2"))
+    assert stored().anchor_at.isoformat() == "2026-01-05T08:30:00+00:00"
+    page = researcher.get(f"/admin/schedule/edit/?id={stored().id}").text
+    assert 'value="2026-01-05T09:30"' in page
+
+
+def test_saving_without_a_change_of_intent_makes_no_revision(researcher, form, stored):
+    researcher.post("/admin/schedule/new/", data=form(anchor_at="2026-01-05T09:30"))
+    edited = form(name="Renamed", anchor_at="2026-01-05T09:30", zone="Europe/Rome", edit_version=1)
+    researcher.post(f"/admin/schedule/edit/?id={stored().id}", data=edited)
+    assert (stored().name, stored().revision_number) == ("Renamed", 1)
+
+
+def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, form, stored):
+    researcher.post("/admin/schedule/new/", data=form())
+    researcher.post("/admin/schedule/disable/", data={"id": stored().id})
+    answer = researcher.post(f"/admin/schedule/edit/?id={stored().id}", data=form(name="Other", edit_version=1))
+    assert "Somebody else has saved this" in answer.text
+    assert (stored().name, stored().is_enabled) == ("Chatter", False)
+
+
+def test_enable_disable_and_archive_from_the_row(researcher, form, stored):
+    data = form()
+    data.pop("is_enabled")
+    researcher.post("/admin/schedule/new/", data=data)
+    row = {"id": stored().id, "url": "/admin/schedule/"}
+    answer = researcher.post("/admin/schedule/enable/", data=row, follow_redirects=True)
+    assert "It fires with its next slot, not at once." in answer.text
+    assert stored().is_enabled
+    assert stored().next_slot_at > utc_now() - timedelta(seconds=5)
+    researcher.post("/admin/schedule/archive/", data=row)
+    assert (stored().is_enabled, stored().is_archived) == (False, True)
+    researcher.get("/admin/")  # the messages
+    assert "Chatter" not in researcher.get("/admin/schedule/").text
+    assert "Chatter" in researcher.get("/admin/schedule/?archived=yes").text
+    answer = researcher.post("/admin/schedule/enable/", data=row, follow_redirects=True)
+    assert "This schedule is archived. Make a new one." in answer.text
+    assert researcher.get(f"/admin/schedule/edit/?id={row['id']}").status_code == 400
+
+
+def test_switching_the_selected_names_them(researcher, rows, write, session):
+    with write() as own:
+        experiment = own.merge(rows.experiment)
+        keys = [
+            schedules.add_schedule(own, schedules.Wish(name, experiment, cron="@daily"), NOON).id
+            for name in ("Morning", "Evening")
+        ]
+    answer = researcher.post(
+        "/admin/schedule/action/", data={"action": "enable", "rowid": keys}, follow_redirects=True
+    )
+    assert "Enabled: Morning, Evening." in answer.text
+    assert session.scalars(select(Schedule.is_enabled)).all() == [True, True]
+
+
+def test_the_list_shows_what_became_of_the_last_slot(researcher, rows, write):
+    with write() as own:
+        schedule = schedules.add_schedule(own, schedules.Wish("Chatter", own.merge(rows.experiment), cron="@hourly"), NOON)
+        own.flush()
+        revision = own.scalars(select(ScheduleRevision)).one()
+        for hours, kind, count in ((1, SlotKind.fired, 1), (5, SlotKind.missed, 4)):
+            own.add(
+                Slot(
+                    schedule_id=schedule.id,
+                    revision_id=revision.id,
+                    slot_at=NOON + timedelta(hours=hours),
+                    kind=kind,
+                    slot_count=count,
+                )
+            )
+    page = researcher.get("/admin/schedule/").text
+    assert "missed × 4" in page
+    assert "fired" not in page
+
+
+def test_while_the_queue_is_down_the_schedule_is_saved_and_that_is_said(researcher, form, stored):
+    answer = researcher.post("/admin/schedule/new/", data=form(), follow_redirects=True)
+    assert "the queue hears of it within a minute" in answer.text
+    assert stored().is_enabled

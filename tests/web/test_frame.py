@@ -1,0 +1,102 @@
+"""The frame: areas, the experiment that is shown, life signs, theme, pausing."""
+
+import re
+
+import pytest
+from sqlalchemy import select
+
+from pdsapp.domain.reasons import ExperimentState
+from pdsapp.models import AuditEvent, Experiment, ProcessKind, utc_now
+from pdsapp.services import experiments, heartbeats, twins
+from tests.conftest import NOON
+
+
+@pytest.fixture
+def other(rows, write):
+    """A second experiment, with a twin of its own."""
+    with write() as session:
+        experiment = experiments.add_experiment(session, "Second section", "UTC", NOON)
+        session.flush()
+        twins.add_twin(session, experiment, "zed", session.merge(rows.version), NOON)
+        return experiment
+
+
+def test_the_areas_lead_to_pages_that_exist(researcher, rows):
+    page = researcher.get("/admin/experiment/").text
+    nav = re.search(r'<nav class="side".*?</nav>', page, re.S)[0]
+    links = re.findall(r'<a href="([^"]+)"', nav)
+    assert len(links) == 11
+    for link in links:
+        assert researcher.get(link).status_code == 200, link
+
+
+def test_the_area_one_is_in_is_marked(researcher, rows):
+    page = researcher.get("/admin/persona/details/?id=1").text
+    assert re.findall(r'aria-current="page">(\w+)', page) == ["Personas"]
+
+
+def test_choosing_an_experiment_filters_every_list(researcher, rows, other):
+    assert "@maya_reads" in researcher.get("/admin/digitaltwin/").text
+    answer = researcher.post("/switch", data={"experiment": other.identifier, "next": "/admin/digitaltwin/?page=3"})
+    assert answer.location == "/admin/digitaltwin/"
+    page = researcher.get("/admin/digitaltwin/").text
+    assert "@zed" in page
+    assert "@maya_reads" not in page
+    assert "@ada" not in researcher.get("/admin/userprofile/").text
+    assert "Third bus" not in researcher.get("/admin/post/").text
+    assert researcher.post("/switch", data={"experiment": "", "next": "//evil"}).location == "/admin/"
+    assert "@maya_reads" in researcher.get("/admin/digitaltwin/").text
+
+
+def test_an_address_may_name_the_experiment_and_it_stays_chosen(researcher, rows, other):
+    researcher.get(f"/admin/persona/?experiment={other.identifier}")
+    assert "@maya_reads" not in researcher.get("/admin/digitaltwin/").text
+    assert researcher.get("/admin/persona/?experiment=%00zzz").status_code == 200
+    assert "@zed" in researcher.get("/admin/digitaltwin/").text
+
+
+def test_pausing_names_its_scope_and_is_written_down(researcher, rows, session):
+    identifier = rows.experiment.identifier
+    assert "Pause this experiment" not in researcher.get("/admin/persona/").text
+    page = researcher.get(f"/admin/persona/?experiment={identifier}").text
+    assert "Pause this experiment" in page
+    answer = researcher.post(f"/experiments/{identifier}/pause", data={"next": "/admin/persona/"})
+    assert answer.location == "/admin/persona/"
+    assert session.scalars(select(Experiment.state)).one() == ExperimentState.paused
+    page = researcher.get("/admin/persona/").text
+    assert "is paused. Its twins are asked no more until you resume it." in page
+    assert "Resume this experiment" in page
+    event = session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(1)).one()
+    assert (event.actor, event.after) == ("researcher@example.org", {"state": "paused", "reason": ""})
+
+
+def test_a_viewer_sees_the_state_but_no_button(viewer, rows):
+    page = viewer.get(f"/admin/persona/?experiment={rows.experiment.identifier}").text
+    assert "running" in page
+    assert "Pause this experiment" not in page
+
+
+def test_life_signs_are_words(researcher, rows, write):
+    assert re.search(r"worker\s.*none alive", researcher.get("/admin/persona/").text)
+    with write() as session:
+        heartbeats.beat(session, ProcessKind.worker, "w1", utc_now(), "default")
+    assert re.search(r"worker\s.*\d s ago", researcher.get("/admin/persona/").text)
+
+
+@pytest.mark.parametrize(("theme", "kept"), [("dark", "dark"), ("light", "light"), ("", None), ("<b>", None)])
+def test_the_theme_is_a_cookie(viewer, theme, kept):
+    viewer.post("/theme", data={"theme": theme})
+    page = viewer.get("/admin/persona/").text
+    assert (f'data-theme="{kept}"' in page) if kept else ("data-theme=" not in page)
+
+
+def test_the_frame_asks_the_same_few_questions_whatever_there_is(researcher, rows, write, count_queries):
+    researcher.get("/admin/persona/")
+    with count_queries() as few:
+        researcher.get("/nowhere")
+    with write() as session:
+        for number in range(20):
+            experiments.add_experiment(session, f"More {number}", "UTC", NOON)
+    with count_queries() as many:
+        researcher.get("/nowhere")
+    assert len(few) == len(many) <= 8
