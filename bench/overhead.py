@@ -5,6 +5,7 @@ that answers at once. The figure is the ratio of the medians; the floor knows ne
 """
 
 import asyncio
+import logging
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def _measure(url: str, folder: str) -> Iterator[str]:
     )
     app = create_app(settings, with_web=False)
     database.prepare(app)
+    logging.getLogger().setLevel(logging.WARNING)
     with app.app_context():
         twins = _twins()
         attempts, floors = [], []

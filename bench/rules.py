@@ -61,6 +61,7 @@ def _selection() -> Iterator[str]:
     expected = SELECTIONS / 50
     statistic = sum((counts[rank] - expected) ** 2 / expected for rank in range(50))
     yield (
-        f"{SELECTIONS:,} draws among 50 twins: {min(counts.values())} to {max(counts.values())} a twin around "
-        f"{expected:.0f}, chi-square {statistic:.1f} at 49 degrees of freedom (5 % critical value 66.3)."
+        f"{SELECTIONS:,} draws among 50 twins: {min(counts.values())} to {max(counts.values())} a twin "
+        f"around {expected:.0f}, chi-square {statistic:.1f} at 49 degrees of freedom "
+        "(5 % critical value 66.3)."
     )

@@ -93,9 +93,15 @@ def _read_or_make(path: Path, make) -> str:
                 pass
             finally:
                 draft.unlink()
-        return path.read_text().strip()
+        found = path.read_text().strip()
     except OSError as error:
         raise NotConfigured(
             f"The data folder {path.parent} cannot be written ({error.strerror}). "
             "Set PDS_DATA_DIR to a folder you own."
         ) from None
+    if not found:
+        raise NotConfigured(
+            f"{path} is empty. Put the old value back; a new one would make stored API keys unreadable. "
+            "If there are none, delete the file."
+        )
+    return found

@@ -168,7 +168,9 @@ def test_twins_are_set_up_from_the_personas_that_come_along(runner, study, sessi
 def test_twins_are_set_up_from_a_csv_file(runner, study, session, twin, tmp_path):
     path = tmp_path / "twins.csv"
     path.write_text(
-        '\ufeffusername,persona,token,tags,parameters\nann,"Likes, commas",lab,"a, b",temperature=0.5\nbea,Quiet,,,\n'
+        "\ufeffusername,persona,token,tags,parameters\n"
+        'ann,"Likes, commas",lab,"a, b",temperature=0.5\n'
+        "bea,Quiet,,,\n"
     )
     result = runner.invoke(
         args=["setup-digital-twins", "--experiment", study.identifier, "--personas", str(path)]

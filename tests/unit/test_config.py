@@ -66,3 +66,11 @@ def test_allowed_hosts_default_to_loopback_on_the_local_stack_only():
         "a.example",
         "10.0.0.0/8",
     )
+
+
+def test_an_emptied_secret_file_is_not_replaced_in_silence(tmp_path):
+    from pdsapp.llm.secrets import ensure_local_secrets
+
+    (tmp_path / "fernet_keys").write_text("")
+    with pytest.raises(NotConfigured, match="fernet_keys is empty"):
+        ensure_local_secrets(read_settings(PDS_DATA_DIR=str(tmp_path)))
