@@ -43,8 +43,11 @@ log = structlog.get_logger()
 def generate_attempts(lane: str, limit: int = 50) -> dict[str, int]:
     """Runs due attempts of a lane, at most `limit`; how many ended in which state.
 
-    This is the wake-up: it claims what SQL says is due, whoever queued it and why.
+    This is the wake-up: it claims what SQL says is due, whoever queued it and why. Raises ValueError for
+    what cannot be a lane.
     """
+    if not queue.is_lane(lane):
+        raise ValueError(f"{lane!r} cannot be a lane.")
     with _application() as settings:
         batch = _batch(settings, lane, limit)
         _run(batch, batch.drain())

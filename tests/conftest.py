@@ -14,11 +14,13 @@ import pytest
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from flask import Flask
+from jinja2 import BytecodeCache
 from sqlalchemy.orm import Session
 
 from pdsapp import create_app
 from pdsapp.config import Settings, read_settings
 from pdsapp.database import transaction
+from pdsapp.services import accounts
 from pdsapp.services.database import prepare
 
 from .model_server import ModelServer
@@ -35,6 +37,7 @@ def clean_environment():
     names = [*(f.alias for f in Settings.model_fields.values()), "http_proxy", "https_proxy", "all_proxy"]
     saved = {name: os.environ.pop(name) for name in names if name in os.environ}
     Settings.model_config["env_file"] = None
+    accounts.ARGON2.update(time_cost=1, memory_cost=64, parallelism=1)  # a hash in a test may be cheap
     yield
     os.environ.update(saved)
 
@@ -93,10 +96,28 @@ def settings(database_url, tmp_path, overrides) -> Settings:
     return _settings(tmp_path / "data", database_url, **overrides)
 
 
+class CompiledTemplates(BytecodeCache):
+    """Keeps compiled templates for the whole run: each test makes an application of its own."""
+
+    def __init__(self):
+        self._code: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self._code:
+            bucket.bytecode_from_string(self._code[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self._code[bucket.key] = bucket.bytecode_to_string()
+
+
+TEMPLATES = CompiledTemplates()
+
+
 @pytest.fixture
 def app(settings) -> Flask:
     """The whole application on this test's database, within an application context."""
     app = create_app(settings)
+    app.jinja_env.bytecode_cache = TEMPLATES
     app.config.update(TESTING=True, WTF_CSRF_ENABLED=False, FLASK_ADMIN_RAISE_ON_VIEW_EXCEPTION=True)
     with app.app_context():
         yield app

@@ -40,7 +40,7 @@ def upgrade():
         sa.Column("name", sa.String(length=120), nullable=False),
         sa.Column("host", sa.String(length=120), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("lanes", sa.String(length=200), nullable=False),
+        sa.Column("lanes", sa.Text(), nullable=False),
         sa.Column("is_leader", sa.Boolean(), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("beat_at", UtcDateTime(), nullable=False),

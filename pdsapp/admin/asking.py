@@ -13,7 +13,7 @@ from ..extensions import db
 from ..models import Schedule
 from ..scheduling import projection, queue
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{16,60}", re.ASCII)
 
 
 def request_fields(_row: object = None) -> dict[str, str]:
@@ -35,7 +35,9 @@ def wake(lane: str, is_served: bool, attempts: int = 1) -> None:
     try:
         queue.wake(queue.connection(settings), lane, attempts)
     except QueueDown:
-        flash("The queue does not answer. What was asked is stored and runs when the queue is back.", "warning")
+        flash(
+            "The queue does not answer. What was asked is stored and runs when the queue is back.", "warning"
+        )
     if not is_served:
         words = "No worker serves lane “{}”. It will run when a worker is back; start one with {}."
         command = Markup("<code>flask worker --lanes {}</code>").format(lane)
@@ -50,4 +52,7 @@ def project(schedule: Schedule) -> None:
     session.expunge(schedule)
     session.rollback()
     if not projection.project(current_app.extensions["settings"], schedule):
-        flash("The queue does not answer. The schedule is saved; the queue hears of it within a minute.", "warning")
+        flash(
+            "The queue does not answer. The schedule is saved; the queue hears of it within a minute.",
+            "warning",
+        )

@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..database import transaction
 from ..domain.reasons import AttemptState
@@ -124,9 +125,11 @@ class Batch:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(claim.RENEW_SECONDS)
-            leases = list(self._running.values())
-            with transaction() as session:
-                claim.renew(session, leases, self.shop.clock())
+            try:
+                with transaction() as session:
+                    claim.renew(session, list(self._running.values()), self.shop.clock())
+            except SQLAlchemyError as error:  # the lease outlives two failed renewals
+                log.warning("leases not renewed", why=type(error).__name__)
 
     async def _give_back(self) -> None:
         """Cancels what still runs and returns it to due."""

@@ -18,7 +18,8 @@ LANE_NOW = "now"
 class Request:
     """Who asks for attempts, and how.
 
-    `request_id` makes asking twice the same as asking once. `account_id` is who pressed the button.
+    `request_id`, at most 58 characters, makes asking twice the same as asking once. `account_id` is who
+    pressed the button.
     """
 
     trigger: Trigger

@@ -26,7 +26,7 @@ class Heartbeat(Base):
     name: Mapped[str] = mapped_column(sa.String(120), unique=True)
     host: Mapped[str] = mapped_column(sa.String(120))
     pid: Mapped[int]
-    lanes: Mapped[str] = mapped_column(sa.String(200), default="")
+    lanes: Mapped[str] = mapped_column(sa.Text, default="")
     is_leader: Mapped[bool] = mapped_column(default=False)
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     beat_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)

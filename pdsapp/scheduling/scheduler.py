@@ -59,6 +59,8 @@ class StopAsked(BaseException):
 class TwinScheduler(Scheduler):
     """rq-scheduler's scheduler with SQL behind it: an entry is a reminder, the row is what counts."""
 
+    # Not rq-scheduler's own: a plain one started by mistake must not keep ours from leading.
+    scheduler_lock_key = "pds:scheduler_lock"
     job_class = queue.LaneJob
     queue_class = queue.LaneQueue
 

@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy import insert, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from ..attempts.create import FiredSlot, add_for_slots
@@ -242,6 +242,8 @@ def _record_all(round_: _Round, plans: list[_Plan]) -> None:
     except BaseTimeoutException:
         raise
     except Exception as error:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise
         log.warning("slots are claimed one by one", why=f"{type(error).__name__}: {error}"[:300])
     round_.attempts, round_.slots = before
     for plan in plans:

@@ -30,7 +30,10 @@ from . import audit, personas, posts, tokens, twins
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
 MOST_TAGS = 20
-CHANGED_BY_ANOTHER = "Somebody else has saved this since you opened it. Copy what you want to keep, open it again and save once more."
+CHANGED_BY_ANOTHER = (
+    "Somebody else has saved this since you opened it. Copy what you want to keep, open it again and save "
+    "once more."
+)
 
 
 def begin(session: Session, row: Any, seen: int | None) -> None:
@@ -40,6 +43,11 @@ def begin(session: Session, row: Any, seen: int | None) -> None:
     if seen != present:
         raise BadInput(CHANGED_BY_ANOTHER)
     row.edit_version = present + 1
+
+
+def hold_experiment(session: Session, experiment_id: int) -> None:
+    """Locks the experiment's row: first of all locks where ranks may change, so that none wait in a ring."""
+    session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
 
 
 def change_experiment(
@@ -195,6 +203,7 @@ def change_twin(
     account: Account | None = None,
 ) -> None:
     """Everything a person may change about a twin and its profile, in one go."""
+    hold_experiment(session, twin.experiment_id)
     begin(session, twin, seen)
     before = twins.shown(twin) | {"tags": tag_words(twin)}
     _put_profile(session, twin.user_profile, username, display_name, bio)

@@ -22,7 +22,7 @@ from ..models import (
     Post,
     UserProfile,
 )
-from . import audit, tokens, twins
+from . import audit, edits, tokens, twins
 
 
 def remove_persona(session: Session, persona: Persona, now: datetime, account: Account | None = None) -> None:
@@ -31,7 +31,8 @@ def remove_persona(session: Session, persona: Persona, now: datetime, account: A
     users = _count(session, DigitalTwin.id, DigitalTwin.persona_version_id.in_(versions))
     if users:
         raise BadInput(
-            f"{_several(users, 'twin')} {_use(users)} this persona. Archive it, or give them another one first."
+            f"{_several(users, 'twin')} {_use(users)} this persona. Archive it, or give them another one "
+            f"first."
         )
     if _count(session, Attempt.id, Attempt.persona_version_id.in_(versions)):
         raise BadInput("Attempts were made with this persona, and they keep it. Archive it instead.")
@@ -59,6 +60,7 @@ def remove_twin(session: Session, twin: DigitalTwin, now: datetime, account: Acc
     """Deletes a twin with its profile, if it was never asked and never posted."""
     if _count(session, Attempt.id, Attempt.digital_twin_id == twin.id):
         raise BadInput("This twin has attempts, and they keep it. Deactivate it instead.")
+    edits.hold_experiment(session, twin.experiment_id)
     profile = twin.user_profile
     _refuse_author(session, profile, "Deactivate it instead.")
     audit.record(session, "delete", twin, now, account, before=twins.shown(twin))

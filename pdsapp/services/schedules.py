@@ -34,6 +34,7 @@ from . import audit, edits
 from .fields import clean_line, clean_zone
 
 MOST_TWINS = 1_000
+LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
 next_slots = cadence.next_slots
@@ -143,11 +144,13 @@ def fire_once(
 ) -> list[Attempt]:
     """One round of attempts, at once and beside the slots; those already there if it was asked before.
 
-    The caller commits, then wakes the schedule's lane. Raises BadInput for an archived schedule,
-    NobodyEligible with the reason.
+    The caller commits, then wakes the schedule's lane. `request_id` has at most 60 characters. Raises
+    BadInput for an archived schedule, NobodyEligible with the reason.
     """
     if schedule.is_archived:
         raise BadInput("This schedule is archived. Make a new one.")
+    if len(request_id) > LONGEST_REQUEST_ID:
+        raise BadInput("The request id is too long. Go back, reload the page and try again.")
     key = request_key(installation_seed(session), request_id)
     picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
     if not picks:
@@ -261,14 +264,12 @@ def _switch(
 
 
 def _lock(session: Session, schedule: Schedule, seen: int | None) -> None:
-    """The schedule's row for this transaction, as it is now, so that no scheduler claims meanwhile."""
-    session.flush()
-    session.scalars(
-        select(Schedule)
-        .where(Schedule.id == schedule.id)
-        .with_for_update(of=Schedule)
-        .execution_options(populate_existing=True)
-    ).one()
+    """The schedule's row for this transaction, as it is stored, so that no scheduler claims meanwhile.
+
+    What a form has written into the object is dropped: the wish says what shall be.
+    """
+    with session.no_autoflush:
+        session.refresh(schedule, with_for_update={"of": Schedule})
     edits.begin(session, schedule, schedule.edit_version if seen is None else seen)
 
 

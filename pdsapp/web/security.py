@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from flask import Blueprint, Flask, flash, redirect, render_template, request, session, url_for
 from flask_limiter.util import get_remote_address
-from flask_security import SQLAlchemyUserDatastore, hash_password
+from flask_security import SQLAlchemyUserDatastore, hash_password, verify_password
 from flask_security.utils import login_user, logout_user
 from flask_wtf import FlaskForm
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -44,7 +44,8 @@ class PasswordForm(FlaskForm):
     password = PasswordField(
         "New password",
         validators=[DataRequired("Choose a password.")],
-        description=f"At least {accounts.PASSWORD_MINIMUM} characters. A few words in a row are easy to keep in mind.",
+        description=f"At least {accounts.PASSWORD_MINIMUM} characters. A few words in a row are easy to "
+        f"keep in mind.",
     )
     password_confirm = PasswordField(
         "The same again",
@@ -71,6 +72,7 @@ def init_app(app: Flask) -> None:
         SECURITY_PASSWORD_SCHEMES=["argon2"],
         SECURITY_PASSWORD_HASH="argon2",
         SECURITY_PASSWORD_SINGLE_HASH={"argon2"},
+        SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS={f"argon2__{name}": v for name, v in accounts.ARGON2.items()},
         SECURITY_PASSWORD_SALT="",  # argon2 salts each hash itself
         SECURITY_PASSWORD_NORMALIZE_FORM=None,
         SECURITY_CLI_USERS_NAME=None,
@@ -162,8 +164,7 @@ def _verified(email: str, password: str) -> Account | None:
     if account is None or account.password is None:
         hash_password(password)  # an unknown name takes as long as a wrong password
         return None
-    is_right = account.verify_and_update_password(password)
-    return account if is_right and account.active else None
+    return account if verify_password(password, account.password) and account.active else None
 
 
 def _limiter_storage(settings: Settings) -> str:

@@ -103,7 +103,7 @@ def test_it_repairs_damaged_jobs(study, connection, damage):
 def test_everything_is_back_after_redis_was_emptied(study, connection):
     made = [make_schedule(study, cron=f"{minute} * * * *") for minute in range(5)]
     reconcile(connection)
-    connection.flushall()
+    connection.flushdb()
     assert reconcile(connection) == Reconciled(added=5)
     assert entries(connection) == expected(*made)
 

@@ -49,6 +49,7 @@ class Process:
     """A process of ours and what it wrote."""
 
     def __init__(self, code, settings, *arguments, **environment):
+        Path(settings.data_dir).mkdir(exist_ok=True)
         self.log = Path(settings.data_dir) / f"process-{time.monotonic_ns()}.log"
         given = {
             "PDS_DATA_DIR": str(settings.data_dir),

@@ -1,28 +1,21 @@
-"""Claiming slots: each due instant becomes one row, once, whatever happens around it."""
+"""Claiming slots: what becomes of each due instant."""
 
-import random
-import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy import func, select, update
 
 from pdsapp.database import transaction
-from pdsapp.domain import cron
-from pdsapp.domain.reasons import AttemptState, ExperimentState, SlotKind
-from pdsapp.dt_service import DTService
-from pdsapp.extensions import db
+from pdsapp.domain.reasons import ExperimentState, SlotKind
 from pdsapp.models import Attempt, Experiment, Installation, Schedule, ScheduleRevision, Slot
 from pdsapp.scheduling import slots
 from pdsapp.services import schedules
 from tests import builders
 
-pytestmark = pytest.mark.database
+from .slot_helpers import MINUTE, START, claim, finish_attempts, make_schedule, rows_of
 
-START = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+pytestmark = pytest.mark.database
 
 
 @pytest.fixture
@@ -32,37 +25,6 @@ def study(app):
     for _ in range(3):
         builders.make_twin(experiment)
     return experiment
-
-
-def make_schedule(experiment, now=START, **wish):
-    """A committed, enabled schedule: every minute unless told otherwise."""
-    if "interval_seconds" not in wish:
-        wish.setdefault("cron", "* * * * *")
-    with transaction() as session:
-        found = session.get_one(Experiment, experiment.id) if experiment else None
-        return schedules.add_schedule(
-            session, schedules.Wish(**{"name": "Test", "experiment": found, "is_enabled": True, **wish}), now
-        )
-
-
-def claim(now, uuids=None, service=None):
-    with transaction() as session:
-        return slots.claim_due(session, service or DTService(), uuids, now, "test-scheduler")
-
-
-def finish_attempts():
-    with transaction() as session:
-        session.execute(update(Attempt).values(state=AttemptState.skipped))
-
-
-def rows_of(session, schedule):
-    """The schedule's rows as (kind, instant, count), by instant."""
-    session.rollback()
-    session.expire_all()
-    found = session.scalars(
-        select(Slot).where(Slot.schedule_id == schedule.id).order_by(Slot.slot_at, Slot.id)
-    )
-    return [(slot.kind.value, f"{slot.slot_at:%H:%M}", slot.slot_count) for slot in found]
 
 
 def test_enabling_never_fires_at_once(study, session):
@@ -279,128 +241,3 @@ def test_a_row_edited_by_hand_hurts_only_itself(study, session):
     assert reasons[sound.id] == ""
     finish_attempts()
     assert claim(START + 2 * MINUTE).slots == {SlotKind.fired: 1}
-
-
-class MoodyService(DTService):
-    """Draws nobody for some, and raises for one experiment."""
-
-    def get_random_digital_twins(self, session, experiment, count, key):
-        if experiment.name == "Cursed":
-            raise RuntimeError("no")
-        return super().get_random_digital_twins(session, experiment, count, key)
-
-
-def test_a_custom_service_that_raises_hurts_only_its_own_schedule(study, session):
-    cursed = make_schedule(builders.make_experiment("Cursed", zone="UTC"))
-    sound = make_schedule(study)
-    claimed = claim(START + MINUTE, service=MoodyService())
-    assert claimed.slots == {SlotKind.fired: 1, SlotKind.nobody_eligible: 1}
-    assert claimed.attempts == {"default": 1}
-    assert rows_of(session, sound) == [("fired", "12:01", 1)]
-    assert rows_of(session, cursed) == [("nobody_eligible", "12:01", 1)]
-    assert "RuntimeError" in session.scalars(select(Slot.detail).where(Slot.schedule_id == cursed.id)).one()
-
-
-def test_a_cursor_set_back_doubles_nothing(study, session):
-    schedule = make_schedule(study)
-    for minutes in (1, 2, 3):
-        claim(START + minutes * MINUTE)
-        finish_attempts()
-    before = rows_of(session, schedule)
-    with transaction() as writing:
-        writing.execute(update(Schedule).values(cursor_at=START, next_slot_at=START))
-    claim(START + 3 * MINUTE)
-    assert rows_of(session, schedule) == before
-    claim(START + 4 * MINUTE)
-    assert rows_of(session, schedule) == [*before, ("fired", "12:04", 1)]
-
-
-def test_a_row_that_is_there_already_does_not_stop_the_others(study, session):
-    first, second = make_schedule(study, name="first"), make_schedule(study, name="second")
-    with transaction() as writing:
-        revision = writing.scalars(
-            select(ScheduleRevision).where(ScheduleRevision.schedule_id == first.id)
-        ).one()
-        writing.add(
-            Slot(
-                schedule_id=first.id,
-                revision_id=revision.id,
-                slot_at=START.replace(minute=1, second=0),
-                kind=SlotKind.fired,
-            )
-        )
-    claim(START + MINUTE)
-    assert rows_of(session, first) == rows_of(session, second) == [("fired", "12:01", 1)]
-
-
-def test_concurrent_schedulers_claim_each_slot_once(app, study, session):
-    made = [make_schedule(study, name=f"Test {number}", twins_per_slot=2) for number in range(12)]
-    errors = []
-
-    def scheduler():
-        try:
-            with app.app_context():
-                for minutes in (1, 1, 1.2):
-                    claim(START + minutes * MINUTE)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=scheduler) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert [rows_of(session, schedule) for schedule in made] == [[("fired", "12:01", 1)]] * 12
-    assert session.scalar(select(func.count(Attempt.id))) == 24
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_polls_at_any_instants_account_for_exactly_what_is_enumerated(study, session, seed):
-    """Also when the clock is set back in between, and over both nights of a clock change."""
-    chance = random.Random(seed)
-    start = (
-        datetime(2026, 3, 8, 4, 59, 50, tzinfo=UTC) if seed % 2 else datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
-    )
-    schedule = make_schedule(
-        study,
-        now=start,
-        cron="*/7 * * * *",
-        zone="America/New_York",
-        missed_policy=["skip", "fire_once"][seed // 2],
-    )
-    now = latest = start
-    for _ in range(60):
-        now += timedelta(seconds=chance.choice([1, 20, 300, 420, 3000, -3600]))
-        latest = max(latest, now)
-        claim(now)
-        if chance.random() < 0.6:
-            finish_attempts()
-    session.rollback()
-    cadence = cron.parse_cron("*/7 * * * *", "America/New_York")
-    wanted = Counter(o.at for o in cron.due_slots(cadence, start, latest) for _ in range(o.slot_count))
-    found = Counter()
-    for slot in session.scalars(select(Slot).where(Slot.schedule_id == schedule.id)):
-        if slot.covers_until is None:
-            found[slot.slot_at] += slot.slot_count
-            continue
-        inside = [
-            o.at
-            for o in cron.due_slots(cadence, slot.slot_at - timedelta(seconds=1), slot.covers_until)
-            if o.kind == "slot"
-        ]
-        assert len(inside) == slot.slot_count
-        found.update(inside)
-    assert found == wanted
-
-
-def test_a_thousand_due_schedules_cost_hardly_more_statements_than_draws(study):
-    with transaction() as session:
-        experiment = session.get_one(Experiment, study.id)
-        for number in range(200):
-            wish = schedules.Wish(f"Test {number}", experiment, "* * * * *", is_enabled=True)
-            schedules.add_schedule(session, wish, START)
-    statements = []
-    sa.event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
-    assert claim(START + MINUTE).slots == {SlotKind.fired: 200}
-    assert len(statements) < 200 + 40
