@@ -12,8 +12,12 @@ def __getattr__(name):
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pdsapp import create_app
+    from pdsapp.errors import PdsError
 
-    globals()["app"] = create_app()
+    try:
+        globals()["app"] = create_app()
+    except PdsError as error:
+        sys.exit(f"Discourse Twins: {error}")
     return globals()["app"]
 
 
@@ -22,9 +26,12 @@ def _main():
         return "Discourse Twins needs Python 3.11 or newer. Use `make run`, which looks for one."
     try:
         from pdsapp.stack import main
+
+        return main()
     except ModuleNotFoundError as error:
+        if error.name.partition(".")[0] == "pdsapp":
+            raise
         return f"The package {error.name} is not installed here. Use `make run`, which sets up everything."
-    return main()
 
 
 if __name__ == "__main__":

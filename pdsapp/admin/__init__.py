@@ -7,8 +7,8 @@ from flask_admin.theme import Bootstrap4Theme
 from ..extensions import db
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Persona, Post, Schedule, UserProfile
 from .attempts import AttemptScreen
-from .base import Index
 from .experiments import ExperimentScreen
+from .index import Index
 from .personas import PersonaScreen
 from .posts import PostScreen
 from .profiles import ProfileScreen

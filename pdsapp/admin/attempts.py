@@ -24,7 +24,9 @@ class AttemptScreen(Screen):
 
     noun = "attempt"
     plural = "attempts"
-    lead = "One line for each time a twin was asked, with the draw and the reason. Nothing here can be changed."
+    lead = (
+        "One line for each time a twin was asked, with the draw and the reason. Nothing here can be changed."
+    )
     empty_words = "No twin has been asked yet. A schedule asks by itself; Post now on a twin asks at once."
     offers_create = False
     offers_edit = False
@@ -54,9 +56,7 @@ class AttemptScreen(Screen):
     )
     is_of_experiments = True
     list_template = "admin/attempt/list.html"
-    column_formatters_export = {
-        name: lambda _v, _c, row, name: attempt_object(row)[name] for name in FIELDS
-    }
+    column_formatters_export = {name: lambda _v, _c, row, name: attempt_object(row)[name] for name in FIELDS}
 
     def get_query(self) -> Query:
         """Exports read everything at once; the list reads its lines by id."""
@@ -73,7 +73,9 @@ class AttemptScreen(Screen):
 
     def rows_of(self, attempts: list[Attempt]) -> list[AttemptRow]:
         """The attempts of the page as the rows the product's other pages show, in one query."""
-        query = attempt_lines().where(Attempt.id.in_([each.id for each in attempts])).order_by(Attempt.id.desc())
+        query = (
+            attempt_lines().where(Attempt.id.in_([each.id for each in attempts])).order_by(Attempt.id.desc())
+        )
         zone = frame.current_zone()
         return [attempt_row(AttemptLine(*row), zone) for row in db.session.execute(query)]
 

@@ -7,11 +7,9 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, flash, redirect, request
 from flask_admin import expose
-from flask_admin.base import AdminIndexView
 from flask_admin.contrib.sqla import ModelView
 from flask_admin.helpers import get_redirect_target
 from flask_admin.model.base import FormOpts
-from flask_admin.model.template import TemplateLinkRowAction
 from markupsafe import Markup
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Query, Session
@@ -22,46 +20,14 @@ from ..extensions import db
 from ..models import Account, utc_now
 from ..web import access, frame
 from . import cells, filters
+from .row_actions import EditAction
 
 WRITING_VIEWS = frozenset({"create_view", "edit_view", "delete_view", "action_view"})
-UNUSED_VIEWS = frozenset({"ajax_lookup", "ajax_update"})
 MOST_PAGES = 100_000
 MOST_EXPORTED = 100_000
 TAKEN_MEANWHILE = (
     "Somebody else saved something with the same name in this moment. Nothing was saved; try again."
 )
-
-
-class PostAction(TemplateLinkRowAction):
-    """A button of a row that sends a POST with its CSRF token.
-
-    `fields(row)` gives hidden values, `confirm(row)` a question asked first, `shown_if(row)` whether the
-    button is there at all. Who may not write never sees one. `is_rare` puts it behind More.
-    """
-
-    def __init__(self, title: str, endpoint: str, fields=None, confirm=None, shown_if=None, is_rare=False):
-        super().__init__("row_actions.post_row", title)
-        self.endpoint = endpoint
-        self.is_rare = is_rare
-        self.confirm = confirm
-        self._fields = fields
-        self._shown_if = shown_if
-
-    def fields(self, _row_id: Any, row: Any) -> dict[str, str]:
-        """The hidden values besides id and address."""
-        return self._fields(row) if self._fields else {}
-
-    def is_shown(self, row: Any) -> bool:
-        """Whether this row has the button."""
-        return access.may_write() and (self._shown_if is None or self._shown_if(row))
-
-
-class EditAction(TemplateLinkRowAction):
-    """The link to a row's form, where it has one."""
-
-    def __init__(self, screen: "Screen"):
-        super().__init__("row_actions.edit_row", "Edit")
-        self.is_shown = screen.may_edit
 
 
 class Screen(ModelView):
@@ -102,6 +68,19 @@ class Screen(ModelView):
     form_sections: Sequence[tuple] = ()
     details_sections: Sequence[tuple] = ()
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        offered = {
+            "create_view": self.offers_create,
+            "edit_view": self.offers_edit,
+            "delete_view": self.offers_delete,
+            "export": self.offers_export,
+            "action_view": len(self._actions) > 1,  # the one every view has is deleting
+            "ajax_lookup": False,
+            "ajax_update": False,
+        }
+        self._urls = [each for each in self._urls if offered.get(each[1], True)]
+
     # who may do what
 
     @property
@@ -127,18 +106,9 @@ class Screen(ModelView):
     def _handle_view(self, name: str, **kwargs: Any):
         if not self.is_accessible():
             abort(403)
-        if name in UNUSED_VIEWS:
-            abort(404)
         is_writing = name in WRITING_VIEWS or request.method not in access.SAFE_METHODS
         if is_writing and not access.may_write():
             abort(403)
-        offered = {
-            "create_view": self.offers_create,
-            "edit_view": self.offers_edit,
-            "delete_view": self.offers_delete,
-        }
-        if not offered.get(name, True):
-            abort(404)
 
     def is_action_allowed(self, name: str) -> bool:
         """Bulk actions are for those who may write; deleting in bulk is for nobody."""
@@ -146,7 +116,7 @@ class Screen(ModelView):
 
     def get_list_row_actions(self) -> list:
         """The row's actions. Its page is behind its name, deleting on its edit page."""
-        edit = [EditAction(self)] if self.can_edit else []
+        edit = [EditAction(self.may_edit)] if self.can_edit else []
         return [*(self.column_extra_row_actions or []), *edit]
 
     def may_edit(self, _row: Any) -> bool:
@@ -338,7 +308,7 @@ class Screen(ModelView):
         return Markup('{} <a href="{}">{}</a>.').format(done, url, self.record_title(row))
 
     def act(self, change) -> bool:
-        """Runs `change(session, now, account)` and commits; a BadInput becomes a message and changes nothing."""
+        """Runs `change(session, now, account)` and commits; a BadInput is shown and changes nothing."""
         session = db.session()
         try:
             change(session, utc_now(), access.account())
@@ -359,8 +329,12 @@ class Screen(ModelView):
         return redirect(get_redirect_target() or self.get_url(".index_view"))
 
     def end_transaction(self) -> None:
-        """Ends what this request has open, before something slow or in transactions of its own is done."""
+        """Ends what this request has open, before something slow or in transactions of its own is done.
+
+        From here on it only reads.
+        """
         db.session.rollback()
+        set_read_only(True)
 
     def _write(self, form: Any, change) -> Any | None:
         session = db.session()
@@ -383,22 +357,3 @@ class Screen(ModelView):
         opts = FormOpts(widget_args=self.form_widget_args, form_rules=None)
         page = self.render(template, form=form, form_opts=opts, return_url=return_url, **more)
         return page, 400 if request.method == "POST" else 200
-
-
-class Index(AdminIndexView):
-    """`/admin/`: the dashboard."""
-
-    def __init__(self):
-        super().__init__(name="Dashboard", endpoint="admin", url="/admin")
-        self.static_folder = None  # none of Flask-Admin's own files is used
-
-    def is_accessible(self) -> bool:
-        """Whether somebody with a role is signed in."""
-        return access.role() is not None
-
-    @expose("/")
-    def index(self):
-        """The dashboard."""
-        from ..web.pages.dashboard import render_dashboard
-
-        return render_dashboard()

@@ -23,14 +23,20 @@ def as_text(pairs: Pairs) -> list[tuple[str, str]]:
 
 def personas(session: Session) -> Pairs:
     """All personas by name."""
-    return [tuple(row) for row in session.execute(select(Persona.id, Persona.name).order_by(Persona.name).limit(MOST))]
+    return [
+        tuple(row)
+        for row in session.execute(select(Persona.id, Persona.name).order_by(Persona.name).limit(MOST))
+    ]
 
 
 def persona_versions(session: Session, present: PersonaVersion | None = None) -> Pairs:
     """The latest version of each persona by name; `present` too, if it is an older one."""
     query = (
         select(PersonaVersion.id, Persona.name, PersonaVersion.number)
-        .join(Persona, and_(Persona.id == PersonaVersion.persona_id, Persona.latest_number == PersonaVersion.number))
+        .join(
+            Persona,
+            and_(Persona.id == PersonaVersion.persona_id, Persona.latest_number == PersonaVersion.number),
+        )
         .where(or_(Persona.is_archived.is_(False), PersonaVersion.id == (present.id if present else 0)))
         .order_by(Persona.name)
         .limit(MOST)
@@ -72,7 +78,9 @@ def people(session: Session, experiment: Experiment | None) -> Pairs:
     ]
 
 
-def experiments(session: Session, except_states: Sequence[ExperimentState] = (ExperimentState.archived,)) -> Pairs:
+def experiments(
+    session: Session, except_states: Sequence[ExperimentState] = (ExperimentState.archived,)
+) -> Pairs:
     """The experiments, newest first."""
     query = (
         select(Experiment.id, Experiment.name, Experiment.identifier)

@@ -19,8 +19,9 @@ from ..services import edits
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
 from . import cells, filters, zones
-from .base import PostAction, Screen
+from .base import Screen
 from .forms import Clean, Form, Needed
+from .row_actions import PostAction
 
 PROMPT_PARTS = (
     ("system", "System message"),
@@ -51,7 +52,8 @@ class ExperimentForm(Form):
     )
     description = TextAreaField(
         "Description",
-        description="For you and your colleagues; twins never see it. For example: Pilot for section 2, ends in June",
+        description="For you and your colleagues; twins never see it. For example: Pilot for section 2, "
+        "ends in June",
     )
 
 

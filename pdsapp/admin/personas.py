@@ -16,8 +16,9 @@ from ..services import edits, removals
 from ..services import personas as service
 from ..services.fields import PERSONA_LIMIT, clean_line, clean_text
 from . import cells, filters
-from .base import PostAction, Screen
+from .base import Screen
 from .forms import Clean, Form, Needed
+from .row_actions import PostAction
 
 PREVIEW = 160
 TWINS_SHOWN = 50
@@ -29,20 +30,23 @@ class PersonaForm(Form):
     name = StringField(
         "Name",
         validators=[Needed(), Clean(lambda text: clean_line(text, "name", 120))],
-        description="How you and others find it; twins never see it. For example: Retired bus driver, dry humour",
+        description="How you and others find it; twins never see it. For example: Retired bus driver, dry "
+        "humour",
     )
     text = TextAreaField(
         "Text",
         validators=[Needed(), Clean(lambda text: clean_text(text, "text", PERSONA_LIMIT))],
         render_kw={"rows": 12, "maxlength": PERSONA_LIMIT, "data-count": True},
         description="Who this is and how they write, as the model reads it. For example: You drove buses for "
-        f"thirty years. You write short, dry sentences and never use emoji. At most {PERSONA_LIMIT:,} characters.",
+        f"thirty years. You write short, dry sentences and never use emoji. At most {PERSONA_LIMIT:,} "
+        f"characters.",
     )
     notes = TextAreaField(
         "Notes",
         validators=[Clean(lambda text: clean_text(text, "notes", 4000))],
         render_kw={"rows": 3},
-        description="For you and your colleagues; twins never see them. For example: From the pilot interviews",
+        description="For you and your colleagues; twins never see them. For example: From the pilot "
+        "interviews",
     )
 
 
@@ -52,7 +56,8 @@ class PersonaEditForm(PersonaForm):
     moves_twins = BooleanField(
         "Move its twins to the new version",
         default=True,
-        description="Only matters when you change the text. Unticked, twins stay on the version they have; for example, "
+        description="Only matters when you change the text. Unticked, twins stay on the version they have; "
+        "for example, "
         "to let a running study end as it began.",
     )
 

@@ -18,8 +18,9 @@ from ..services import posts as service
 from ..services.fields import POST_LIMIT, clean_text
 from ..web import frame
 from . import cells, choices, filters
-from .base import PostAction, Screen
+from .base import Screen
 from .forms import Clean, Form, Needed, RowField
+from .row_actions import PostAction
 
 
 class PostForm(Form):
@@ -28,13 +29,15 @@ class PostForm(Form):
     user_profile = RowField(
         "Who says it",
         validators=[Needed()],
-        description="A person of the experiment; twins post through attempts only. For example: @ada_reads, Ada",
+        description="A person of the experiment; twins post through attempts only. For example: @ada_reads, "
+        "Ada",
     )
     text = TextAreaField(
         "Text",
         validators=[Needed(), Clean(lambda text: clean_text(text, "text", POST_LIMIT))],
         render_kw={"rows": 4, "maxlength": POST_LIMIT, "data-count": True},
-        description=f"At most {POST_LIMIT} characters. For example: Third bus in a row that skipped our stop.",
+        description=f"At most {POST_LIMIT} characters. For example: Third bus in a row that skipped our "
+        f"stop.",
     )
 
 
@@ -49,7 +52,10 @@ class PostScreen(Screen):
 
     noun = "post"
     plural = "posts"
-    lead = "Everything that was said. What people said can be written and edited here; what a twin wrote stays as it was."
+    lead = (
+        "Everything that was said. What people said can be written and edited here; what a twin wrote "
+        "stays as it was."
+    )
     create_lead = "For a person, in their name. It is in the feed at once."
     empty_words = "Nobody has posted yet. Write something in a person's name for twins to react to."
     add_label = "Write a post"
@@ -57,7 +63,8 @@ class PostScreen(Screen):
     form_columns = ("user_profile", "text")
     column_list = ("text", "author", "visibility", "created_at", "experiment")
     column_details_list = (
-        "text", "author", "kind", "experiment", "visibility", "is_stand_in", "attempt", "revision", "created_at",
+        "text", "author", "kind", "experiment", "visibility", "is_stand_in", "attempt", "revision",
+        "created_at",
         "changed_at", "uuid",
     )  # fmt: skip
     column_export_list = (
@@ -95,7 +102,9 @@ class PostScreen(Screen):
             view.get_url(".details_view", id=row.id), row.text
         ),
         "author": lambda view, _c, row, _n: cells.two_lines(
-            cells.link(view.get_url("userprofile.details_view", id=row.user_profile_id), str(row.user_profile)),
+            cells.link(
+                view.get_url("userprofile.details_view", id=row.user_profile_id), str(row.user_profile)
+            ),
             "twin" if row.user_profile.is_bot else "person",
         ),
         "experiment": lambda _v, _c, row, _n: row.experiment.name,
@@ -173,7 +182,9 @@ class PostScreen(Screen):
     @expose("/hide/", methods=("POST",))
     def hide(self):
         """Takes a post out of the feed."""
-        return self._set_visibility(Visibility.hidden, "The post is hidden: no feed shows it, no twin reads it.")
+        return self._set_visibility(
+            Visibility.hidden, "The post is hidden: no feed shows it, no twin reads it."
+        )
 
     @expose("/show/", methods=("POST",))
     def show(self):
@@ -188,7 +199,9 @@ class PostScreen(Screen):
 
     def revisions_of(self, row: Post) -> list[PostRevision]:
         """The texts it had, newest first."""
-        query = select(PostRevision).where(PostRevision.post_id == row.id).order_by(PostRevision.number.desc())
+        query = (
+            select(PostRevision).where(PostRevision.post_id == row.id).order_by(PostRevision.number.desc())
+        )
         return list(db.session.scalars(query))
 
 

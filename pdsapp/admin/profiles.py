@@ -14,16 +14,18 @@ from ..models import Account, Experiment, Post, UserProfile
 from ..services import audit, edits, removals, twins
 from ..services.fields import clean_line, clean_text, clean_username
 from . import cells, choices, filters
-from .base import PostAction, Screen
+from .base import Screen
 from .forms import Clean, Form, Needed, RowField
+from .row_actions import PostAction
 from .twin_forms import BIO_HELP, DISPLAY_NAME_HELP, USERNAME_HELP
-
 
 
 class ProfileForm(Form):
     """What people type about a member of an experiment."""
 
-    experiment = RowField("Experiment", validators=[Needed()], description="Where they post. For example: Pilot")
+    experiment = RowField(
+        "Experiment", validators=[Needed()], description="Where they post. For example: Pilot"
+    )
     username = StringField(
         "Username",
         validators=[Needed(), Clean(clean_username)],
@@ -75,23 +77,25 @@ class ProfileScreen(Screen):
         ),
         "kind": lambda _v, _c, row, _n: "twin" if row.is_bot else "person",
         "experiment": lambda _v, _c, row, _n: row.experiment.name,
-        "is_banned": lambda _v, _c, row, _n: cells.pill("banned") if row.is_banned else cells.pill("active", "member"),
+        "is_banned": lambda _v, _c, row, _n: (
+            cells.pill("banned") if row.is_banned else cells.pill("active", "member")
+        ),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "day"),
-        "posts": lambda view, _c, row, _n: cells.link(
-            view.get_url("post.index_view", author=row.username), f"{row.posts:,}"
-        )
-        if row.posts
-        else "0",
+        "posts": lambda view, _c, row, _n: (
+            cells.link(view.get_url("post.index_view", author=row.username), f"{row.posts:,}")
+            if row.posts
+            else "0"
+        ),
     }
     column_formatters_detail = column_formatters | {
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "year"),
         "username": lambda _v, _c, row, _n: f"@{row.username}",
         "bio": lambda _v, _c, row, _n: cells.preformatted(row.bio) if row.bio else "",
-        "kind": lambda view, _c, row, _n: cells.link(
-            view.get_url("digitaltwin.details_view", id=row.twin.id), "twin"
-        )
-        if row.twin
-        else "person",
+        "kind": lambda view, _c, row, _n: (
+            cells.link(view.get_url("digitaltwin.details_view", id=row.twin.id), "twin")
+            if row.twin
+            else "person"
+        ),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
     }
     column_formatters_export = {
@@ -102,8 +106,14 @@ class ProfileScreen(Screen):
         PostAction(
             "Ban",
             ".ban",
-            confirm=lambda row: f"Ban {row}? "
-            + ("It is asked no more until you lift the ban." if row.is_bot else "Posts that are there stay."),
+            confirm=lambda row: (
+                f"Ban {row}? "
+                + (
+                    "It is asked no more until you lift the ban."
+                    if row.is_bot
+                    else "Posts that are there stay."
+                )
+            ),
             shown_if=lambda row: not row.is_banned,
         ),
         PostAction("Lift the ban", ".unban", shown_if=lambda row: row.is_banned),
@@ -165,7 +175,8 @@ class ProfileScreen(Screen):
         """Other names or bio."""
         edits.change_profile(
             session, row, form.seen, now,
-            username=form.username.data, display_name=form.display_name.data, bio=form.bio.data, account=account,
+            username=form.username.data, display_name=form.display_name.data, bio=form.bio.data,
+            account=account,
         )  # fmt: skip
 
     def remove(self, session: Session, row: UserProfile, now: datetime, account: Account) -> None:
@@ -191,6 +202,7 @@ class ProfileScreen(Screen):
         title = self.record_title(row)
 
         def change(session: Session, now: datetime, account: Account) -> None:
+            edits.hold_experiment(session, row.experiment_id)
             if row.is_banned != is_banned:
                 row.edit_version += 1
             twins.set_banned(session, row, is_banned, now, account)

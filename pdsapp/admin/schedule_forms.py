@@ -36,7 +36,8 @@ class ScheduleForm(Form):
     )
     experiment = RowField(
         "Experiment",
-        description="Whose twins are asked. An administrator may leave it empty: then all running experiments, "
+        description="Whose twins are asked. An administrator may leave it empty: then all running "
+        "experiments, "
         "each as often as it has active twins. For example: Pilot (a41f9)",
     )
     kind = RadioField(
@@ -60,7 +61,8 @@ class ScheduleForm(Form):
         "Counted from",
         format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
         validators=[Optional()],
-        description="In the schedule's zone; itself a slot. Empty: from now on. For example 09:00 with every 2 hours: "
+        description="In the schedule's zone; itself a slot. Empty: from now on. For example 09:00 with "
+        "every 2 hours: "
         "09:00, 11:00, 13:00 …",
     )
     cron = StringField(
@@ -85,7 +87,8 @@ class ScheduleForm(Form):
     )
     is_forced = BooleanField(
         "Post whatever the draw",
-        description="Bypasses the posting rule's draw, not limits, pauses or bans. For example, for a fixed stimulus.",
+        description="Bypasses the posting rule's draw, not limits, pauses or bans. For example, for a fixed "
+        "stimulus.",
     )
     lane = StringField(
         "Lane",
@@ -97,7 +100,10 @@ class ScheduleForm(Form):
     missed_policy = SelectField(
         "If slots passed while nothing ran",
         validators=[Needed()],
-        choices={MissedPolicy.skip.value: "let them go", MissedPolicy.fire_once.value: "fire once afterwards"},
+        choices={
+            MissedPolicy.skip.value: "let them go",
+            MissedPolicy.fire_once.value: "fire once afterwards",
+        },
         description="Counted as missed either way. For example, let them go after a night without power.",
     )
     overlap_policy = SelectField(
@@ -108,7 +114,8 @@ class ScheduleForm(Form):
     )
     is_enabled = BooleanField(
         "Enabled",
-        description="Switching it on never fires at once: the next slot is the first. For example, switch it on "
+        description="Switching it on never fires at once: the next slot is the first. For example, switch "
+        "it on "
         "when the experiment begins.",
     )
 

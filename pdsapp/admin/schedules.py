@@ -21,7 +21,8 @@ from ..services import heartbeats
 from ..services import schedules as service
 from ..web import access
 from . import asking, cells, choices, filters, zones
-from .base import PostAction, Screen
+from .base import Screen
+from .row_actions import PostAction
 from .schedule_forms import FORM_SECTIONS, ScheduleForm, values_of
 
 ALL = "all running experiments"
@@ -55,7 +56,9 @@ def _last_slot(row: Schedule) -> Markup | str:
 
 
 def _next_slot(row: Schedule) -> Markup | str:
-    return cells.moment(row.next_slot_at, ZoneInfo(row.zone)) if row.is_enabled and row.next_slot_at else "none"
+    return (
+        cells.moment(row.next_slot_at, ZoneInfo(row.zone)) if row.is_enabled and row.next_slot_at else "none"
+    )
 
 
 class ScheduleScreen(Screen):
@@ -63,24 +66,38 @@ class ScheduleScreen(Screen):
 
     noun = "schedule"
     plural = "schedules"
-    lead = "When twins are asked by themselves. Each change is kept as a revision; switching one on never fires at once."
+    lead = (
+        "When twins are asked by themselves. Each change is kept as a revision; switching one on never "
+        "fires at once."
+    )
     create_lead = "It asks twins at its times; whether one then posts is the posting rule's draw."
     empty_words = "There is no schedule yet, so no twin is asked by itself."
     form = ScheduleForm
     form_sections = FORM_SECTIONS
     form_columns = (
-        "name", "experiment", "kind", "every", "anchor_at", "cron", "zone", "twins_per_slot", "is_forced", "lane",
+        "name", "experiment", "kind", "every", "anchor_at", "cron", "zone", "twins_per_slot",
+        "is_forced", "lane",
         "missed_policy", "overlap_policy", "is_enabled",
     )  # fmt: skip
-    column_list = ("name", "cadence", "is_enabled", "next_slot_at", "last_slot", "twins_per_slot", "experiment")
+    column_list = (
+        "name",
+        "cadence",
+        "is_enabled",
+        "next_slot_at",
+        "last_slot",
+        "twins_per_slot",
+        "experiment",
+    )
     column_details_list = (
         "is_enabled", "experiment", "cadence", "expression", "zone", "next_slot_at", "last_slot",
-        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number", "created_at",
+        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number",
+        "created_at",
         "uuid",
     )  # fmt: skip
     column_export_list = (
         "uuid", "name", "experiment", "cadence", "expression", "zone", "is_enabled", "next_slot_at",
-        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number", "broken_reason",
+        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number",
+        "broken_reason",
         "created_at",
     )  # fmt: skip
     column_sortable_list = ("name", "is_enabled", "next_slot_at")
@@ -113,7 +130,18 @@ class ScheduleScreen(Screen):
     details_sections = (
         ("When", ("cadence", "expression", "zone", "next_slot_at", "last_slot")),
         ("Who is asked", ("experiment", "twins_per_slot", "is_forced")),
-        ("More", ("is_enabled", "lane", "missed_policy", "overlap_policy", "revision_number", "created_at", "uuid")),
+        (
+            "More",
+            (
+                "is_enabled",
+                "lane",
+                "missed_policy",
+                "overlap_policy",
+                "revision_number",
+                "created_at",
+                "uuid",
+            ),
+        ),
     )
 
     column_formatters = {
@@ -181,7 +209,9 @@ class ScheduleScreen(Screen):
             .correlate(Schedule)
             .scalar_subquery()
         )
-        query = select(Slot).join(Schedule, Slot.id == newest).where(Schedule.id.in_([row.id for row in rows]))
+        query = (
+            select(Slot).join(Schedule, Slot.id == newest).where(Schedule.id.in_([row.id for row in rows]))
+        )
         found = {slot.schedule_id: slot for slot in session.scalars(query)}
         for row in rows:
             row.last_slot = found.get(row.id)
@@ -285,7 +315,9 @@ class ScheduleScreen(Screen):
         if self.act(change_all):
             for row in rows:
                 self.saved(row)
-            flash(f"{done}: {', '.join(row.name for row in rows) or 'none, they were so already'}.", "success")
+            flash(
+                f"{done}: {', '.join(row.name for row in rows) or 'none, they were so already'}.", "success"
+            )
 
     def slots_ahead(self, row: Schedule) -> list[datetime]:
         """The next slots from now on, as if it were enabled."""

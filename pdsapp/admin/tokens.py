@@ -22,8 +22,9 @@ from ..services import tokens as service
 from ..services.fields import clean_line, clean_parameters, parameters_words
 from ..web import access
 from . import cells, filters
-from .base import PostAction, Screen
+from .base import Screen
 from .forms import Clean, Form, Needed
+from .row_actions import PostAction
 from .twin_forms import PARAMETERS_HELP
 
 STEP_WORDS = {
@@ -53,12 +54,14 @@ class TokenForm(Form):
         "Base URL",
         validators=[Needed(), Clean(normalize_base_url)],
         render_kw={"inputmode": "url", "spellcheck": "false"},
-        description="Where the OpenAI-compatible endpoint is. For example: https://api.openai.com/v1, or for an "
+        description="Where the OpenAI-compatible endpoint is. For example: https://api.openai.com/v1, or "
+        "for an "
         "Ollama on this computer http://127.0.0.1:11434/v1",
     )
     secret = PasswordField(
         "Key",
-        description="As the provider gave it to you, for example sk-…; stored encrypted and never shown again. "
+        description="As the provider gave it to you, for example sk-…; stored encrypted and never shown "
+        "again. "
         "Leave it empty if the endpoint needs none.",
     )
     default_model = StringField(
@@ -80,16 +83,20 @@ class TokenEditForm(TokenForm):
 
     secret = PasswordField(
         "Key",
-        description="Leave it empty to keep the stored key. A new address asks for its key again, for example sk-….",
+        description="Leave it empty to keep the stored key. A new address asks for its key again, for "
+        "example sk-….",
     )
     removes_secret = BooleanField(
-        "Remove the stored key", description="The endpoint is then asked without one, for example a local Ollama."
+        "Remove the stored key",
+        description="The endpoint is then asked without one, for example a local Ollama.",
     )
 
 
 def _link_to_twins(view: Any, row: ApiToken) -> str | Markup:
     return (
-        cells.link(view.get_url("digitaltwin.index_view", token=row.id), f"{row.twins:,}") if row.twins else "0"
+        cells.link(view.get_url("digitaltwin.index_view", token=row.id), f"{row.twins:,}")
+        if row.twins
+        else "0"
     )
 
 
@@ -113,26 +120,28 @@ class TokenScreen(Screen):
     plural = "tokens"
     lead = "One OpenAI-compatible endpoint each, with its key, model and parameters."
     empty_words = (
-        "There is no token yet. Twins outside a demo need an endpoint to ask: a token's, their own, or the platform's."
+        "There is no token yet. Twins outside a demo need an endpoint to ask: a token's, their own, or the "
+        "platform's."
     )
     offers_delete = True
     form = TokenForm
     form_sections = FORM_SECTIONS
     form_columns = ("name", "base_url", "secret", "removes_secret", "default_model", "parameters")
-    column_list = ("name", "base_url", "key", "state", "last_test_at", "twins")
+    column_list = ("name", "endpoint", "key", "state", "last_test_at", "twins")
     column_details_list = (
         "name", "base_url", "default_model", "parameters", "key", "fingerprint", "state", "paused_reason",
         "paused_at", "last_test_at", "last_test_detail", "twins", "calls", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
-        "uuid", "name", "base_url", "default_model", "parameters", "key", "state", "paused_reason", "last_test_at",
+        "uuid", "name", "base_url", "default_model", "parameters", "key", "state", "paused_reason",
+        "last_test_at",
         "last_test_ok", "twins", "created_at",
     )  # fmt: skip
-    column_sortable_list = ("name", "base_url", "default_model", "state", "last_test_at")
+    column_sortable_list = ("name", ("endpoint", "base_url"), "state", "last_test_at")
     column_searchable_list = ("name", "base_url", "default_model")
     search_words = "name, URL, model"
     column_labels = {
-        "base_url": "Base URL and model",
+        "base_url": "Base URL",
         "default_model": "Default model",
         "last_test_at": "Last test",
         "last_test_ok": "Last test passed",
@@ -153,7 +162,7 @@ class TokenScreen(Screen):
     )
 
     column_formatters = {
-        "base_url": lambda _v, _c, row, _n: cells.two_lines(
+        "endpoint": lambda _v, _c, row, _n: cells.two_lines(
             Markup("<code>{}</code>").format(row.base_url), row.default_model
         ),
         "state": lambda _v, _c, row, _n: cells.with_reason(cells.pill(row.state), row.paused_reason),
@@ -168,9 +177,9 @@ class TokenScreen(Screen):
         "paused_at": lambda view, _c, row, _n: cells.time(row.paused_at, view.zone_of(row)),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "year"),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
-        "fingerprint": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.fingerprint)
-        if row.fingerprint
-        else "",
+        "fingerprint": lambda _v, _c, row, _n: (
+            Markup("<code>{}</code>").format(row.fingerprint) if row.fingerprint else ""
+        ),
     }
     column_formatters_export = {
         "parameters": lambda _v, _c, row, _n: parameters_words(row.parameters),
@@ -179,7 +188,7 @@ class TokenScreen(Screen):
     column_extra_row_actions = [
         PostAction("Test", ".test", shown_if=lambda row: row.state != TokenState.archived),
         PostAction("Pause", ".pause", shown_if=lambda row: row.state == TokenState.active, is_rare=True),
-        PostAction("Resume", ".resume", shown_if=lambda row: row.state != TokenState.active),
+        PostAction("Resume", ".resume", shown_if=lambda row: row.state != TokenState.active, is_rare=True),
         PostAction(
             "Archive",
             ".archive",
@@ -232,9 +241,13 @@ class TokenScreen(Screen):
             return
         if row.secret_encrypted is None:
             del form.removes_secret
-            form.secret.description = "None is stored. Enter one if the endpoint asks for it, for example sk-…."
+            form.secret.description = (
+                "None is stored. Enter one if the endpoint asks for it, for example sk-…."
+            )
         else:
-            form.secret.render_kw = {"placeholder": f"stored, ends in {row.last_four}" if row.last_four else "stored"}
+            form.secret.render_kw = {
+                "placeholder": f"stored, ends in {row.last_four}" if row.last_four else "stored"
+            }
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> ApiToken:
         """A token with its key sealed for its address."""
@@ -258,7 +271,9 @@ class TokenScreen(Screen):
 
     def delete_words(self, _row: ApiToken) -> str:
         """What deleting does."""
-        return "Only a token that no twin has and no call was made with can be deleted. Others can be archived."
+        return (
+            "Only a token that no twin has and no call was made with can be deleted. Others can be archived."
+        )
 
     @expose("/test/", methods=("POST",))
     def test(self):
@@ -267,13 +282,17 @@ class TokenScreen(Screen):
         self.end_transaction()
         settings: Settings = current_app.extensions["settings"]
         result = asyncio.run(token_tests.test_token(key, settings, utc_now, account_id))
-        steps = [(STEP_WORDS.get(step.name, step.name), step.ok, step.detail, step.ms) for step in result.steps]
+        steps = [
+            (STEP_WORDS.get(step.name, step.name), step.ok, step.detail, step.ms) for step in result.steps
+        ]
         return self.details_page(self.get_one(key), test=result, steps=steps)
 
     @expose("/pause/", methods=("POST",))
     def pause(self):
         """Lets twins use the token no more until it is resumed."""
-        return self._set_state(TokenState.paused, "Paused “{}”. Its twins cannot be written until you resume it.")
+        return self._set_state(
+            TokenState.paused, "Paused “{}”. Its twins cannot be written until you resume it."
+        )
 
     @expose("/resume/", methods=("POST",))
     def resume(self):

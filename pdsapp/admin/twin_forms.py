@@ -29,7 +29,9 @@ FORM_SECTIONS = (
 class TwinForm(Form):
     """Everything people type about a twin."""
 
-    experiment = RowField("Experiment", validators=[Needed()], description="Where it posts. For example: Pilot (a41f9)")
+    experiment = RowField(
+        "Experiment", validators=[Needed()], description="Where it posts. For example: Pilot (a41f9)"
+    )
     username = StringField(
         "Username",
         validators=[Needed(), Clean(clean_username)],
@@ -50,7 +52,8 @@ class TwinForm(Form):
     persona_version = RowField(
         "Persona",
         validators=[Needed()],
-        description="Whose voice it writes in, at the latest version. For example: Retired bus driver, version 2",
+        description="Whose voice it writes in, at the latest version. For example: Retired bus driver, "
+        "version 2",
     )
     api_token = RowField(
         "API token",

@@ -17,18 +17,20 @@ from ..database import set_read_only
 from ..domain.reasons import AttemptState, Trigger
 from ..extensions import db
 from ..llm.secrets import SecretBox
-from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile, utc_now
+from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, utc_now
 from ..services import edits, heartbeats, removals, reports_attempts
 from ..services import twins as service
 from ..services.fields import parameters_words
 from ..web import access
 from ..web.pages.rows import AttemptRow, attempt_row
 from . import asking, cells, choices, filters
-from .base import PostAction, Screen
+from .base import Screen
+from .row_actions import PostAction
 from .twin_forms import FORM_SECTIONS, TwinEditForm, TwinForm
 
 ATTEMPTS_SHOWN = 10
 NAMES_SHOWN = 8
+
 
 class TwinScreen(Screen):
     """Digital twins."""
@@ -41,12 +43,14 @@ class TwinScreen(Screen):
     form = TwinForm
     form_sections = FORM_SECTIONS
     form_columns = (
-        "experiment", "username", "display_name", "bio", "persona_version", "api_token", "llm_url", "llm_model",
+        "experiment", "username", "display_name", "bio", "persona_version", "api_token", "llm_url",
+        "llm_model",
         "parameters", "tags", "is_active",
     )  # fmt: skip
     column_list = ("username", "is_active", "persona_version", "endpoint", "last_post", "experiment")
     column_details_list = (
-        "username", "display_name", "bio", "experiment", "is_active", "tags", "persona_version", "persona_text",
+        "username", "display_name", "bio", "experiment", "is_active", "tags", "persona_version",
+        "persona_text",
         "endpoint", "api_token", "llm_url", "llm_model", "parameters", "last_post", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
@@ -86,15 +90,19 @@ class TwinScreen(Screen):
             lambda query, value: query.filter(DigitalTwin.api_token_id == int(value)),
             lambda: choices.as_text(choices.tokens(db.session())),
         ),
-        filters.ListFilter(
-            "tag", "Tag", lambda query, value: query.filter(DigitalTwin.tags.any(tag=value))
-        ),
+        filters.ListFilter("tag", "Tag", lambda query, value: query.filter(DigitalTwin.tags.any(tag=value))),
     )
     is_of_experiments = True
     details_template = "admin/twin/details.html"
     details_sections = (
-        ("Twin", ("username", "display_name", "bio", "experiment", "is_active", "tags", "last_post", "created_at")),
-        ("Who writes", ("persona_version", "endpoint", "api_token", "llm_url", "llm_model", "parameters", "uuid")),
+        (
+            "Twin",
+            ("username", "display_name", "bio", "experiment", "is_active", "tags", "last_post", "created_at"),
+        ),
+        (
+            "Who writes",
+            ("persona_version", "endpoint", "api_token", "llm_url", "llm_model", "parameters", "uuid"),
+        ),
         ("Persona", ("persona_text",)),
     )
 
@@ -114,26 +122,28 @@ class TwinScreen(Screen):
         ),
         "endpoint": lambda _v, _c, row, _n: cells.two_lines(*endpoint_words(row)),
         "tags": lambda _v, _c, row, _n: tag_marks(row),
-        "last_post": lambda view, _c, row, _n: cells.moment(row.last_post, view.zone_of(row))
-        if row.last_post
-        else "never",
+        "last_post": lambda view, _c, row, _n: (
+            cells.moment(row.last_post, view.zone_of(row)) if row.last_post else "never"
+        ),
     }
     column_formatters_detail = column_formatters | {
         "username": lambda view, _c, row, _n: cells.link(
             view.get_url("userprofile.details_view", id=row.user_profile_id), f"@{row.user_profile.username}"
         ),
         "display_name": lambda _v, _c, row, _n: row.user_profile.display_name,
-        "bio": lambda _v, _c, row, _n: cells.preformatted(row.user_profile.bio) if row.user_profile.bio else "",
+        "bio": lambda _v, _c, row, _n: (
+            cells.preformatted(row.user_profile.bio) if row.user_profile.bio else ""
+        ),
         "experiment": lambda view, _c, row, _n: cells.link(
             view.get_url("experiment.details_view", id=row.experiment_id), str(row.experiment)
         ),
         "persona_text": lambda _v, _c, row, _n: cells.preformatted(row.persona_version.text),
         "endpoint": lambda _v, _c, row, _n: effective_endpoint(row),
-        "api_token": lambda view, _c, row, _n: cells.link(
-            view.get_url("apitoken.details_view", id=row.api_token_id), row.api_token.name
-        )
-        if row.api_token
-        else "none",
+        "api_token": lambda view, _c, row, _n: (
+            cells.link(view.get_url("apitoken.details_view", id=row.api_token_id), row.api_token.name)
+            if row.api_token
+            else "none"
+        ),
         "parameters": lambda _v, _c, row, _n: parameters_words(row.parameters),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row)),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
@@ -247,12 +257,12 @@ class TwinScreen(Screen):
     @action("activate", "Activate", "They are asked by schedules from now on.")
     def action_activate(self, ids: Sequence[str]) -> None:
         """Activates the ticked twins."""
-        self._set_active(ids, True, "Activated", "were active already")
+        self._set_active(ids, True, "Activated", "active already")
 
     @action("deactivate", "Deactivate", "Schedules ask them no more.")
     def action_deactivate(self, ids: Sequence[str]) -> None:
         """Deactivates the ticked twins."""
-        self._set_active(ids, False, "Deactivated", "were inactive already")
+        self._set_active(ids, False, "Deactivated", "inactive already")
 
     def _set_active(self, ids: Sequence[str], is_active: bool, done: str, already: str) -> None:
         changed: list[str] = []
@@ -260,7 +270,7 @@ class TwinScreen(Screen):
 
         def change(session: Session, now: datetime, account: Account) -> None:
             nonlocal others
-            for twin in self.selected(session, ids):
+            for twin in sorted(self.selected(session, ids), key=lambda twin: (twin.experiment_id, twin.id)):
                 if service.set_twin_active(session, twin, is_active, now, account):
                     twin.edit_version += 1
                     changed.append(str(twin))
@@ -270,8 +280,12 @@ class TwinScreen(Screen):
         if not ids:
             flash("Select at least one twin first.", "error")
         elif self.act(change):
-            rest = f" {others:,} {already}." if others else ""
-            names = f"{done} {_several(len(changed))}: {_listed(changed)}." if changed else "Nothing had to change."
+            rest = f" {others:,} {'was' if others == 1 else 'were'} {already}." if others else ""
+            names = (
+                f"{done} {_several(len(changed))}: {_listed(changed)}."
+                if changed
+                else "Nothing had to change."
+            )
             flash(f"{names}{rest}", "success")
 
     @expose("/post-now/", methods=("POST",))

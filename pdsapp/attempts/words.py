@@ -42,8 +42,9 @@ def decision_sentence(decision: Decision, own_count: int, window_count: int) -> 
     else:
         recency = f"last post {span_words(decision.age_seconds)} ago: {decision.recency_probability:.2f}"
     if window_count:
-        noun = "post is" if window_count == 1 else "posts are"
-        share = f"{own_count} of the last {window_count} {noun} its own: {decision.share_probability:.2f}"
+        noun, verb = "post" if window_count == 1 else "posts", "is" if own_count == 1 else "are"
+        own = f"{own_count} of the last {window_count} {noun} {verb} its own"
+        share = f"{own}: {decision.share_probability:.2f}"
     else:
         share = "no posts yet: 0.00"
     verdict = comparison(decision.draw, decision.skip_probability)

@@ -5,7 +5,7 @@ from secrets import token_hex
 import structlog
 from flask import Flask, g, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, TimeoutError
 from werkzeug.exceptions import HTTPException
 
 from ..errors import (
@@ -33,6 +33,7 @@ STATUS: dict[type[PdsError], int] = {
     DatabaseNotReady: 503,
     QueueDown: 503,
 }
+OTHER_SCHEMA = frozenset({"42P01", "42703"})  # PostgreSQL: no such table, no such column
 CSRF_SENTENCE = (
     "The page this came from was open for too long, or from before you signed in. Nothing was changed. "
     "Go back, reload the page and try again."
@@ -51,6 +52,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(PdsError, _own_error)
     for database_error in (OperationalError, InterfaceError, TimeoutError):
         app.register_error_handler(database_error, _database_error)
+    app.register_error_handler(ProgrammingError, _programming_error)
     app.register_error_handler(500, _crash)
 
 
@@ -91,6 +93,12 @@ def _database_error(error: Exception):
         "database failed", path=request.path, error=type(error).__name__, cause=str(error.__cause__)[:300]
     )
     return error_page(503, DATABASE_SENTENCE)
+
+
+def _programming_error(error: ProgrammingError):
+    if getattr(error.orig, "sqlstate", None) in OTHER_SCHEMA:
+        return _database_error(error)
+    raise error
 
 
 def _crash(error: Exception):

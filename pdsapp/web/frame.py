@@ -243,7 +243,9 @@ def _is_current(label: str, url: str) -> bool:
 
 def _counts(own_session: Session, experiment: Experiment | None):
     of_one = [DigitalTwin.experiment_id == experiment.id] if experiment else []
-    scheduled = [or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None))] if experiment else []
+    scheduled = (
+        [or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None))] if experiment else []
+    )
 
     def count(column, *conditions):
         return select(func.count(column)).where(*conditions).scalar_subquery()

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from flask.testing import FlaskClient
 
+from pdsapp.llm.secrets import SecretBox
 from pdsapp.services import experiments, personas, posts, tokens, twins
 from pdsapp.services.accounts import add_account
-from pdsapp.llm.secrets import SecretBox
 from tests.conftest import NOON
 
 PASSWORD = "correct horse battery"
@@ -73,7 +73,9 @@ def rows(app, settings, write):
             session, box, "Lab", "https://llm.example.org/v1", "sk-very-secret-1234", "small", NOON
         )
         session.flush()
-        twin = twins.add_twin(session, experiment, "maya_reads", version, NOON, display_name="Maya", token=token)
+        twin = twins.add_twin(
+            session, experiment, "maya_reads", version, NOON, display_name="Maya", token=token
+        )
         person = twins.add_profile(session, experiment, "ada", NOON, "Ada", "Reads a lot.")
         post = posts.add_post(session, person, "Third bus in a row.", NOON)
         session.flush()

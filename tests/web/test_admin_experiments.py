@@ -14,8 +14,16 @@ def form(**values):
 def test_an_experiment_is_added_through_the_form(researcher, session):
     answer = researcher.post("/admin/experiment/new/", data=form(), follow_redirects=True)
     experiment = session.scalars(select(Experiment)).one()
-    assert (experiment.name, experiment.zone, experiment.description) == ("Pilot", "Europe/Rome", "Two\nlines")
-    assert (len(experiment.identifier), experiment.state, experiment.is_demo) == (5, ExperimentState.running, False)
+    assert (experiment.name, experiment.zone, experiment.description) == (
+        "Pilot",
+        "Europe/Rome",
+        "Two\nlines",
+    )
+    assert (len(experiment.identifier), experiment.state, experiment.is_demo) == (
+        5,
+        ExperimentState.running,
+        False,
+    )
     assert experiment.identifier in answer.text
     assert f'Added <a href="/admin/experiment/details/?id={experiment.id}">' in answer.text
     event = session.scalars(select(AuditEvent).where(AuditEvent.object_type == "experiment")).one()

@@ -38,14 +38,19 @@ def test_the_text_field_counts_up_to_its_limit(researcher):
     assert f'maxlength="{PERSONA_LIMIT}"' in researcher.get("/admin/persona/new/").text
 
 
-@pytest.mark.parametrize(("ticked", "number"), [({"moves_twins": "y"}, 2), ({}, 1)], ids=["ticked", "unticked"])
+@pytest.mark.parametrize(
+    ("ticked", "number"), [({"moves_twins": "y"}, 2), ({}, 1)], ids=["ticked", "unticked"]
+)
 def test_another_text_is_a_new_version_and_its_twins_move_if_asked(researcher, rows, session, ticked, number):
     page = f"/admin/persona/edit/?id={rows.persona.id}"
     assert "Move its twin to the new version" in researcher.get(page).text
     answer = researcher.post(
         page, data=form(name="Bus driver", edit_version=1, **ticked), follow_redirects=True
     )
-    assert f"Version 2 is the latest now. {'1 twin was' if ticked else 'No twin was'} moved to it." in answer.text
+    assert (
+        f"Version 2 is the latest now. {'1 twin was' if ticked else 'No twin was'} moved to it."
+        in answer.text
+    )
     assert session.scalars(select(PersonaVersion.number).order_by(PersonaVersion.number)).all() == [1, 2]
     assert session.scalars(select(DigitalTwin)).one().persona_version.number == number
     assert "You drove buses for thirty years." in answer.text
@@ -77,9 +82,7 @@ def test_the_search_looks_into_the_latest_text(researcher, rows):
 
 
 def test_a_used_persona_is_archived_and_not_deleted(researcher, rows, session):
-    answer = researcher.post(
-        "/admin/persona/delete/", data={"id": rows.persona.id}, follow_redirects=True
-    )
+    answer = researcher.post("/admin/persona/delete/", data={"id": rows.persona.id}, follow_redirects=True)
     assert "1 twin uses this persona. Archive it" in answer.text
     assert session.get(Persona, rows.persona.id) is not None
     answer = researcher.post("/admin/persona/archive/", data={"id": rows.persona.id}, follow_redirects=True)

@@ -44,7 +44,9 @@ def test_a_post_is_written_in_a_persons_name(researcher, rows, session):
     assert "@ada, Ada · Campus climate" in page
     assert "@maya_reads" not in page
     answer = researcher.post(
-        "/admin/post/new/", data={"user_profile": rows.person.id, "text": "Anyone there?"}, follow_redirects=True
+        "/admin/post/new/",
+        data={"user_profile": rows.person.id, "text": "Anyone there?"},
+        follow_redirects=True,
     )
     assert "Anyone there?" in answer.text
     post = session.scalars(select(Post).order_by(Post.id.desc()).limit(1)).one()
@@ -53,7 +55,11 @@ def test_a_post_is_written_in_a_persons_name(researcher, rows, session):
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({"text": "x" * 281}, "at most 280 fit"), ({"text": "  "}, "must not be empty"), ({"user_profile": "1"}, "valid choice")],
+    [
+        ({"text": "x" * 281}, "at most 280 fit"),
+        ({"text": "  "}, "must not be empty"),
+        ({"user_profile": "1"}, "valid choice"),
+    ],
     ids=["too long", "blank", "a twin"],
 )
 def test_what_cannot_be_posted_is_said_and_not_saved(researcher, rows, session, values, words):

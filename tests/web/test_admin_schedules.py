@@ -50,12 +50,18 @@ def stored(session):
     [
         ({}, (Cadence.interval, 900, ""), "every 15 min"),
         ({"kind": "hours", "every": "2"}, (Cadence.interval, 7200, ""), "every 2 h"),
-        ({"kind": "cron", "cron": "*/15 9-17 * * 1-5"}, (Cadence.cron, None, "*/15 9-17 * * 1-5"), "every 15 min"),
+        (
+            {"kind": "cron", "cron": "*/15 9-17 * * 1-5"},
+            (Cadence.cron, None, "*/15 9-17 * * 1-5"),
+            "every 15 min",
+        ),
         ({"kind": "cron", "cron": "@daily"}, (Cadence.cron, None, None), "00:00 daily"),
     ],
     ids=["minutes", "hours", "cron", "daily"],
 )
-def test_each_way_of_saying_when_is_stored_and_shown_in_words(researcher, form, stored, values, expected, words):
+def test_each_way_of_saying_when_is_stored_and_shown_in_words(
+    researcher, form, stored, values, expected, words
+):
     answer = researcher.post("/admin/schedule/new/", data=form(**values), follow_redirects=True)
     schedule = stored()
     assert (schedule.cadence, schedule.interval_seconds) == expected[:2]
@@ -68,11 +74,15 @@ def test_each_way_of_saying_when_is_stored_and_shown_in_words(researcher, form, 
 
 def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher, form, stored):
     answer = researcher.post(
-        "/admin/schedule/new/", data=form(kind="cron", cron="0 9 * * *", zone="America/New_York"), follow_redirects=True
+        "/admin/schedule/new/",
+        data=form(kind="cron", cron="0 9 * * *", zone="America/New_York"),
+        follow_redirects=True,
     )
     assert answer.text.count('<span class="sub">America/New_York</span></li>') == 5
     assert "09:00:00 E" in answer.text
-    researcher.post(f"/admin/schedule/edit/?id={stored().id}", data=form(kind="cron", cron="0 10 * * *", edit_version=1))
+    researcher.post(
+        f"/admin/schedule/edit/?id={stored().id}", data=form(kind="cron", cron="0 10 * * *", edit_version=1)
+    )
     page = researcher.get(f"/admin/schedule/details/?id={stored().id}").text
     assert "09:00 daily" in page
     assert "10:00 daily" in page
@@ -137,7 +147,9 @@ def test_saving_without_a_change_of_intent_makes_no_revision(researcher, form, s
 def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, form, stored):
     researcher.post("/admin/schedule/new/", data=form())
     researcher.post("/admin/schedule/disable/", data={"id": stored().id})
-    answer = researcher.post(f"/admin/schedule/edit/?id={stored().id}", data=form(name="Other", edit_version=1))
+    answer = researcher.post(
+        f"/admin/schedule/edit/?id={stored().id}", data=form(name="Other", edit_version=1)
+    )
     assert "Somebody else has saved this" in answer.text
     assert (stored().name, stored().is_enabled) == ("Chatter", False)
 
@@ -177,7 +189,9 @@ def test_switching_the_selected_names_them(researcher, rows, write, session):
 
 def test_the_list_shows_what_became_of_the_last_slot(researcher, rows, write):
     with write() as own:
-        schedule = schedules.add_schedule(own, schedules.Wish("Chatter", own.merge(rows.experiment), cron="@hourly"), NOON)
+        schedule = schedules.add_schedule(
+            own, schedules.Wish("Chatter", own.merge(rows.experiment), cron="@hourly"), NOON
+        )
         own.flush()
         revision = own.scalars(select(ScheduleRevision)).one()
         for hours, kind, count in ((1, SlotKind.fired, 1), (5, SlotKind.missed, 4)):

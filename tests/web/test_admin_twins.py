@@ -40,7 +40,11 @@ def test_one_form_makes_profile_and_twin(researcher, rows, form, session):
     answer = researcher.post("/admin/digitaltwin/new/", data=form(), follow_redirects=True)
     twin = twin_named(session, "kim")
     assert (twin.user_profile.display_name, twin.user_profile.is_bot) == ("Kim", True)
-    assert (twin.persona_version_id, twin.api_token_id, twin.llm_model) == (rows.version.id, rows.token.id, "large")
+    assert (twin.persona_version_id, twin.api_token_id, twin.llm_model) == (
+        rows.version.id,
+        rows.token.id,
+        "large",
+    )
     assert twin.parameters == {"temperature": 0.5}
     assert [tag.tag for tag in twin.tags] == ["Section 2", "pilot"]
     assert (twin.is_active, twin.active_rank) == (True, 1)
@@ -63,7 +67,9 @@ def test_one_form_makes_profile_and_twin(researcher, rows, form, session):
     ],
     ids=lambda value: next(iter(value.items()))[0] if isinstance(value, dict) else "",
 )
-def test_what_cannot_be_used_is_said_and_nothing_is_half_saved(researcher, rows, form, session, values, words):
+def test_what_cannot_be_used_is_said_and_nothing_is_half_saved(
+    researcher, rows, form, session, values, words
+):
     answer = researcher.post("/admin/digitaltwin/new/", data=form(**values))
     assert answer.status_code == 400
     assert words in answer.text
@@ -122,7 +128,8 @@ def test_activating_the_selected_names_and_counts_them(researcher, rows, session
     with write() as own:
         version, experiment = own.merge(rows.version), own.merge(rows.experiment)
         keys = [
-            twins.add_twin(own, experiment, f"twin{n:02}", version, NOON, is_active=n == 0).id for n in range(12)
+            twins.add_twin(own, experiment, f"twin{n:02}", version, NOON, is_active=n == 0).id
+            for n in range(12)
         ]
     page = researcher.get("/admin/digitaltwin/").text
     assert 'data-confirm="They are asked by schedules from now on."' in page
@@ -135,8 +142,10 @@ def test_activating_the_selected_names_and_counts_them(researcher, rows, session
         ).text
 
     text = act("activate", keys)
-    assert "Activated 11 twins: @twin01, @twin02, @twin03, @twin04, @twin05, @twin06, @twin07, @twin08" in text
-    assert "and 3 more. 1 were active already." in text or "and 3 more. 1 was active already." in text
+    assert (
+        "Activated 11 twins: @twin01, @twin02, @twin03, @twin04, @twin05, @twin06, @twin07, @twin08" in text
+    )
+    assert "and 3 more. 1 was active already." in text
     session.rollback()
     ranks = session.scalars(select(DigitalTwin.active_rank).order_by(DigitalTwin.active_rank)).all()
     assert ranks == list(range(13))
@@ -173,7 +182,10 @@ def test_a_twin_that_was_never_asked_is_deleted_whole(researcher, rows, form, se
     answer = researcher.post("/admin/digitaltwin/delete/", data={"id": twin.id}, follow_redirects=True)
     assert "Deleted @kim." in answer.text
     session.rollback()
-    assert session.scalars(select(UserProfile.username).order_by(UserProfile.id)).all() == ["maya_reads", "ada"]
+    assert session.scalars(select(UserProfile.username).order_by(UserProfile.id)).all() == [
+        "maya_reads",
+        "ada",
+    ]
     assert session.scalars(select(TwinTag)).all() == []
     assert session.get(Experiment, rows.experiment.id).active_twin_count == 1
     assert session.get(ApiToken, rows.token.id) is not None

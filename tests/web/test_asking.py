@@ -104,7 +104,9 @@ def test_firing_a_schedule_once_asks_its_twins_beside_the_slots(researcher, rows
 
 def test_firing_a_schedule_with_nobody_to_ask_says_why(researcher, rows, session, write, served):
     with write() as own:
-        schedule = schedules.add_schedule(own, schedules.Wish("Chatter", own.merge(rows.experiment), cron="@daily"), NOON)
+        schedule = schedules.add_schedule(
+            own, schedules.Wish("Chatter", own.merge(rows.experiment), cron="@daily"), NOON
+        )
     researcher.post("/admin/digitaltwin/action/", data={"action": "deactivate", "rowid": rows.twin.id})
     answer = researcher.post(
         "/admin/schedule/fire/",

@@ -49,7 +49,9 @@ def test_every_error_of_the_family_has_a_status():
     from pdsapp.web.errors import STATUS
 
     web_only = {errors.StackError}
-    family = {value for value in vars(errors).values() if isinstance(value, type)} - {errors.PdsError} - web_only
+    family = (
+        {value for value in vars(errors).values() if isinstance(value, type)} - {errors.PdsError} - web_only
+    )
     assert family <= STATUS.keys()
 
 

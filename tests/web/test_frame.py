@@ -37,7 +37,9 @@ def test_the_area_one_is_in_is_marked(researcher, rows):
 
 def test_choosing_an_experiment_filters_every_list(researcher, rows, other):
     assert "@maya_reads" in researcher.get("/admin/digitaltwin/").text
-    answer = researcher.post("/switch", data={"experiment": other.identifier, "next": "/admin/digitaltwin/?page=3"})
+    answer = researcher.post(
+        "/switch", data={"experiment": other.identifier, "next": "/admin/digitaltwin/?page=3"}
+    )
     assert answer.location == "/admin/digitaltwin/"
     page = researcher.get("/admin/digitaltwin/").text
     assert "@zed" in page

@@ -29,7 +29,9 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/login", "/healthz", "/static/css/base.css", "/nowhere", "/first-sign-in/x"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/healthz", "/static/css/base.css", "/nowhere", "/first-sign-in/x"]
+)
 def test_strangers_get_the_same_headers(client, path):
     check(client.get(path))
 
@@ -42,7 +44,9 @@ def test_pages_load_nothing_from_elsewhere_and_are_not_kept(researcher, rows, pa
     assert not re.search(r"\son[a-z]+=|\sstyle=|<style|javascript:", answer.text)
     assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)", answer.text)
     for address in re.findall(r'(?:src|href|action)="([^"]*)"', answer.text):
-        assert address == "" or address.startswith(("/", "#", "?")) and not address.startswith("//"), address
+        assert address == "" or (address.startswith(("/", "#", "?")) and not address.startswith("//")), (
+            address
+        )
 
 
 def check(answer):

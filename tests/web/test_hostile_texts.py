@@ -48,7 +48,9 @@ def is_inert(page, text):
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_hostile_text_is_only_a_text(researcher, session, text):
     made = researcher.post(
-        "/admin/experiment/new/", data={"name": text, "zone": "UTC", "description": text}, follow_redirects=True
+        "/admin/experiment/new/",
+        data={"name": text, "zone": "UTC", "description": text},
+        follow_redirects=True,
     )
     assert is_inert(made.text, text)
     experiment = session.scalars(select(Experiment)).one()

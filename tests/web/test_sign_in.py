@@ -32,6 +32,15 @@ def test_the_right_password_leads_to_the_page_that_was_wanted(client, account):
     assert client.get("/admin/persona/").status_code == 200
 
 
+def test_a_password_is_stored_as_argon2id_and_nothing_but_it_opens(client, write):
+    with write() as session:
+        stored = add_account(session, EMAIL, "viewer", NOON, PASSWORD).password
+    assert stored.startswith("$argon2id$v=19$")
+    for wrong in (f"{PASSWORD} ", PASSWORD.upper(), stored):
+        assert client.sign_in(EMAIL, wrong).status_code == 400
+    assert client.sign_in(EMAIL).status_code == 302
+
+
 def test_the_address_may_be_typed_in_any_case(client, account):
     assert client.sign_in(" Ada@Example.ORG ").status_code == 302
 
@@ -166,7 +175,9 @@ def test_the_link_sets_a_password_and_signs_in_once(client, app, link):
     ],
     ids=["short", "different", "empty", "long"],
 )
-def test_a_password_that_cannot_be_used_leaves_the_link_usable(client, link, session, password, confirm, words):
+def test_a_password_that_cannot_be_used_leaves_the_link_usable(
+    client, link, session, password, confirm, words
+):
     answer = client.post(link, data={"password": password, "password_confirm": confirm})
     assert answer.status_code == 400
     assert words in answer.text
@@ -185,7 +196,8 @@ def test_setting_a_password_ends_the_sessions_that_were_open(client, app, accoun
     with write() as session:
         token = make_link(session, session.get(Account, account.id), utc_now())
     app.test_client().post(
-        f"/first-sign-in/{token}", data={"password": "quite another one", "password_confirm": "quite another one"}
+        f"/first-sign-in/{token}",
+        data={"password": "quite another one", "password_confirm": "quite another one"},
     )
     assert client.get("/admin/persona/").location.startswith("/login")
     assert client.sign_in(EMAIL, "quite another one").status_code == 302

@@ -61,8 +61,30 @@ def test_flask_admins_own_files_are_not_served(app):
 
 def test_nothing_of_flask_security_registers_recovers_or_hands_out_tokens(app):
     paths = " ".join(rule.rule for rule in app.url_map.iter_rules())
-    for word in ("register", "reset", "recover", "change", "confirm", "verify", "tf-", "us-", "wan-", "fs-static"):
+    for word in (
+        "register",
+        "reset",
+        "recover",
+        "change",
+        "confirm",
+        "verify",
+        "tf-",
+        "us-",
+        "wan-",
+        "fs-static",
+    ):
         assert word not in paths
+
+
+def test_a_token_of_flask_security_opens_nothing(app, client, write):
+    from pdsapp.services.accounts import add_account
+    from tests.conftest import NOON
+
+    with write() as session:
+        account = add_account(session, "ada@example.org", "administrator", NOON, "correct horse battery")
+        token = account.get_auth_token()
+    assert client.get("/admin/", headers={"Authentication-Token": token}).status_code == 302
+    assert client.get(f"/admin/?auth_token={token}").location.startswith("/login")
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""What can be done with one row of a list."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask_admin.model.template import TemplateLinkRowAction
+
+from ..web import access
+
+
+class PostAction(TemplateLinkRowAction):
+    """A button of a row that sends a POST with its CSRF token.
+
+    `fields(row)` gives hidden values, `confirm(row)` a question asked first, `shown_if(row)` whether the
+    button is there at all. Who may not write never sees one. `is_rare` puts it behind More.
+    """
+
+    def __init__(self, title: str, endpoint: str, fields=None, confirm=None, shown_if=None, is_rare=False):
+        super().__init__("row_actions.post_row", title)
+        self.endpoint = endpoint
+        self.is_rare = is_rare
+        self.confirm = confirm
+        self._fields = fields
+        self._shown_if = shown_if
+
+    def fields(self, _row_id: Any, row: Any) -> dict[str, str]:
+        """The hidden values besides id and address."""
+        return self._fields(row) if self._fields else {}
+
+    def is_shown(self, row: Any) -> bool:
+        """Whether this row has the button."""
+        return access.may_write() and (self._shown_if is None or self._shown_if(row))
+
+
+class EditAction(TemplateLinkRowAction):
+    """The link to a row's form, where it has one."""
+
+    def __init__(self, is_shown: Callable[[Any], bool]):
+        super().__init__("row_actions.edit_row", "Edit")
+        self.is_shown = is_shown
