@@ -114,6 +114,8 @@ def _secrets_from_files() -> dict[str, str]:
                 found[name] = Path(path).read_text().strip()
             except OSError as error:
                 raise NotConfigured(f"{name}_FILE names a file that cannot be read: {error}.") from None
+            if not found[name]:
+                raise NotConfigured(f"{name}_FILE names an empty file: {path}.")
     return found
 
 

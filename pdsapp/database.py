@@ -57,8 +57,12 @@ def reading() -> Iterator[Session]:
 def engine_options(url: str) -> dict:
     """Engine options for a database URL: pool and time-outs."""
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+        return {
+            "hide_parameters": True,
+            "connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False},
+        }
     return {
+        "hide_parameters": True,
         "pool_pre_ping": True,
         "pool_size": 10,
         "max_overflow": 20,

@@ -35,7 +35,16 @@ def configure(level: int = logging.INFO) -> None:
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(level)
-    for noisy in ("httpx2", "httpcore2", "openai", "rq.worker", "rq.scheduler", "alembic", "waitress"):
+    for noisy in (
+        "httpx2",
+        "httpcore2",
+        "openai",
+        "rq.worker",
+        "rq.scheduler",
+        "alembic",
+        "waitress",
+        "flask-limiter",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

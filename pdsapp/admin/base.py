@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 from flask import abort, flash, redirect, request
 from flask_admin import expose
 from flask_admin.contrib.sqla import ModelView
-from flask_admin.helpers import get_redirect_target
 from flask_admin.model.base import FormOpts
 from markupsafe import Markup
 from sqlalchemy.exc import IntegrityError
@@ -218,10 +217,8 @@ class Screen(ModelView):
         return super().render(template, **kwargs)
 
     def create_form(self, obj: Any = None) -> Any:
-        """An empty form; what a link gives in the address is filled in."""
-        names = set(self.form_columns) & request.args.keys() - {"experiment"}  # that one is the switcher's
-        given = {name: request.args[name] for name in names}
-        form = self._create_form_class(request.form if request.method == "POST" else None, data=given)
+        """An empty form."""
+        form = self._create_form_class(request.form if request.method == "POST" else None)
         self.prepare_form(form, None)
         return form
 
@@ -235,7 +232,7 @@ class Screen(ModelView):
     @expose("/new/", methods=("GET", "POST"))
     def create_view(self):
         """The form for a new row."""
-        return_url = get_redirect_target() or self.get_url(".index_view")
+        return_url = access.redirect_target() or self.get_url(".index_view")
         form = self.create_form()
         if request.method == "POST" and form.validate():
             row = self._write(form, lambda session, now, account: self.add(session, form, now, account))
@@ -250,7 +247,7 @@ class Screen(ModelView):
     @expose("/edit/", methods=("GET", "POST"))
     def edit_view(self):
         """The form for a row that is there."""
-        return_url = get_redirect_target() or self.get_url(".index_view")
+        return_url = access.redirect_target() or self.get_url(".index_view")
         row = self.get_one(request.args.get("id"))
         if not self.may_edit(row):
             raise BadInput(f"{self.record_title(row)} is not edited here.")
@@ -280,7 +277,7 @@ class Screen(ModelView):
             model=row,
             details_columns=self._details_columns,
             get_value=self.get_detail_value,
-            return_url=get_redirect_target() or self.get_url(".index_view"),
+            return_url=access.redirect_target() or self.get_url(".index_view"),
             **more,
         )
 
@@ -296,7 +293,7 @@ class Screen(ModelView):
         if self.act(remove):
             flash(f"Deleted {title}.", "success")
             return redirect(self.get_url(".index_view"))
-        return redirect(get_redirect_target() or self.get_url(".index_view"))
+        return redirect(access.redirect_target() or self.get_url(".index_view"))
 
     def get_save_return_url(self, model: Any, is_created: bool = False) -> str:
         """Where one goes after saving: the row's page."""
@@ -326,7 +323,14 @@ class Screen(ModelView):
 
     def back(self):
         """To where the button was pressed."""
-        return redirect(get_redirect_target() or self.get_url(".index_view"))
+        return redirect(access.redirect_target() or self.get_url(".index_view"))
+
+    @expose("/export/<export_type>/")
+    def export(self, export_type: str):
+        """The list as CSV. Flask-Admin answers other types by going wherever the address says."""
+        if export_type != "csv" or not self.can_export:
+            abort(404)
+        return super().export(export_type)
 
     def end_transaction(self) -> None:
         """Ends what this request has open, before something slow or in transactions of its own is done.

@@ -6,6 +6,7 @@ never step out of the feed and give orders.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -18,6 +19,8 @@ Messages = tuple[dict[str, str], ...]
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _BLOCK_TAG = re.compile(r"<(?=\s*/?\s*(?:persona|feed|length)\b)", re.IGNORECASE)
+_JOINERS = "\u200c\u200d"
+_JOINED_BRACKET = re.compile(r"(?<=[<\s/])[\u200c\u200d]+|[\u200c\u200d]+(?=[<>\s/])")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 
 DEFAULT_SYSTEM = (
@@ -201,7 +204,16 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _block(text: str) -> str:
-    return _BLOCK_TAG.sub("‹", _UNSEEN.sub("", text)).strip()
+    return _BLOCK_TAG.sub("‹", _visible(text)).strip()
+
+
+def _visible(text: str) -> str:
+    """The text without control and format characters, with which a tag could be hidden.
+
+    The joiners that emoji and several scripts need stay, except beside a bracket or slash.
+    """
+    text = "".join(c for c in _UNSEEN.sub("", text) if unicodedata.category(c) != "Cf" or c in _JOINERS)
+    return _JOINED_BRACKET.sub("", text)
 
 
 def _line(text: str) -> str:

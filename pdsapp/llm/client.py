@@ -23,6 +23,7 @@ from .transport import ANSWER, Answer, CallProblem, Connections, GuardedTranspor
 
 USER_AGENT = "discourse-twins"
 MAX_CLIENTS = 128
+HIDDEN = "[hidden]"
 _OURS = frozenset(
     {"model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"}
 )
@@ -111,14 +112,14 @@ class ModelClient:
         latency_ms = round((time.monotonic() - began) * 1000)
         if answer is None:
             return CallOutcome(None, bad, None, latency_ms, body)
-        found = classify(answer.status, answer.headers, answer.body, now=datetime.now(UTC))
+        found = _classified(answer, endpoint.api_key)
         if isinstance(found, Reply):
             return CallOutcome(found, None, answer.status, latency_ms, body)
         if found.swap_parameter and found.swap_parameter[0] in body:
             self._swaps[endpoint.base_url, endpoint.model] = found.swap_parameter[1]
         elif found.swap_parameter:
             found = replace(found, swap_parameter=None, is_retryable=False)
-        return CallOutcome(None, _without_key(found, endpoint.api_key), answer.status, latency_ms, body)
+        return CallOutcome(None, found, answer.status, latency_ms, body)
 
     async def list_models(self, endpoint: Endpoint, deadline_seconds: float) -> ModelList:
         """The models the endpoint says it has. That proves no key: many servers tell everybody."""
@@ -127,13 +128,13 @@ class ModelClient:
         latency_ms = round((time.monotonic() - began) * 1000)
         if answer is None:
             return ModelList((), bad, None, latency_ms)
-        names = _model_names(answer)
+        names = _model_names(answer, endpoint.api_key)
         if names is not None:
             return ModelList(names, None, answer.status, latency_ms)
-        found = classify(answer.status, answer.headers, answer.body, now=datetime.now(UTC))
+        found = _classified(answer, endpoint.api_key)
         if isinstance(found, Reply):
             found = classify_error("protocol", "a chat answer where a list of models was expected")
-        return ModelList((), _without_key(found, endpoint.api_key), answer.status, latency_ms)
+        return ModelList((), found, answer.status, latency_ms)
 
     def _body(
         self, endpoint: Endpoint, messages: Sequence[Mapping[str, str]], max_tokens: int | None
@@ -229,14 +230,39 @@ def _is_sendable(api_key: str | None) -> bool:
     return not api_key or (api_key.isascii() and api_key.isprintable() and " " not in api_key)
 
 
+def _classified(answer: Answer, api_key: str | None) -> Reply | BadReply:
+    """What the answer is. One that repeats the key is unusable: the key must not become a post."""
+    body = answer.body.replace(api_key.encode(), HIDDEN.encode()) if _is_secret(api_key) else answer.body
+    found = classify(answer.status, answer.headers, body, now=datetime.now(UTC))
+    if isinstance(found, Reply):
+        told = (found.text, found.model_returned or "", found.system_fingerprint or "")
+        repeats = body != answer.body or (_is_secret(api_key) and any(api_key in text for text in told))
+        if not repeats:
+            return found
+        bad = classify_error("protocol", "an answer that repeats the API key")
+        return replace(bad, is_retryable=False)
+    return _without_key(found, api_key)
+
+
 def _without_key(bad: BadReply, api_key: str | None) -> BadReply:
     """An endpoint may echo the key in its error; no part of us repeats it."""
-    if api_key and len(api_key) >= 4 and api_key in bad.detail:
-        return replace(bad, detail=bad.detail.replace(api_key, "[hidden]"))
-    return bad
+    if not _is_secret(api_key):
+        return bad
+    return replace(
+        bad,
+        **{
+            name: value.replace(api_key, HIDDEN)
+            for name in ("detail", "model_returned", "system_fingerprint", "finish_reason")
+            if (value := getattr(bad, name))
+        },
+    )
 
 
-def _model_names(answer: Answer) -> tuple[str, ...] | None:
+def _is_secret(api_key: str | None) -> bool:
+    return bool(api_key) and len(api_key) >= 4
+
+
+def _model_names(answer: Answer, api_key: str | None) -> tuple[str, ...] | None:
     """The names in an OpenAI-style list; None if the answer is no such list."""
     if not 200 <= answer.status < 300:
         return None
@@ -248,4 +274,7 @@ def _model_names(answer: Answer) -> tuple[str, ...] | None:
     if not isinstance(entries, list):
         return None
     ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-    return tuple(name[:200] for name in ids if isinstance(name, str) and name)[:2000]
+    names = [name for name in ids if isinstance(name, str) and name][:2000]
+    if _is_secret(api_key):
+        names = [name.replace(api_key, HIDDEN) for name in names]
+    return tuple(name[:200] for name in names)

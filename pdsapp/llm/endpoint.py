@@ -56,7 +56,8 @@ def _split(url: str) -> SplitResult:
         raise BadInput("The base URL cannot be read. Check host and port.") from None
     if parts.scheme not in ("http", "https"):
         raise BadInput("The base URL must begin with https:// or http://.")
-    if not parts.hostname or parts.netloc.endswith(":") or port == 0:
+    has_empty_label = "" in (parts.hostname or "").removesuffix(".").split(".")
+    if not parts.hostname or has_empty_label or parts.netloc.endswith(":") or port == 0:
         raise BadInput(
             "The base URL has no usable host and port. Write one such as https://api.openai.com/v1."
         )

@@ -53,6 +53,11 @@ def set_password(account: Account, password: str) -> None:
     account.fs_uniquifier = token_hex(16)
 
 
+def end_sessions(session: Session, account_id: int) -> None:
+    """Makes every session of an account invalid. The caller commits."""
+    session.get_one(Account, account_id).fs_uniquifier = token_hex(16)
+
+
 def make_link(session: Session, account: Account, now: datetime) -> str:
     """The token of a new one-time link, good for two days; earlier unused ones end. The caller commits."""
     session.flush()

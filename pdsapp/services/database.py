@@ -89,7 +89,7 @@ def prepare(app: Flask) -> Prepared:
             _ensure_rows(settings)
             return Prepared()
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _one_at_a_time(settings.data_dir):
+        with _for_the_owner_only(), _one_at_a_time(settings.data_dir):
             found = current_revision()
             is_at_head = found == head_revision()
             saved = None
@@ -135,6 +135,16 @@ def _ensure_rows(settings: Settings) -> str:
         if settings.is_embedded and settings.demo:
             return demo.ensure_demo(session, settings, utc_now())
     return ""
+
+
+@contextmanager
+def _for_the_owner_only():
+    """Within it, files are made with mode 0600; SQLite gives its side files the database's mode."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

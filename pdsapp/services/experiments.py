@@ -107,12 +107,14 @@ def set_state(
 ) -> None:
     """Pauses or resumes an experiment; the same state again changes nothing. The caller commits.
 
-    Raises BadInput on an archived or ended experiment.
+    Raises BadInput on an archived or ended experiment, and for archiving a running one.
     """
     if experiment.state in (ExperimentState.archived, ExperimentState.ended):
         raise BadInput(f"Experiment {experiment.identifier} is {experiment.state} and stays so.")
     if experiment.state == state:
         return
+    if state == ExperimentState.archived and experiment.state == ExperimentState.running:
+        raise BadInput(f"Experiment {experiment.identifier} is running. Pause it before you archive it.")
     before = {"state": experiment.state.value}
     experiment.state = state
     experiment.paused_reason = clean_line(reason, "reason", 255, required=False)

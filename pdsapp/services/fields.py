@@ -10,6 +10,7 @@ from ..errors import BadInput
 
 PERSONA_LIMIT = 20_000
 POST_LIMIT = 280
+PARAMETERS_LIMIT = 2_000
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,28}[A-Za-z0-9_])?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -78,11 +79,14 @@ def clean_parameters(value: str | dict[str, Any] | None, field: str = "parameter
 
     Known: temperature 0–2, top_p 0–1, frequency_penalty and presence_penalty −2–2, max_tokens, seed.
     """
+    if isinstance(value, str) and len(value) > PARAMETERS_LIMIT:
+        raise BadInput(f"This has {len(value):,} characters; at most {PARAMETERS_LIMIT:,} fit.", field)
     given = _parse(value, field) if isinstance(value, str) else dict(value or {})
     found: dict[str, Any] = {}
     for name, raw in given.items():
         if name not in PARAMETERS:
-            raise BadInput(f"“{str(name)[:40]}” is not a parameter. Known: {', '.join(PARAMETERS)}.", field)
+            shown = "".join(c for c in str(name) if c.isprintable())[:40]
+            raise BadInput(f"“{shown}” is not a parameter. Known: {', '.join(PARAMETERS)}.", field)
         kind, low, high = PARAMETERS[name]
         try:
             number = kind(str(raw))
@@ -104,7 +108,7 @@ def _parse(text: str, field: str) -> dict[str, Any]:
     if text.startswith("{"):
         try:
             return dict(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadInput(
                 "This is not JSON. Write for example: temperature=0.8, max_tokens=300", field
             ) from None

@@ -89,6 +89,7 @@ def change_schedule(
     """
     if schedule.is_archived:
         raise BadInput("This schedule is archived. Make a new one.")
+    _check_may(schedule, account)
     intent, name = _checked(wish, now, account, keeps_anchor_of=schedule), _name(wish)
     _lock(session, schedule, seen)
     before = shown(schedule)
@@ -118,12 +119,19 @@ def enable(session: Session, schedule: Schedule, now: datetime, account: Account
 
 
 def disable(session: Session, schedule: Schedule, now: datetime, account: Account | None = None) -> bool:
-    """Switches the schedule off; attempts it has made go on. False if it was off. The caller commits."""
+    """Switches the schedule off; attempts it has made go on. False if it was off. The caller commits.
+
+    Raises BadInput for a schedule of all experiments, unless an administrator or a command does it.
+    """
+    _check_may(schedule, account)
     return _switch(session, schedule, False, now, account)
 
 
 def archive(session: Session, schedule: Schedule, now: datetime, account: Account | None = None) -> bool:
-    """Puts the schedule away for good, its history stays. False if it was. The caller commits."""
+    """Puts the schedule away for good, its history stays. False if it was. The caller commits.
+
+    Raises BadInput for a schedule of all experiments, unless an administrator or a command does it.
+    """
     if schedule.is_archived:
         return False
     disable(session, schedule, now, account)
@@ -149,6 +157,7 @@ def fire_once(
     """
     if schedule.is_archived:
         raise BadInput("This schedule is archived. Make a new one.")
+    _check_may(schedule, account)
     if len(request_id) > LONGEST_REQUEST_ID:
         raise BadInput("The request id is too long. Go back, reload the page and try again.")
     key = request_key(installation_seed(session), request_id)
@@ -160,7 +169,8 @@ def fire_once(
         trigger, request_id, schedule.is_forced, account.id if account else None, lane=schedule.lane
     )
     attempts = add_for_picks(session, picks, request, now)
-    audit.record(session, "fire", schedule, now, account, after={"attempts": len(attempts)})
+    if any(attempt.created_at == now for attempt in attempts):  # not those that were there already
+        audit.record(session, "fire", schedule, now, account, after={"attempts": len(attempts)})
     return attempts
 
 
@@ -202,9 +212,19 @@ def _checked(
     }
 
 
+def _check_may(schedule: Schedule, account: Account | None) -> None:
+    """A schedule of all experiments is the administrators'; commands have no account and may."""
+    if schedule.experiment_id is None and not _may_use_all(account):
+        raise BadInput("Only administrators change or fire a schedule of all experiments.")
+
+
+def _may_use_all(account: Account | None) -> bool:
+    return account is None or any(role.name == "administrator" for role in account.roles)
+
+
 def _check_experiment(experiment: Experiment | None, account: Account | None) -> None:
     if experiment is None:
-        if account is not None and all(role.name != "administrator" for role in account.roles):
+        if not _may_use_all(account):
             raise BadInput(
                 "Only administrators schedule all experiments at once. Choose one experiment.", "experiment"
             )

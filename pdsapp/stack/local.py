@@ -36,6 +36,7 @@ WORKERS, SCHEDULER, WEB, WRITER, QUEUE = range(5)
 
 def run(settings: Settings) -> int:
     """See `pdsapp.stack.run_local_stack`."""
+    os.umask(0o077)  # what the stack and its children write is the owner's alone
     data_dir = prepare_data_dir(settings.data_dir)
     with StackLock(data_dir) as lock, closing(bind(settings.host, settings.port)) as listener:
         address = address_of(settings.host, listener)

@@ -63,6 +63,12 @@ def is_relative(target: str | None) -> bool:
     return not parts.scheme and not parts.netloc
 
 
+def redirect_target() -> str | None:
+    """Where a form or link asks to go back to, if that is on this site."""
+    target = request.values.get("url")
+    return target if is_relative(target) else None
+
+
 def _guard():
     rule = request.url_rule.rule if request.url_rule else None
     if rule in PUBLIC_RULES:

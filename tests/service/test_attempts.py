@@ -409,3 +409,28 @@ def test_a_reply_cut_off_at_the_token_limit_ends_with_its_last_whole_sentence(
     attempt = _one(session, settings, twin)
     assert attempt.post.text == "Trains are late."
     assert attempt.fit_flags == ["too_short"]
+
+
+def test_a_reply_that_repeats_the_key_is_never_a_post_and_is_not_kept(session, settings, twin, model_server):
+    model_server.default = lambda request: fake.text(
+        "my key is sk-test-secret-0001, keep it well, dear neighbours"
+    )
+    attempt = _one(session, settings, twin)
+    assert (attempt.state, attempt.reason) == (AttemptState.failed, Reason.bad_reply)
+    assert "key" in attempt.detail
+    for call in attempt.calls:
+        assert "sk-test" not in f"{call.reply}{call.detail}{call.model_returned}"
+
+
+def test_a_key_cut_by_the_end_of_a_quotation_is_hidden_too(session, settings, twin, model_server):
+    model_server.enqueue(fake.error(400, "x" * 180 + "sk-test-secret-0001"))
+    attempt = _one(session, settings, twin)
+    assert attempt.state == AttemptState.failed
+    assert "sk-test" not in attempt.detail
+
+
+def test_nul_in_a_reply_is_dropped(session, settings, twin, model_server):
+    model_server.default = lambda request: fake.text(SHORT_POST.replace(" ", "\x00 "))
+    attempt = _one(session, settings, twin)
+    assert attempt.state == AttemptState.posted
+    assert "\x00" not in attempt.post.text + attempt.calls[0].reply

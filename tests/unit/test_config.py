@@ -74,3 +74,11 @@ def test_an_emptied_secret_file_is_not_replaced_in_silence(tmp_path):
     (tmp_path / "fernet_keys").write_text("")
     with pytest.raises(NotConfigured, match="fernet_keys is empty"):
         ensure_local_secrets(read_settings(PDS_DATA_DIR=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "PDS_METRICS_TOKEN", "PDS_FERNET_KEYS"])
+def test_an_empty_secret_file_is_refused_by_name(monkeypatch, tmp_path, name):
+    (tmp_path / "empty").write_text("\n")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "empty"))
+    with pytest.raises(NotConfigured, match=f"{name}_FILE names an empty file"):
+        read_settings()

@@ -111,11 +111,17 @@ def test_signing_in_rightly_uses_up_no_tries(client, account):
 def test_cookies_cannot_be_read_by_scripts_nor_sent_from_other_sites(client, account):
     cookies = client.sign_in(EMAIL, remember="y").headers.getlist("Set-Cookie")
     names = {cookie.partition("=")[0] for cookie in cookies}
-    assert names == {"discourse_twins", "discourse_twins_remember"}
+    assert names == {"discourse_twins"}
     for cookie in cookies:
+        assert "Expires=" in cookie
         assert "HttpOnly" in cookie
         assert "SameSite=Lax" in cookie
         assert "Secure" not in cookie
+
+
+def test_without_being_asked_to_the_browser_forgets_the_session_when_it_closes(client, account):
+    (cookie,) = client.sign_in(EMAIL).headers.getlist("Set-Cookie")
+    assert "Expires=" not in cookie
 
 
 @pytest.fixture
