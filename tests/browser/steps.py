@@ -1,0 +1,151 @@
+"""What people do in the browser: fill in a form, save it, press a button of a row, wait for an outcome."""
+
+import re
+from dataclasses import dataclass
+
+from playwright.sync_api import Locator, Page, expect
+
+OUTCOME_MS = 20_000  # a worker picks an attempt up, the model answers, the page renews itself every 2 s
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What people type about the model server."""
+
+    base_url: str
+    key: str
+    model: str
+
+
+def set_password(page: Page, link: str, password: str) -> str:
+    """Follows a one-time link and is signed in; the account's e-mail address."""
+    page.goto(link)
+    email = page.locator("input[name=username]").input_value()
+    page.get_by_label("New password").fill(password)
+    page.get_by_label("The same again").fill(password)
+    page.get_by_role("button", name="Set password and sign in").click()
+    page.wait_for_url("**/admin/")
+    return email
+
+
+def go(page: Page, *names: str) -> None:
+    """Follows the menu's link, then links and buttons of the page, by their names."""
+    menu, *others = names
+    page.get_by_role("navigation", name="Main").get_by_role("link", name=re.compile(rf"^{menu}\b")).click()
+    for name in others:
+        page.get_by_role("main").get_by_role("link", name=name, exact=True).first.click()
+
+
+def field(page: Page, label: str) -> Locator:
+    """The control with this label in the page's form."""
+    return page.locator("main form.form").get_by_label(re.compile(rf"^{re.escape(label)}( optional)?$"))
+
+
+def fill(page: Page, **values: str | bool) -> None:
+    """Types, chooses and ticks. A field's label is given as a keyword, `_` for a space: `Base_URL="http://…"`."""
+    for name, value in values.items():
+        control = field(page, name.replace("_", " "))
+        kind = control.evaluate("element => element.type")
+        if kind in ("checkbox", "radio"):
+            control.set_checked(bool(value))
+        elif kind == "select-one":
+            option = control.locator("option", has_text=str(value)).first
+            control.select_option(option.get_attribute("value"))
+        else:
+            control.fill(str(value))
+
+
+def save(page: Page) -> None:
+    """Saves the form and lands on the new or changed entry's page."""
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text=re.compile("^(Added|Saved)"))).to_be_visible()
+
+
+def add(page: Page, area: str, **values: str | bool) -> None:
+    """Adds an entry with its form, from the form's address."""
+    page.goto(f"/admin/{area}/new/")
+    fill(page, **values)
+    save(page)
+
+
+def add_token(page: Page, name: str, endpoint: Endpoint) -> None:
+    """Adds an API token for an endpoint."""
+    add(
+        page, "apitoken",
+        Name=name, Base_URL=endpoint.base_url, Key=endpoint.key, Default_model=endpoint.model,
+    )  # fmt: skip
+
+
+def add_schedule(page: Page, name: str, experiment: str, cron: str) -> None:
+    """Adds a schedule by a cron expression, enabled."""
+    page.goto("/admin/schedule/new/")
+    page.get_by_label("at times, by a cron expression").check()
+    fill(page, Name=name, Experiment=experiment, Cron_expression=cron, Enabled=True)
+    save(page)
+
+
+def row(page: Page, name: str) -> Locator:
+    """The row of a list that holds this text."""
+    return page.locator("table.rows tbody tr").filter(has_text=name)
+
+
+def twin_row(page: Page, username: str) -> Locator:
+    """A twin's row in the list of twins."""
+    page.goto("/admin/digitaltwin/")
+    return row(page, f"@{username}")
+
+
+def post_now(page: Page, username: str) -> None:
+    """Presses Post now on a twin's row and lands on the attempt's page."""
+    twin_row(page, username).get_by_role("button", name="Post now").click()
+    page.wait_for_url("**/attempts/*")
+
+
+def ask_now(page: Page, username: str) -> None:
+    """Presses Ask now, which is behind More, and lands on the attempt's page."""
+    place = twin_row(page, username)
+    place.get_by_text("More", exact=True).click()
+    place.get_by_role("button", name="Ask now").click()
+    page.wait_for_url("**/attempts/*")
+
+
+def state(page: Page) -> Locator:
+    """The attempt's state, at the head of its page."""
+    return page.locator("#attempt-page .lead .pill")
+
+
+def expect_state(page: Page, word: str) -> None:
+    """Waits, without reloading, until the attempt's page says this state."""
+    expect(state(page)).to_have_text(word, timeout=OUTCOME_MS)
+
+
+def posted_text(page: Page) -> str:
+    """The text of the post on its attempt's page."""
+    return page.get_by_role("region", name="Outcome").locator(".post").inner_text()
+
+
+def attempts_of(page: Page, username: str) -> int:
+    """How often a twin was asked, by the list of attempts."""
+    page.goto(f"/admin/attempt/?twin={username}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    return page.locator("table.attempt-rows tbody tr").count()
+
+
+def stay(page: Page) -> None:
+    """Marks the document, so that `has_stayed` can tell that no other was loaded."""
+    page.evaluate("window.hasStayed = true")
+
+
+def has_stayed(page: Page) -> bool:
+    """Whether the page is still the one that was marked."""
+    return page.evaluate("window.hasStayed === true")
+
+
+def reload_until(page: Page, word: str) -> None:
+    """Reloads the attempt's page, as people do without scripts, until it says this state."""
+    for _ in range(OUTCOME_MS // 500):
+        if state(page).inner_text() == word:
+            return
+        page.wait_for_timeout(500)
+        page.reload()
+    expect(state(page)).to_have_text(word)

@@ -1,0 +1,145 @@
+"""Every screen on a phone and in the dark: nothing wider than the window, a name for every control."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from . import steps
+from .lab import NEVER_PAUSES
+from .steps import Endpoint
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+PHONE = {"width": 390, "height": 844}
+SMALL_PHONE = {"width": 320, "height": 568}
+DESK = {"width": 1280, "height": 900}
+AREAS = ("experiment", "persona", "apitoken", "digitaltwin", "schedule", "post", "userprofile")
+
+# What is wrong with a page whatever its width, as sentences.
+MISTAKES = """() => {
+  const wrong = [];
+  const all = (which) => [...document.querySelectorAll(which)];
+  if (all("h1").length !== 1) wrong.push(`${all("h1").length} headings of the first level`);
+  if (!document.documentElement.lang) wrong.push("no language");
+  if (!/^\\S.* · Discourse Twins$/.test(document.title)) wrong.push(`title ${document.title}`);
+  const ids = all("[id]").map((each) => each.id);
+  for (const id of ids.filter((each, place) => ids.indexOf(each) !== place)) wrong.push(`id ${id} again`);
+  for (const control of all("input:not([type=hidden]), select, textarea")) {
+    if (!control.labels.length && !control.ariaLabel) wrong.push(`no label: ${control.name || control.id}`);
+  }
+  for (const button of all("button:not([hidden]), a[href], summary")) {
+    if (!button.textContent.trim() && !button.ariaLabel) wrong.push(`no name: ${button.outerHTML}`);
+  }
+  return wrong;
+}"""
+
+# What reaches beyond the right edge; what scrolls by itself inside a box may.
+TOO_WIDE = """() => {
+  const root = document.documentElement;
+  if (root.scrollWidth <= root.clientWidth) return [];
+  const isFar = (each) => each.getBoundingClientRect().right > root.clientWidth + 1;
+  const far = [...document.querySelectorAll("body *")].filter(isFar).slice(0, 4);
+  return [`${root.scrollWidth} px wide: ${far.map((each) => each.outerHTML.slice(0, 60)).join(" … ")}`];
+}"""
+
+# How light ground and type are, 0 to 255.
+LIGHTNESS = """() => {
+  const style = getComputedStyle(document.body);
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  return [style.backgroundColor, style.color].map((colour) => {
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = canvas.getImageData(0, 0, 1, 1).data;
+    return (red + green + blue) / 3;
+  });
+}"""
+
+
+@pytest.fixture
+def long_names(page, studio) -> str:
+    """Everything with names as long as they may be, some without a space; the address of an attempt."""
+
+    def long(begin: str, length: int) -> str:
+        return f"{begin} {'Donaudampfschiff ' * 8}"[:length].strip()
+
+    steps.add_token(page, long("Token", 80), Endpoint(f"http://127.0.0.1:9/{'v1' * 40}", "sk-0", "m" * 200))
+    steps.add(page, "persona", Name=long("Persona", 120), Text=f"{NEVER_PAUSES} {long('Text', 120)}")
+    steps.add(page, "experiment", Name=long("Experiment", 120), Description=long("For", 120))
+    steps.add(
+        page, "digitaltwin",
+        Experiment="Donaudampf", Username="donaudampfschiff_gesellschaft1", Display_name=long("Kapitän", 80),
+        Bio=long("Bio", 120), Persona="Donaudampf", API_token=studio.token, Tags="schiff, donaudampfschiff",
+    )  # fmt: skip
+    steps.add_schedule(page, long("Schedule", 120), "Donaudampf", cron="*/7 9-17,20-22 1-15 1,3,5,7,9 1-5")
+    steps.post_now(page, "donaudampfschiff")
+    steps.expect_state(page, "posted")
+    return page.url
+
+
+def test_every_screen_fits_a_phone_in_light_and_in_the_dark_and_every_control_has_a_name(page, long_names):
+    wrong: list[str] = []
+    for address in (long_names, *screens(page)):
+        page.emulate_media(color_scheme="light")
+        page.goto(address)
+        expect(page.locator("h1")).to_be_visible()
+        path = page.url.removeprefix(page.url[: page.url.index("/", 8)])
+        wrong += [f"{path}: {mistake}" for mistake in page.evaluate(MISTAKES)]
+        for size in (SMALL_PHONE, PHONE, DESK):
+            page.set_viewport_size(size)
+            wrong += [f"{path} at {size['width']} px: {mistake}" for mistake in page.evaluate(TOO_WIDE)]
+        ground, type_ = page.evaluate(LIGHTNESS)
+        page.emulate_media(color_scheme="dark")
+        dark_ground, dark_type = page.evaluate(LIGHTNESS)
+        if not (ground > 200 > 100 > type_ and dark_ground < 60 < 180 < dark_type):
+            wrong.append(f"{path}: colours {ground}, {type_}, in the dark {dark_ground}, {dark_type}")
+    assert not wrong, "\n".join(wrong)
+
+
+def screens(page: Page) -> list[str]:
+    """The addresses of all main screens: what the menu leads to, a form and an entry of each area."""
+    page.goto("/admin/")
+    links = page.get_by_role("navigation", name="Main").get_by_role("link")
+    found = [link.get_attribute("href") for link in links.all()]
+    assert len(found) >= len(AREAS) + 4
+    for area in AREAS:
+        page.goto(f"/admin/{area}/")
+        entry = page.locator("table.rows tbody tr td a").first.get_attribute("href")
+        edit = page.locator("table.rows tbody tr").get_by_role("link", name="Edit").first
+        found += [entry, *([edit.get_attribute("href")] if edit.count() else []), f"/admin/{area}/new/"]
+    return found
+
+
+def test_on_a_phone_the_menu_opens_and_leads_on(page):
+    page.set_viewport_size(PHONE)
+    page.goto("/admin/")
+    menu = page.get_by_role("navigation", name="Main")
+    expect(menu).to_be_hidden()
+    page.get_by_text("Menu", exact=True).click()
+    expect(menu).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    page.get_by_text("Menu", exact=True).click()
+    menu.get_by_role("link", name="Personas").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Personas")
+    expect(menu).to_be_hidden()
+
+
+def test_on_a_phone_a_list_becomes_labelled_pairs(page, studio):
+    page.goto("/admin/digitaltwin/")
+    heads = page.locator("table.rows thead")
+    expect(heads.get_by_text("Persona")).to_be_visible()
+    page.set_viewport_size(PHONE)
+    expect(heads.get_by_text("Persona")).not_to_be_in_viewport()
+    cell = steps.row(page, f"@{studio.twin}").locator("td[data-label=Persona]")
+    assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Persona"'
+    expect(steps.row(page, f"@{studio.twin}").get_by_role("button", name="Post now")).to_be_visible()
+
+
+def test_a_chosen_theme_stays(page):
+    page.goto("/admin/")
+    page.get_by_role("button", name="Dark", exact=True).click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.goto("/activity")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.get_by_role("button", name="Dark", exact=True)).to_have_attribute("aria-pressed", "true")
+    ground, _ = page.evaluate(LIGHTNESS)
+    assert ground < 60
