@@ -140,21 +140,16 @@ def store_outcome(call: ModelCall, outcome: CallOutcome, now: datetime) -> None:
     call.latency_ms = outcome.latency_ms
     call.finished_at = now
     call.parameters = {k: v for k, v in outcome.request.items() if k not in ("messages", "model")}
-    call.model_returned = _storable(readable.model_returned, 200)
-    call.system_fingerprint = _storable(readable.system_fingerprint, 200)
-    call.finish_reason = _storable(readable.finish_reason, 40)
+    call.model_returned = (readable.model_returned or "")[:200]
+    call.system_fingerprint = (readable.system_fingerprint or "")[:200]
+    call.finish_reason = (readable.finish_reason or "")[:40]
     call.prompt_tokens = readable.prompt_tokens
     call.completion_tokens = readable.completion_tokens
     if reply is not None:
-        call.reply = _storable(reply.text)
+        call.reply = reply.text
     else:
         call.error = bad.reason
-        call.detail = _storable(bad.detail, 1000)
-
-
-def _storable(text: str | None, limit: int | None = None) -> str:
-    """The text without NUL, which PostgreSQL does not take."""
-    return (text or "").replace("\x00", "")[:limit]
+        call.detail = bad.detail[:1000]
 
 
 def pause_token(session, token_id: int, why: str, now: datetime) -> None:

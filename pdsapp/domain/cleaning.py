@@ -103,9 +103,9 @@ def is_refusal(text: str) -> bool:
     return any(pattern.match(flat) for pattern in REFUSALS)
 
 
-def without_lone_surrogates(text: str) -> str:
-    """The text without code points that cannot be encoded: what is left of half an emoji."""
-    return "".join(c for c in text if not "\ud800" <= c <= "\udfff")
+def without_unstorable(text: str) -> str:
+    """The text without what cannot be stored: halves of an emoji, and NUL."""
+    return "".join(c for c in text if c != "\x00" and not "\ud800" <= c <= "\udfff")
 
 
 def _without_unseen(text: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from .cleaning import Cleaned, clean, is_refusal, without_lone_surrogates
+from .cleaning import Cleaned, clean, is_refusal, without_unstorable
 from .failures import Failure, failure_of_error_body, failure_of_status, page_text
 from .quoting import one_line, quote
 from .reasons import Reason
@@ -256,7 +256,7 @@ def _read_message(message: Mapping[str, Any], about: dict[str, Any]) -> Reply | 
 def _text_of(content: Any) -> str:
     """A text, or the text parts of a list of parts (thinking, images and unknown parts left out)."""
     if isinstance(content, str):
-        return without_lone_surrogates(content)
+        return without_unstorable(content)
     if not isinstance(content, list):
         return ""
     parts = [
@@ -266,7 +266,7 @@ def _text_of(content: Any) -> str:
         and part.get("type") in ("text", "output_text", None)
         and isinstance(part.get("text"), str)
     ]
-    return without_lone_surrogates("".join(parts))
+    return without_unstorable("".join(parts))
 
 
 _NOTHING = {

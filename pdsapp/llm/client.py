@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import openai
 
-from ..domain.cleaning import without_lone_surrogates
+from ..domain.cleaning import without_unstorable
 from ..domain.reply import BadReply, Reply, classify, classify_error
 from ..errors import AddressRefused, NotConfigured
 from .endpoint import Endpoint
@@ -142,7 +142,7 @@ class ModelClient:
         parameters = {k: v for k, v in endpoint.parameters.items() if k not in _OURS and v is not None}
         body: dict[str, Any] = {
             "model": endpoint.model,
-            "messages": [{k: without_lone_surrogates(v) for k, v in m.items()} for m in messages],
+            "messages": [{k: without_unstorable(v) for k, v in m.items()} for m in messages],
             **parameters,
         }
         given = [(n, endpoint.parameters[n]) for n in _LIMIT_NAMES if endpoint.parameters.get(n) is not None]
