@@ -40,7 +40,7 @@ def attempts(rows, write):
 
 
 def test_a_post_is_written_in_a_persons_name(researcher, rows, session):
-    page = researcher.get("/admin/post/new/").text
+    page = researcher.get("/admin/post/new/?experiment=").text
     assert "@ada, Ada · Campus climate" in page
     assert "@maya_reads" not in page
     answer = researcher.post(

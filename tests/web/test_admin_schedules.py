@@ -127,7 +127,7 @@ def test_only_an_administrator_schedules_all_experiments(sign_in, form, stored):
     assert "all running experiments" in browser.get("/admin/schedule/new/").text
     assert browser.post("/admin/schedule/new/", data=form(experiment="")).status_code == 302
     assert stored().experiment_id is None
-    assert "all running experiments" in browser.get("/admin/schedule/").text
+    assert "all running experiments" in browser.get("/admin/schedule/?experiment=").text
 
 
 def test_the_anchor_is_read_and_shown_in_the_schedules_zone(researcher, form, stored):

@@ -104,7 +104,7 @@ def test_times_carry_the_experiments_zone(viewer, study, history):
 
 
 def test_of_all_experiments_times_are_utc_and_rows_say_which(viewer, history):
-    words = words_of(viewer.get("/admin/"))
+    words = words_of(viewer.get("/admin/?experiment="))
     assert "times in UTC" in words
     assert "@dr_okafor Campus climate" in words
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import AuditEvent, Experiment, ProcessKind, utc_now
 from pdsapp.services import experiments, heartbeats, twins
+from tests import builders
 from tests.conftest import NOON
 
 
@@ -59,7 +60,7 @@ def test_an_address_may_name_the_experiment_and_it_stays_chosen(researcher, rows
 
 def test_pausing_names_its_scope_and_is_written_down(researcher, rows, session):
     identifier = rows.experiment.identifier
-    assert "Pause this experiment" not in researcher.get("/admin/persona/").text
+    assert "Pause this experiment" not in researcher.get("/admin/persona/?experiment=").text
     page = researcher.get(f"/admin/persona/?experiment={identifier}").text
     assert "Pause this experiment" in page
     answer = researcher.post(f"/experiments/{identifier}/pause", data={"next": "/admin/persona/"})
@@ -102,3 +103,9 @@ def test_the_frame_asks_the_same_few_questions_whatever_there_is(researcher, row
     with count_queries() as many:
         researcher.get("/nowhere")
     assert len(few) == len(many) <= 8
+
+
+def test_who_never_chose_sees_the_only_experiment_there_is(researcher, rows):
+    assert "Pause this experiment" in researcher.get("/admin/persona/").text
+    builders.make_experiment("A second one")
+    assert "Pause this experiment" not in researcher.get("/admin/persona/").text
