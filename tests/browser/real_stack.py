@@ -27,11 +27,17 @@ class Stack:
     def __init__(self, data_dir: Path, **settings: str):
         self.data_dir = data_dir
         self.lines: list[str] = []
-        given = {"PDS_DATA_DIR": str(data_dir), "PDS_PORT": str(free_port()), "PYTHONUNBUFFERED": "1"}
+        own = {
+            "PDS_DATA_DIR": str(data_dir),
+            "PDS_PORT": str(free_port()),
+            "PDS_PARENT_PID": str(os.getpid()),  # ends with us, even if we are killed
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._environment = {**os.environ, **own, **settings}
         self._process = subprocess.Popen(
             [sys.executable, "app.py"],
             cwd=ROOT,
-            env={**os.environ, **given, **settings},
+            env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -55,6 +61,14 @@ class Stack:
     def one_time_link(self) -> str:
         """What the first administrator signs in with."""
         return self.wait_for(r"(http://\S+/first-sign-in/\S+)")[1]
+
+    def command(self, *words: str) -> str:
+        """What `flask WORDS` prints, run beside the stack on the same folder. Raises when it fails."""
+        command = [sys.executable, "-m", "flask", "--app", "app", *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        return done.stdout
 
     def wait_for(self, pattern: str, seconds: float = START_SECONDS) -> re.Match[str]:
         """The first printed line that matches. Raises AssertionError with the output when none comes."""

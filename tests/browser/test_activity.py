@@ -31,7 +31,7 @@ def test_a_new_attempt_comes_up_and_changes_its_state_without_a_reload(page, oth
 
 def test_new_rows_wait_behind_a_button_while_somebody_has_the_pointer_in_the_list(page, other_window, studio):
     steps.post_now(other_window, studio.twin)
-    steps.expect_state(other_window, "posted")
+    steps.expect_end(other_window, "posted")
     page.goto(f"/activity?twin=@{studio.twin}")
     page.get_by_label("Refresh").select_option(label="every second")
     page.locator("#attempts tr").first.hover()
@@ -42,4 +42,4 @@ def test_new_rows_wait_behind_a_button_while_somebody_has_the_pointer_in_the_lis
     expect(page.locator(f"#attempt-{key}")).to_have_count(0)
     show.click()
     expect(page.locator(f"#attempt-{key}")).to_be_visible()
-    steps.expect_state(other_window, "posted")
+    steps.expect_end(other_window, "posted")

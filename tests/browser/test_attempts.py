@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 def test_a_twin_that_has_just_posted_everything_there_is_skips_and_the_page_shows_the_sum(page, studio):
     steps.post_now(page, studio.twin)
-    steps.expect_state(page, "posted")
+    steps.expect_end(page, "posted")
     steps.ask_now(page, studio.twin)
     steps.expect_state(page, "skipped")
     key = page.url.rpartition("/")[2]
@@ -41,7 +41,7 @@ def test_a_double_click_on_post_now_asks_once(page, studio):
     before = steps.attempts_of(page, studio.twin)
     steps.twin_row(page, studio.twin).get_by_role("button", name="Post now").dblclick()
     page.wait_for_url("**/attempts/*")
-    steps.expect_state(page, "posted")
+    steps.expect_end(page, "posted")
     assert steps.attempts_of(page, studio.twin) == before + 1
 
 
@@ -54,9 +54,8 @@ def test_the_same_button_sent_again_leads_to_the_same_attempt_and_a_reload_asks_
     assert answers[0].ok
     assert answers[0].url == answers[1].url
     page.goto(answers[0].url)
-    steps.expect_state(page, "posted")
+    steps.expect_end(page, "posted")
     page.reload()
-    steps.expect_state(page, "posted")
     assert steps.attempts_of(page, studio.twin) == before + 1
 
 
@@ -64,5 +63,5 @@ def test_post_now_works_without_scripts(open_window, administrator, studio):
     plain = open_window(storage_state=str(administrator.state), java_script_enabled=False)
     steps.post_now(plain, studio.twin)
     expect(steps.state(plain)).to_have_text(re.compile("due|running|posted"))
-    steps.reload_until(plain, "posted")
+    steps.expect_end(plain, "posted")
     assert steps.posted_text(plain).startswith("Note ")

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 def test_a_key_that_was_typed_in_never_comes_back(page, studio, stack, lab, endpoint):
     steps.post_now(page, studio.twin)
-    steps.expect_state(page, "posted")
+    steps.expect_end(page, "posted")
     assert lab.calls[-1].key == endpoint.key
     attempt = page.url
     steps.go(page, "API tokens")
@@ -56,7 +56,7 @@ def test_markup_in_names_personas_and_posts_shows_as_text(page, studio, endpoint
     )  # fmt: skip
     steps.add_schedule(page, f"Schedule {HOSTILE}", experiment, cron="0 9 * * *")
     steps.post_now(page, "mallory")
-    steps.expect_state(page, "posted")
+    steps.expect_end(page, "posted")
     assert HOSTILE in steps.posted_text(page)
     attempt = page.url
     feed = page.get_by_role("link", name="See it in the feed").get_attribute("href")

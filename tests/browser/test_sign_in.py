@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from . import steps
+
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 
@@ -45,15 +47,19 @@ def test_a_stranger_with_a_deep_link_gets_there_after_signing_in(open_window, ad
     expect(stranger.get_by_label("State")).to_have_value("skipped")
 
 
-def test_who_signs_out_is_a_stranger_again(open_window, administrator):
-    stranger = open_window()
-    stranger.goto("/login")
-    sign_in(stranger, administrator.email, administrator.password)
-    stranger.wait_for_url("**/admin/")
-    stranger.get_by_role("button", name="Sign out").click()
-    expect(stranger.get_by_text("You are signed out.")).to_be_visible()
-    stranger.goto("/admin/digitaltwin/")
-    expect(stranger.get_by_role("heading", level=1)).to_have_text("Sign in")
-    stranger.go_back()
-    stranger.go_back()
-    expect(stranger.get_by_role("heading", name="Dashboard")).to_have_count(0)
+def test_who_signs_out_is_a_stranger_again_in_every_window(open_window, stack):
+    email, password = "colleague@example.org", "another long password"
+    first, second = open_window(), open_window()
+    steps.set_password(first, stack.command("create-admin", email).strip(), password)
+    second.goto("/login")
+    sign_in(second, email, password)
+    second.wait_for_url("**/admin/")
+
+    first.get_by_role("button", name="Sign out").click()
+    expect(first.get_by_text("You are signed out")).to_be_visible()
+    for window in (first, second):
+        window.goto("/admin/digitaltwin/")
+        expect(window.get_by_role("heading", level=1)).to_have_text("Sign in")
+    first.go_back()
+    first.go_back()
+    expect(first.get_by_role("heading", name="Dashboard")).to_have_count(0)
