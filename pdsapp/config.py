@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     llm_allowed_hosts: Annotated[tuple[str, ...] | None, NoDecode] = Field(
         None, alias="PDS_LLM_ALLOWED_HOSTS"
     )
-    llm_proxy: str | None = Field(None, alias="PDS_LLM_PROXY")
+    llm_proxy: SecretStr | None = Field(None, alias="PDS_LLM_PROXY")
     workers: int = Field(1, alias="PDS_WORKERS", ge=1, le=64)
     at_once: int = Field(8, alias="PDS_AT_ONCE", ge=1, le=512)
     stop_seconds: float = Field(30, alias="PDS_STOP_SECONDS", gt=0, le=600)
@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     offline_writer_url: str | None = Field(None, alias="PDS_OFFLINE_WRITER_URL")
     trusted_proxies: int = Field(0, alias="PDS_TRUSTED_PROXIES", ge=0, le=10)
     cookie_secure: bool = Field(False, alias="PDS_COOKIE_SECURE")
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _without_user(cls, value: str | None) -> str | None:
+        if value and "@" in value:
+            raise ValueError("must not hold user or password; a key goes into OPENAI_API_KEY")
+        return value
 
     _split_hosts = field_validator("llm_allowed_hosts", mode="before")(_csv)
 

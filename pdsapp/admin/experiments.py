@@ -62,8 +62,8 @@ class ExperimentScreen(Screen):
 
     noun = "experiment"
     plural = "experiments"
-    lead = "One sandbox each: its people, twins, posts, posting rule and prompt."
-    create_lead = "It starts with the document's posting rule and prompt, and runs at once."
+    lead = "One sandbox each: its people, twins, posts, posting policy and prompt."
+    create_lead = "It starts with the document's posting policy and prompt, and runs at once."
     empty_words = "There is no experiment yet. Twins live in experiments, so begin with one."
     form = ExperimentForm
     form_columns = ("name", "zone", "description")

@@ -1,7 +1,6 @@
 """What the forms of the screens are made of."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from flask_admin.form import BaseForm
@@ -78,8 +77,3 @@ class RowField(SelectField):
         if row is None:
             raise BadInput("This is not there any more. Choose another.", self.short_name)
         return row
-
-
-def local_input(at: datetime | None, zone) -> str:
-    """A time as a `datetime-local` field holds it, in a zone."""
-    return at.astimezone(zone).strftime("%Y-%m-%dT%H:%M") if at else ""

@@ -58,7 +58,7 @@ class PersonaEditForm(PersonaForm):
         default=True,
         description="Only matters when you change the text. Unticked, twins stay on the version they have; "
         "for example, "
-        "to let a running study end as it began.",
+        "to let a running experiment end as it began.",
     )
 
 

@@ -5,9 +5,10 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from ..database import transaction
 from ..domain.reasons import AttemptState
@@ -16,6 +17,7 @@ from .claim import Lease
 from .run import Workshop, run_attempt
 
 CLAIMING_SECONDS = 45.0
+DATABASE_WAIT = timedelta(seconds=5)
 log = structlog.get_logger()
 
 
@@ -117,10 +119,20 @@ class Batch:
 
     def _collect(self) -> None:
         for task in [task for task in self._running if task.done()]:
-            del self._running[task]
-            state = task.result()
+            try:
+                state = task.result()
+            except (OperationalError, InterfaceError) as error:
+                log.warning("database failed, attempt given back", why=type(error).__name__)
+                self._give_back_later(self._running[task])
+                state = None
+            del self._running[task]  # only now: what raises something else is given back with the rest
             if state is not None:
                 self.ended[state] = self.ended.get(state, 0) + 1
+
+    def _give_back_later(self, lease: Lease) -> None:
+        """Returns one attempt to due, some seconds from now; if that fails too, its lease runs out."""
+        with suppress(SQLAlchemyError), transaction() as session:
+            claim.give_back(session, lease, self.shop.clock(), DATABASE_WAIT)
 
     async def _renew(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from ..domain.reply import Reply
 from ..errors import LeaseLost
 from ..llm.client import CallOutcome, ModelClient
 from ..llm.endpoint import Endpoint
-from ..models import ApiToken, Attempt, ModelCall
+from ..models import ApiToken, ModelCall
 from .claim import Lease, held
 
 TOTAL_DEADLINE_SECONDS = 90.0
@@ -125,7 +125,9 @@ class RecordedCalls:
     def _store(self, call_id: int, outcome: CallOutcome) -> None:
         now = self.clock()
         with transaction() as session:
-            store_outcome(session.get_one(ModelCall, call_id), outcome, now)
+            call = session.get_one(ModelCall, call_id)
+            if call.state == CallState.started:  # else the attempt was taken back, and the call is lost
+                store_outcome(call, outcome, now)
             bad = outcome.bad
             if bad is not None and bad.pauses_token and self.endpoint.token_id is not None:
                 pause_token(session, self.endpoint.token_id, bad.detail, now)
@@ -159,17 +161,3 @@ def pause_token(session, token_id: int, why: str, now: datetime) -> None:
         .where(ApiToken.id == token_id, ApiToken.state == TokenState.active)
         .values(state=TokenState.paused, paused_reason=why[:500], paused_at=now)
     )
-
-
-def add_usage(session, attempt: Attempt) -> None:
-    """Sums the attempt's calls into its own columns: tokens and milliseconds of all calls."""
-    tokens_in, tokens_out, latency = session.execute(
-        select(
-            func.sum(ModelCall.prompt_tokens),
-            func.sum(ModelCall.completion_tokens),
-            func.sum(ModelCall.latency_ms),
-        ).where(ModelCall.attempt_id == attempt.id)
-    ).one()
-    attempt.prompt_tokens = tokens_in
-    attempt.completion_tokens = tokens_out
-    attempt.latency_ms = latency

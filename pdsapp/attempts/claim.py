@@ -50,7 +50,9 @@ def claim(
         query = query.where(Attempt.id.in_(only))
     query = query.order_by(Attempt.not_before, Attempt.id).limit(limit)
     leases: list[Lease] = []
-    for attempt in session.scalars(query.with_for_update(skip_locked=True, of=Attempt)).all():
+    found = session.scalars(query.with_for_update(skip_locked=True, of=Attempt)).all()
+    # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
+    for attempt in sorted(found, key=lambda attempt: attempt.digital_twin_id):
         if attempt.strikes and (leases or not may_be_struck):
             continue
         if _is_twin_busy(session, attempt):
@@ -79,11 +81,15 @@ def renew(session: Session, leases: list[Lease], now: datetime) -> int:
     ).rowcount
 
 
-def give_back(session: Session, lease: Lease, now: datetime) -> None:
-    """Returns an attempt to due without a strike: the worker stops in good order. The caller commits."""
+def give_back(session: Session, lease: Lease, now: datetime, wait: timedelta = timedelta(0)) -> None:
+    """Returns an attempt to due without a strike: the worker stops in good order. The caller commits.
+
+    It is not taken again before `wait` is over.
+    """
     attempt = session.scalars(held(lease)).one_or_none()
     if attempt is not None:
         _to_due(session, attempt, now)
+        attempt.not_before = now + wait
 
 
 def reap(session: Session, now: datetime, limit: int = 200) -> int:
@@ -137,7 +143,7 @@ def _is_twin_busy(session: Session, attempt: Attempt) -> bool:
 
 
 def _busy(session: Session, attempt: Attempt, now: datetime) -> None:
-    if attempt.trigger == Trigger.schedule and attempt.strikes == 0:
+    if attempt.trigger == Trigger.schedule and attempt.strikes == 0 and attempt.decided_at is None:
         end(
             attempt,
             AttemptState.skipped,

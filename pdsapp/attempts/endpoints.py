@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from ..config import Settings
 from ..domain.reasons import Reason, TokenState
-from ..errors import SecretUnreadable
-from ..llm.endpoint import Endpoint
+from ..errors import BadInput, SecretUnreadable
+from ..llm.endpoint import Endpoint, normalize_base_url
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin
 
@@ -112,8 +112,11 @@ def _of_platform(twin: DigitalTwin, settings: Settings) -> Endpoint | NoEndpoint
     if not model:
         return NoEndpoint(Reason.no_endpoint, "The platform's endpoint has no model. Set LLM_MODEL.")
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    url = settings.openai_base_url or OPENAI_BASE_URL
-    return Endpoint(url.rstrip("/"), model, key, dict(twin.parameters), "platform", None, None)
+    try:
+        url = normalize_base_url(settings.openai_base_url or OPENAI_BASE_URL)
+    except BadInput as error:
+        return NoEndpoint(Reason.no_endpoint, f"OPENAI_BASE_URL cannot be used. {error}")
+    return Endpoint(url, model, key, dict(twin.parameters), "platform", None, None)
 
 
 def _merged(token: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:

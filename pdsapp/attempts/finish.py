@@ -2,8 +2,11 @@
 
 from datetime import datetime
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, object_session
+
 from ..domain.reasons import REASON_CLASS, TERMINAL_STATES, AttemptState, Reason
-from ..models import Attempt
+from ..models import Attempt, ModelCall
 
 DETAIL_LENGTH = 1000
 
@@ -24,3 +27,19 @@ def end(attempt: Attempt, state: AttemptState, reason: Reason, now: datetime, de
     attempt.changed_at = now
     attempt.lease_token = None
     attempt.lease_until = None
+    if attempt.messages_sha256:  # else no model was asked
+        _add_usage(object_session(attempt), attempt)
+
+
+def _add_usage(session: Session, attempt: Attempt) -> None:
+    """Sums the attempt's calls into its own columns: tokens and milliseconds of all calls."""
+    tokens_in, tokens_out, latency = session.execute(
+        select(
+            func.sum(ModelCall.prompt_tokens),
+            func.sum(ModelCall.completion_tokens),
+            func.sum(ModelCall.latency_ms),
+        ).where(ModelCall.attempt_id == attempt.id)
+    ).one()
+    attempt.prompt_tokens = tokens_in
+    attempt.completion_tokens = tokens_out
+    attempt.latency_ms = latency

@@ -16,6 +16,7 @@ from ..llm.secrets import SecretBox
 from ..models import DigitalTwin
 from .endpoints import NoEndpoint, endpoint_for
 from .feed import twin_state
+from .obstacles import Obstacle, obstacle_to
 from .words import decision_sentence
 
 
@@ -30,6 +31,11 @@ class Preview:
     length: LengthTarget
     messages: Messages
     endpoint_words: str
+    obstacle: Obstacle | None = None
+
+    @property
+    def posts(self) -> bool:
+        return self.decision.posts and self.obstacle is None
 
     @property
     def sentence(self) -> str:
@@ -42,6 +48,7 @@ class Preview:
             "twin": self.twin,
             "experiment": self.experiment,
             "would_post": self.decision.would_post,
+            "obstacle": self.obstacle.reason.value if self.obstacle else None,
             "forced": self.decision.forced,
             "detail": self.sentence,
             "recency_probability": self.decision.recency_probability,
@@ -74,6 +81,7 @@ def preview(
     speaker = Speaker(profile.username, profile.display_name, twin.persona_version.text)
     endpoint = endpoint_for(twin, settings, SecretBox(settings.require("fernet_keys")))
     return Preview(
+        obstacle=obstacle_to(session, twin),
         twin=profile.username,
         experiment=experiment.identifier,
         state=state,

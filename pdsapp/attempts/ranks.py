@@ -11,7 +11,7 @@ from ..models import DigitalTwin, Experiment
 
 def set_active(session: Session, twin: DigitalTwin, is_active: bool) -> None:
     """Activates or deactivates a twin and keeps the ranks dense. The caller commits."""
-    experiment = _locked(session, twin.experiment_id)
+    experiment = _locked(session, twin)
     if not is_active:
         _drop(session, experiment, twin)
     twin.is_active = is_active
@@ -24,7 +24,7 @@ def refresh_rank(session: Session, twin: DigitalTwin, experiment: Experiment | N
 
     The caller commits. Call it after banning or unbanning the profile.
     """
-    experiment = experiment or _locked(session, twin.experiment_id)
+    experiment = experiment or _locked(session, twin)
     is_eligible = twin.is_active and not twin.user_profile.is_banned
     if is_eligible and twin.active_rank is None:
         twin.active_rank = experiment.active_twin_count
@@ -52,12 +52,17 @@ def _drop(session: Session, experiment: Experiment, twin: DigitalTwin) -> None:
         session.flush()
 
 
-def _locked(session: Session, experiment_id: int) -> Experiment:
-    """The experiment with its row locked, so that two changes of ranks never interleave."""
+def _locked(session: Session, twin: DigitalTwin) -> Experiment:
+    """The experiment with its row locked, so that two changes of ranks never interleave.
+
+    The twin's rank is read anew behind the lock: another change may have moved it meanwhile.
+    """
     session.flush()
-    return session.scalars(
+    experiment = session.scalars(
         select(Experiment)
-        .where(Experiment.id == experiment_id)
+        .where(Experiment.id == twin.experiment_id)
         .with_for_update(of=Experiment)
         .execution_options(populate_existing=True)
     ).one()
+    session.refresh(twin, ["active_rank", "is_active"])
+    return experiment

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from ..config import Settings
@@ -20,18 +21,19 @@ from ..domain.length import LengthTarget
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates, Speaker, messages_hash
 from ..domain.randomness import key_of
-from ..domain.reasons import AttemptStage, AttemptState, ExperimentState, Reason
+from ..domain.reasons import AttemptStage, AttemptState, Reason
 from ..dt_service import DTService
 from ..errors import LeaseLost
 from ..llm.client import ModelClient
 from ..llm.endpoint import Endpoint
 from ..llm.secrets import SecretBox
-from ..models import Attempt, AttemptContext, Installation
-from .calls import RecordedCalls, add_usage
+from ..models import Attempt, AttemptContext
+from .calls import RecordedCalls
 from .claim import Lease, held
 from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
 from .feed import stored_context, twin_state
 from .finish import end
+from .obstacles import obstacle_to
 from .words import decision_sentence
 
 # The calls have their own deadline; this one is for customised writing that waits for something else.
@@ -66,7 +68,8 @@ class _Order:
 async def run_attempt(lease: Lease, shop: Workshop) -> AttemptState | None:
     """The state the attempt ended in, None when the lease was lost and somebody else goes on.
 
-    Never raises for what endpoints or custom services do: those end the attempt with a reason.
+    Never raises for what endpoints or custom services do: those end the attempt with a reason. A
+    database that does not answer raises; the attempt is given back then.
     """
     with structlog.contextvars.bound_contextvars(attempt=str(lease.attempt_uuid)):
         try:
@@ -94,7 +97,7 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
         async with asyncio.timeout(WRITING_SECONDS):
             draft = await shop.service.generate_original_post_content(order.brief, ask)
         return _publish(lease, shop, draft, ask)
-    except (LeaseLost, asyncio.CancelledError, *shop.passes):
+    except (LeaseLost, asyncio.CancelledError, OperationalError, InterfaceError, *shop.passes):
         raise
     except CallFailed as failure:
         return _fail(lease, shop, failure.reason, failure.detail)
@@ -121,32 +124,16 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
         attempt = _load(session, lease)
         attempt.stage = AttemptStage.deciding
         attempt.changed_at = now
-        if attempt.decided_at is None:
-            if (obstacle := _obstacle(session, attempt)) is not None:
-                end(attempt, AttemptState.skipped, obstacle[0], now, obstacle[1])
-                return attempt.state
-            if not _decide(session, attempt, shop.service, now):
-                return attempt.state
+        if (obstacle := obstacle_to(session, attempt.digital_twin)) is not None:
+            end(attempt, AttemptState.skipped, obstacle.reason, now, obstacle.words)
+            return attempt.state
+        if attempt.decided_at is None and not _decide(session, attempt, shop.service, now):
+            return attempt.state
         endpoint = endpoint_for(attempt.digital_twin, shop.settings, shop.box)
         if isinstance(endpoint, NoEndpoint):
             end(attempt, AttemptState.failed, endpoint.reason, now, endpoint.detail)
             return attempt.state
         return _Order(_brief(session, attempt, shop.service), endpoint, attempt.experiment_id)
-
-
-def _obstacle(session: Session, attempt: Attempt) -> tuple[Reason, str] | None:
-    """What forbids asking this twin now, forced or not."""
-    installation = session.get_one(Installation, 1)
-    twin, experiment = attempt.digital_twin, attempt.experiment
-    if installation.is_paused:
-        return Reason.paused, "Everything is paused. Resume it to let twins post again."
-    if experiment.state != ExperimentState.running:
-        return Reason.paused, f"The experiment is {experiment.state}. Twins are asked while it is running."
-    if twin.user_profile.is_banned:
-        return Reason.banned, "The twin's profile is banned in this experiment."
-    if not twin.is_active:
-        return Reason.inactive, "The twin is not active. Activate it to let it post."
-    return None
 
 
 def _decide(session: Session, attempt: Attempt, service: DTService, now: datetime) -> bool:
@@ -230,7 +217,10 @@ def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> 
         attempt.fit_flags = list(draft.flags)
         attempt.length = len(draft.text)
         _add_model(attempt, ask)
-        add_usage(session, attempt)
+        if (obstacle := obstacle_to(session, attempt.digital_twin)) is not None:
+            words = f"{obstacle.words} That came up while the post was written; it was not published."
+            end(attempt, AttemptState.cancelled, obstacle.reason, now, words)
+            return attempt.state
         shop.service.create_original_post(session, attempt, draft, now)
         end(attempt, AttemptState.posted, attempt.reason, now, attempt.detail)
         return attempt.state
@@ -239,7 +229,6 @@ def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> 
 def _fail(lease: Lease, shop: Workshop, reason: Reason, detail: str) -> AttemptState:
     with transaction() as session:
         attempt = _load(session, lease)
-        add_usage(session, attempt)
         end(attempt, AttemptState.failed, reason, shop.clock(), detail)
         return attempt.state
 

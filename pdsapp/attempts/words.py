@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from ..domain.decision import Decision
-from ..models import Attempt
 
 
 def span_words(seconds: float) -> str:
@@ -52,10 +51,3 @@ def decision_sentence(decision: Decision, own_count: int, window_count: int) -> 
     if decision.forced and not decision.would_post:
         return f"{sentence}, but it was asked to post whatever the draw"
     return sentence
-
-
-def verdict_of(attempt: Attempt) -> str | None:
-    """The draw of a stored attempt in words, None where nothing was drawn."""
-    if attempt.draw is None or attempt.skip_probability is None:
-        return None
-    return comparison(attempt.draw, attempt.skip_probability)

@@ -14,7 +14,11 @@ _SWAPS: dict = {}
 
 def make_client(settings: Settings) -> ModelClient:
     """A model client with this installation's guard. Made after a fork, used in one event loop."""
-    return ModelClient(EndpointGuard(settings.allowed_hosts), proxy=settings.llm_proxy, swaps=_SWAPS)
+    return ModelClient(
+        EndpointGuard(settings.allowed_hosts),
+        proxy=settings.llm_proxy.get_secret_value() if settings.llm_proxy else None,
+        swaps=_SWAPS,
+    )
 
 
 def make_workshop(

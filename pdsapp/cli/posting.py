@@ -158,7 +158,7 @@ def _queue(wish: _Wish, service: DTService, settings: Settings, count: int, as_j
             request = Request(Trigger.cli, f"cli-{uuid4()}", wish.is_forced)
             ids.append(_insert(session, wish, service, request).id)
     try:
-        queue.wake(queue.connection(settings), create.LANE_NOW)
+        queue.wake(queue.connection(settings), create.LANE_NOW, len(ids))
     except PdsError as error:
         common.note(f"{error} The attempts are stored and will run when a worker is back.")
     for attempt_id in ids:
@@ -173,7 +173,7 @@ def _dry_run(wish: _Wish, service: DTService, settings: Settings, count: int, as
             found = preview(
                 session, twin, service, settings, f"dry-run-{uuid4()}", common.now(), wish.is_forced
             )
-        posts += found.decision.posts
+        posts += found.posts
         common.emit(found.to_dict()) if as_json else _print_preview(found)
     raise SystemExit(0 if posts else common.EXIT_SKIPPED)
 
@@ -191,6 +191,8 @@ def _drawn_twin(session: Session, wish: _Wish, service: DTService) -> DigitalTwi
 
 def _print_preview(found: Preview) -> None:
     click.echo(f"@{found.twin}: {found.sentence}")
+    if found.obstacle is not None:
+        click.echo(f"It would be skipped all the same: {found.obstacle.words}")
     click.echo(f"Length: {found.length.band}, about {found.length.target} characters")
     click.echo(f"Endpoint: {found.endpoint_words}")
     for message in found.messages:
@@ -219,7 +221,7 @@ def _words(row: dict) -> str:
 
 
 def _exit(states: list[AttemptState]) -> None:
-    if AttemptState.failed in states:
+    if AttemptState.failed in states or any(state not in TERMINAL_STATES for state in states):
         raise SystemExit(common.EXIT_FAILED)
     if all(state in (AttemptState.skipped, AttemptState.cancelled) for state in states):
         raise SystemExit(common.EXIT_SKIPPED)

@@ -192,8 +192,11 @@ def _client(url: str, connect_seconds: float, answer_seconds: float) -> redis.Re
             # Once more at once, for a connection the server has closed; the default tries for seconds.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
-    except ValueError as error:
-        raise NotConfigured(f"REDIS_URL cannot be used: {error}") from None
+    except ValueError:  # its text may quote a part of the password
+        raise NotConfigured(
+            "REDIS_URL cannot be used. Write redis://:password@host:6379/0, with / and @ in the password "
+            "as %2F and %40."
+        ) from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy import insert, or_, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from ..attempts.create import FiredSlot, add_for_slots
@@ -32,6 +32,10 @@ from .slot_facts import busy_schedules, current_revisions, fired_slot_ids, last_
 MOST_AT_ONCE = 1_000
 MOST_OCCURRENCES = 20_000
 log = structlog.get_logger()
+
+
+class DrawingFailed(Exception):
+    """The service raised while it drew the twins of a slot."""
 
 
 @dataclass(frozen=True)
@@ -251,25 +255,32 @@ def _record_all(round_: _Round, plans: list[_Plan]) -> None:
 
 
 def _record_alone(round_: _Round, plan: _Plan) -> None:
+    """One schedule's rows; if its twins cannot be drawn, its slots are told as that, and it goes on."""
     before = (round_.attempts.copy(), round_.slots.copy())
     try:
         with round_.session.begin_nested():
             _record(round_, [plan])
+        return
     except BaseTimeoutException:
         raise
-    except IntegrityError:
-        log.exception("slot exists already", schedule=str(plan.schedule.uuid))
-        round_.attempts, round_.slots = before
     except Exception as error:
+        if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
+            raise  # the database's trouble, not the draw's: the slot stays due
         log.exception("twins cannot be drawn", schedule=str(plan.schedule.uuid))
-        round_.attempts, round_.slots = before
-        words = f"Drawing twins failed ({type(error).__name__})."
-        rows = tuple(
-            replace(row, kind=SlotKind.nobody_eligible, detail=words) if row.kind == SlotKind.fired else row
-            for row in plan.rows
-        )
+        words = f"Drawing twins failed ({type(error.__cause__ or error).__name__})."
+    round_.attempts, round_.slots = before[0].copy(), before[1].copy()
+    rows = tuple(
+        replace(row, kind=SlotKind.nobody_eligible, detail=words) if row.kind == SlotKind.fired else row
+        for row in plan.rows
+    )
+    try:
         with round_.session.begin_nested():
             _record(round_, [replace(plan, rows=rows)])
+    except IntegrityError:  # a row of this instant is there although the cursor says otherwise
+        log.exception("slot exists already", schedule=str(plan.schedule.uuid))
+        round_.attempts, round_.slots = before
+        plan.schedule.broken_reason = "A slot of it exists already that should not. Save it again to go on."
+        plan.schedule.next_slot_at = None
 
 
 def _record(round_: _Round, plans: list[_Plan]) -> None:
@@ -301,9 +312,15 @@ def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pic
     if row.kind != SlotKind.fired:
         return row, []
     key = slot_key(round_.installation.seed, plan.schedule.uuid, row.at)
-    picks = round_.service.get_random_digital_twins(
-        round_.session, plan.schedule.experiment, plan.revision.twins_per_slot, key
-    )
+    try:
+        picks = round_.service.get_random_digital_twins(
+            round_.session, plan.schedule.experiment, plan.revision.twins_per_slot, key
+        )
+    except BaseTimeoutException:
+        raise
+    except Exception as error:
+        raise DrawingFailed(f"{type(error).__name__} in {round_.service.name}") from error
+    picks = list({pick.twin_id: pick for pick in picks}.values())[: plan.revision.twins_per_slot]
     if picks:
         return row, picks
     return replace(row, kind=SlotKind.nobody_eligible, detail=nobody_words(plan.revision.experiment_id)), []

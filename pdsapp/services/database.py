@@ -9,11 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask import Flask
+from sqlalchemy.exc import IntegrityError
 
 from ..config import Settings
 from ..database import transaction
@@ -25,6 +27,7 @@ from .experiments import ensure_installation
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 KEPT_BACKUPS = 10
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def prepare(app: Flask) -> Prepared:
             is_at_head = found == head_revision()
             saved = None
             if not is_at_head:
+                _require_known(found)
                 saved = backup(settings.data_dir, utc_now()) if found else None
                 _upgrade(app)
             return Prepared(
@@ -104,15 +108,23 @@ def prepare(app: Flask) -> Prepared:
             )
 
 
+def _require_known(found: str | None) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise DatabaseNotReady(
+            f"The database is at revision {found}, which this version does not know. It was made by a newer "
+            "one: install that, or set PDS_DATA_DIR to another folder."
+        )
+
+
 def _upgrade(app: Flask) -> None:
     migrations = app.extensions["migrate"]
     try:
         command.upgrade(migrations.migrate.get_config(str(MIGRATIONS)), "head")
     except CommandError as error:
-        raise DatabaseNotReady(
-            f"The database cannot be brought to this version ({error}). It may have been made by a newer "
-            "one: install that, or set PDS_DATA_DIR to another folder."
-        ) from None
+        raise DatabaseNotReady(f"The database cannot be brought to this version: {error}.") from None
 
 
 def backup(data_dir: Path, now: datetime) -> Path:
@@ -130,8 +142,12 @@ def backup(data_dir: Path, now: datetime) -> Path:
 
 def _ensure_rows(settings: Settings) -> str:
     """The installation's rows, and on an empty embedded database the demo, if wanted; in words."""
+    try:
+        with transaction() as session:
+            ensure_installation(session, utc_now())
+    except IntegrityError:  # another process made them in this moment
+        log.info("installation exists already")
     with transaction() as session:
-        ensure_installation(session, utc_now())
         if settings.is_embedded and settings.demo:
             return demo.ensure_demo(session, settings, utc_now())
     return ""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -63,11 +63,6 @@ class Filters:
     state: AttemptState | None = None
     reason: Reason | None = None
     reason_class: ReasonClass | None = None
-
-    @property
-    def is_any(self) -> bool:
-        """Whether anything but the experiment is filtered."""
-        return any(getattr(self, item.name) is not None for item in fields(self) if item.name != "experiment")
 
     def lasting(self, is_indexed: bool = True) -> tuple:
         """The conditions an attempt fulfils for ever or never.

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from pdsapp.attempts import claim
 from pdsapp.attempts.batch import Batch
@@ -434,3 +435,71 @@ def test_nul_in_a_reply_is_dropped(session, settings, twin, model_server):
     attempt = _one(session, settings, twin)
     assert attempt.state == AttemptState.posted
     assert "\x00" not in attempt.post.text + attempt.calls[0].reply
+
+
+@pytest.mark.parametrize("when", ["before it is run again", "while it is written"])
+def test_a_twin_that_is_banned_meanwhile_does_not_post(session, settings, twin, write, when):
+    attempt_id = builders.add_attempt(twin)
+
+    def ban():
+        with write() as writing:
+            twins.set_banned(writing, writing.get_one(DigitalTwin, twin.id).user_profile, True, utc_now())
+
+    class Bans(DTService):
+        name = DTService().name
+
+        async def generate_original_post_content(self, brief, ask):
+            draft = await super().generate_original_post_content(brief, ask)
+            ban()
+            if when == "before it is run again":
+                raise KeyboardInterrupt
+            return draft
+
+    if when == "before it is run again":
+        with pytest.raises(KeyboardInterrupt):
+            builders.run_due(settings, Bans())
+        with write() as writing:
+            claim.reap(writing, utc_now() + timedelta(minutes=1))
+        builders.run_due(settings)
+    else:
+        builders.run_due(settings, Bans())
+    attempt = builders.load_attempt(session, attempt_id)
+    expected = AttemptState.skipped if when == "before it is run again" else AttemptState.cancelled
+    assert (attempt.state, attempt.reason) == (expected, Reason.banned)
+    assert attempt.prompt_tokens  # what was paid for is counted, posted or not
+    assert session.scalar(select(func.count(Post.id))) == 0
+    assert ledger(session).adds_up
+
+
+def test_a_database_that_fails_for_a_moment_costs_no_attempt_and_no_strike(session, settings, twin):
+    attempt_id = builders.add_attempt(twin)
+
+    class Locked(DTService):
+        def create_original_post(self, *args):
+            raise OperationalError("INSERT", {}, Exception("database is locked"))
+
+    assert builders.run_due(settings, Locked()) == {}
+    attempt = builders.load_attempt(session, attempt_id)
+    assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
+    assert attempt.not_before > utc_now()
+
+
+def test_a_lease_is_renewed_while_the_model_writes(session, settings, twin, model_server, monkeypatch):
+    monkeypatch.setattr(claim, "RENEW_SECONDS", 0.1)
+    model_server.enqueue(fake.text(SHORT_POST).later(1.0))
+    attempt_id = builders.add_attempt(twin)
+    seen = []
+    shop = make_workshop(settings, DTService())
+
+    async def watch():
+        drain = asyncio.create_task(Batch(shop, "renewing", None, 10, 4).drain())
+        while not drain.done():
+            await asyncio.sleep(0.2)
+            seen.append(builders.load_attempt(session, attempt_id).lease_until)
+        await drain
+
+    asyncio.run(watch())
+    leases = [until for until in seen if until is not None]
+    assert len(set(leases)) >= 3
+    assert leases == sorted(leases)
+    assert builders.load_attempt(session, attempt_id).state == AttemptState.posted

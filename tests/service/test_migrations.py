@@ -12,6 +12,7 @@ from pdsapp.errors import DatabaseNotReady
 from pdsapp.extensions import db
 from pdsapp.models import Base
 from pdsapp.services import database
+from tests import builders
 from tests.conftest import TEST_DATABASE_URL
 
 pytestmark = pytest.mark.database
@@ -41,17 +42,27 @@ def test_a_database_of_another_revision_is_refused_with_the_command_to_run(app):
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
-def test_a_database_that_holds_something_is_backed_up_before_it_is_migrated(app, settings):
+def test_a_database_that_holds_something_is_saved_before_it_is_migrated(app, settings, monkeypatch):
+    study = builders.make_experiment("Kept")
+    monkeypatch.setattr(database, "head_revision", lambda: "0002")
+    monkeypatch.setattr(database, "_upgrade", lambda app: None)
+    prepared = database.prepare(app)
+    assert prepared.was_migrated
+    assert str(prepared.backup) in prepared.lines[-1]
+    assert prepared.backup.stat().st_mode & 0o777 == 0o600
+    copy = sa.create_engine(f"sqlite:///{prepared.backup}", poolclass=sa.NullPool)
+    with copy.connect() as connection:
+        names = connection.scalars(sa.text("SELECT name FROM experiment")).all()
+    assert names == [study.name]
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
+def test_a_database_of_a_newer_version_is_left_alone(app, settings):
     with db.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE installation SET paused_reason = 'kept'"))
-    downgrade(revision="base")
-    upgrade()
-    with db.engine.begin() as connection:
-        connection.execute(sa.text("DELETE FROM alembic_version"))
-        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('0000')"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(DatabaseNotReady, match="newer"):
         database.prepare(app)
-    assert len(list((settings.data_dir / "backups").glob("*.sqlite3"))) == 1
+    assert not (settings.data_dir / "backups").exists()
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")

@@ -91,3 +91,20 @@ def test_a_paused_experiment_has_no_candidates(study):
         experiments.set_state(session, experiment, ExperimentState.paused, utc_now())
         assert draw_twins(session, experiment, 1, "key") == []
         assert draw_twins(session, None, 1, "key") == []
+
+
+def test_a_rank_that_moved_since_the_twin_was_loaded_does_not_break_the_row_of_ranks(study, session):
+    from sqlalchemy.orm import Session
+
+    from pdsapp.extensions import db
+
+    with Session(db.engine, expire_on_commit=False) as slow:
+        stale = slow.scalars(select(DigitalTwin).where(DigitalTwin.active_rank == 49)).one()
+        slow.commit()
+        with transaction() as quick:  # moves rank 49 to 5
+            other = quick.scalars(select(DigitalTwin).where(DigitalTwin.active_rank == 5)).one()
+            twins.set_twin_active(quick, other, False, utc_now())
+        twins.set_twin_active(slow, stale, False, utc_now())
+        slow.commit()
+    assert _ranks(session) == list(range(48))
+    assert session.get_one(Experiment, study.id).active_twin_count == 48

@@ -3,6 +3,7 @@
 import random
 import threading
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -155,3 +156,33 @@ def test_a_thousand_due_schedules_cost_hardly_more_statements_than_draws(study):
     sa.event.listen(db.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     assert claim(START + MINUTE).slots == {SlotKind.fired: 200}
     assert len(statements) < 200 + 40
+
+
+class TwiceService(DTService):
+    """Draws each twin twice."""
+
+    def get_random_digital_twins(self, *args):
+        picks = super().get_random_digital_twins(*args)
+        return [*picks, *picks]
+
+
+class NobodysService(DTService):
+    """Draws a twin that does not exist."""
+
+    def get_random_digital_twins(self, *args):
+        return [replace(pick, twin_id=987654) for pick in super().get_random_digital_twins(*args)]
+
+
+@pytest.mark.parametrize(
+    ("service", "kind"),
+    [
+        pytest.param(TwiceService(), "fired", id="the same twin twice"),
+        pytest.param(NobodysService(), "nobody_eligible", id="a twin that is not there"),
+    ],
+)
+def test_a_custom_selection_that_draws_nonsense_does_not_stop_its_schedule(study, session, service, kind):
+    schedule = make_schedule(study)
+    for minute in (1, 2):
+        claim(START + minute * MINUTE, service=service)
+        finish_attempts()
+    assert [row[0] for row in rows_of(session, schedule)] == [kind, kind]
