@@ -63,7 +63,7 @@ class ExperimentScreen(Screen):
     noun = "experiment"
     plural = "experiments"
     lead = "One sandbox each: its people, twins, posts, posting policy and prompt."
-    create_lead = "It starts with the document's posting policy and prompt, and runs at once."
+    create_lead = "It starts with the default posting policy and prompt, and runs at once."
     empty_words = "There is no experiment yet. Twins live in experiments, so begin with one."
     form = ExperimentForm
     form_columns = ("name", "zone", "description")

@@ -248,7 +248,10 @@ class ScheduleScreen(Screen):
 
     def saved(self, row: Schedule) -> None:
         """Tells the queue's projection."""
+        is_enabled = row.is_enabled
         asking.project(row)
+        if not is_enabled:
+            flash("It is disabled: it asks nobody until you enable it.", "info")
 
     @expose("/enable/", methods=("POST",))
     def enable(self):

@@ -337,7 +337,10 @@ def endpoint_words(row: DigitalTwin) -> tuple[str, str]:
         return row.llm_url, row.llm_model
     if row.experiment.is_demo:
         return "offline writer", ""
-    return "the platform", row.llm_model
+    settings: Settings = current_app.extensions["settings"]
+    if settings.openai_api_key is None and settings.openai_base_url is None:
+        return "nothing yet", "give it a token"
+    return "the platform", row.llm_model or settings.llm_model or ""
 
 
 def effective_endpoint(row: DigitalTwin) -> Markup:

@@ -26,7 +26,7 @@ def list_experiments(as_json):
             common.emit(row)
     else:
         common.table(
-            rows, "There is no experiment yet. Add one: flask experiments add “My study” --zone Europe/Rome"
+            rows, "There is no experiment yet. Add one: flask experiments add 'My study' --zone Europe/Rome"
         )
 
 
@@ -37,7 +37,7 @@ def list_experiments(as_json):
 @common.json_option
 @common.with_database
 def add(name, zone, description, as_json):
-    """Add a running experiment with the document's policy and prompt."""
+    """Add a running experiment with the default policy and prompt."""
     with transaction() as session:
         experiment = service.add_experiment(session, name, zone, common.now(), description)
         session.flush()

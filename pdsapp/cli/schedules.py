@@ -125,7 +125,8 @@ def fire(schedule):
             session, found, load_service(settings), f"fire-{uuid4()}", common.now(), trigger=Trigger.cli
         )
         lane = found.lane
-        click.echo(f"Asked {len(made)} twins of “{found.name}”. See: flask attempts list")
+        noun = "twin" if len(made) == 1 else "twins"
+        click.echo(f"Asked {len(made)} {noun} of “{found.name}”. See: flask attempts list")
     try:
         queue.wake(queue.connection(settings), lane, len(made))
     except PdsError as error:
@@ -138,7 +139,10 @@ def sync():
     """Make the queue's entries what the schedules say; the scheduler does so every minute."""
     with reading() as session:
         done = projection.reconcile(queue.connection(common.settings()), session)
-    click.echo(f"In step: {done}.")
+    click.echo(
+        f"In step: {done.kept} were right, {done.added} added, {done.moved} moved, {done.repaired} repaired, "
+        f"{done.removed} removed."
+    )
 
 
 def _change(text: str, change, words: str) -> None:

@@ -8,6 +8,7 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 
 from ..database import reading, transaction
+from ..errors import BadInput
 from ..llm.secrets import SecretBox
 from ..models import ApiToken
 from ..services import lookup, token_tests
@@ -45,7 +46,7 @@ def add(name, url, model, parameters, no_key):
         box = SecretBox(common.settings().require("fernet_keys"))
         token = service.add_token(session, box, name, url, secret, model, common.now(), parameters)
         click.echo(
-            f"Added token “{token.name}” for {token.base_url}. Test it: flask tokens test “{token.name}”"
+            f"Added token “{token.name}” for {token.base_url}. Test it: flask tokens test '{token.name}'"
         )
 
 
@@ -66,4 +67,7 @@ def test(name):
 def _read_secret() -> str:
     if sys.stdin.isatty():
         return click.prompt("Key", hide_input=True, err=True)
-    return sys.stdin.readline().strip()
+    secret = sys.stdin.readline().strip()
+    if not secret:
+        raise BadInput("No key came in on standard input. Pipe it in, or say --no-key.", "secret")
+    return secret

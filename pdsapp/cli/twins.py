@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
+from ..attempts.endpoints import NoEndpoint, endpoint_for
 from ..database import transaction
+from ..llm.secrets import SecretBox
 from ..models import DigitalTwin
 from ..services import bulk, bulk_files, lookup
 from . import common
@@ -37,6 +39,10 @@ def setup_digital_twins(experiment, count, personas, token, inactive, dry_run, a
         made = bulk.set_up_twins(session, found, rows, count, common.now(), own_token, not inactive)
         shown = [_row(twin) for twin in made]
         where = f"{found.name} ({found.identifier})"
+        settings = common.settings()
+        box = SecretBox(settings.require("fernet_keys"))
+        mute = sum(isinstance(endpoint_for(twin, settings, box), NoEndpoint) for twin in made)
+        mute = 0 if found.is_demo else mute
         if dry_run:
             session.rollback()
     for row in shown if as_json else ():
@@ -47,6 +53,11 @@ def setup_digital_twins(experiment, count, personas, token, inactive, dry_run, a
             click.echo(f"… and {len(shown) - 20:,} more")
         would = "Would set up" if dry_run else "Set up"
         click.echo(f"{would} {len(shown):,} twins in {where}.")
+    if mute:
+        common.note(
+            f"{mute:,} of them have nothing to be written by yet: give them a token (--token NAME), or set a "
+            "platform endpoint (OPENAI_API_KEY or OPENAI_BASE_URL, and LLM_MODEL)."
+        )
 
 
 def _row(twin: DigitalTwin) -> dict:

@@ -183,6 +183,8 @@ def _make(own_session: Session) -> Frame:
     now = utc_now()
     is_paused = bool(experiment and experiment.state == ExperimentState.paused)
     may_pause = experiment and experiment.state in (ExperimentState.running, ExperimentState.paused)
+    # An experiment's own page has its own buttons; beside another one's name this would be mistaken.
+    may_pause = may_pause and request.blueprint != "experiment"
     return Frame(
         nav=_nav(own_session, experiment, experiments[0].identifier if experiments else ""),
         experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]

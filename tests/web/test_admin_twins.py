@@ -159,7 +159,7 @@ def test_a_twin_without_a_token_says_what_writes_it(researcher, rows, write, ses
         own.get(DigitalTwin, rows.twin.id).api_token_id = None
     page = researcher.get(f"/admin/digitaltwin/details/?id={rows.twin.id}").text
     assert "Nothing to ask: give the twin an API token or a URL" in page
-    assert "the platform" in researcher.get("/admin/digitaltwin/").text
+    assert "nothing yet" in researcher.get("/admin/digitaltwin/").text
 
 
 def test_filters_by_persona_token_tag_and_activity(researcher, rows, form):
