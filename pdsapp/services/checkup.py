@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ..config import Settings
 from ..database import reading
-from ..domain.reasons import TokenState
+from ..domain.reasons import ExperimentState, TokenState
 from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
-from ..models import ApiToken, ProcessKind
+from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
 from . import database, heartbeats
 from .ledger import ledger
 
@@ -114,10 +114,30 @@ def _secrets(settings: Settings, now: datetime) -> Found:
 def _endpoint(settings: Settings, now: datetime) -> Found:
     if settings.openai_api_key is None and settings.openai_base_url is None:
         yield "ok", "no platform endpoint; twins use their tokens, demos the offline writer"
+        if mute := _mute_twins():
+            noun = "active twin has" if mute == 1 else "active twins have"
+            yield "warn", f"{mute:,} {noun} nothing to be written by. Give them an API token."
     elif not settings.llm_model:
         yield "warn", "a platform endpoint is set, but no model. Set LLM_MODEL."
     else:
         yield "ok", f"platform endpoint {settings.openai_base_url or 'OpenAI'}, model {settings.llm_model}"
+
+
+def _mute_twins() -> int:
+    """How many active twins of running experiments have neither a token, nor a URL, nor a demo."""
+    database.require_head()
+    with reading() as session:
+        return session.scalar(
+            select(func.count(DigitalTwin.id))
+            .join(DigitalTwin.experiment)
+            .where(
+                DigitalTwin.is_active,
+                DigitalTwin.api_token_id.is_(None),
+                DigitalTwin.llm_url == "",
+                Experiment.is_demo.is_(False),
+                Experiment.state == ExperimentState.running,
+            )
+        )
 
 
 def _service(settings: Settings, now: datetime) -> Found:

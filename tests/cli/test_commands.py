@@ -297,3 +297,22 @@ def test_doctor_says_what_is_missing_and_what_to_do(runner, app):
     checks = {row["name"]: row for row in _json(result)}
     assert checks["database"]["state"] == "ok"
     assert "make run" in checks["processes"]["detail"]
+
+
+def test_doctor_counts_twins_that_nothing_can_write(runner, study):
+    builders.make_twin(study, "joe")
+    result = runner.invoke(args=["doctor"])
+    assert "! endpoint: 1 active twin has nothing to be written by" in result.stdout
+
+
+def test_setting_up_twins_without_an_endpoint_says_so(runner, study):
+    result = runner.invoke(args=["setup-digital-twins", "--experiment", study.identifier, "--count", "2"])
+    assert result.exit_code == 0
+    assert "2 of them have nothing to be written by yet" in result.stderr
+
+
+def test_an_empty_key_is_not_taken_for_no_key(runner, session):
+    result = runner.invoke(args=["tokens", "add", "x", "--url", "https://api.example/v1"], input="\n")
+    assert result.exit_code == 2
+    assert "--no-key" in result.stderr
+    assert _count(session, ApiToken) == 0
