@@ -13,6 +13,9 @@ from pdsapp.llm.secrets import SecretBox
 from pdsapp.models import ApiToken, Attempt, DigitalTwin, Experiment, Post, PostRevision, utc_now
 from pdsapp.services import experiments, personas, tokens, twins
 
+SHORT_POST = (
+    "The early train was on time for once, and nobody on the platform knew what to do with the minutes."
+)
 _numbers = iter(range(1, 1_000_000))
 
 
@@ -87,3 +90,10 @@ def load_attempt(session, attempt_id):
     session.expire_all()
     session.rollback()
     return session.get_one(Attempt, attempt_id)
+
+
+def ask_and_run(session, settings, twin, **options):
+    """One attempt of a twin, asked and run to its end."""
+    attempt_id = add_attempt(twin, **options)
+    run_due(settings)
+    return load_attempt(session, attempt_id)

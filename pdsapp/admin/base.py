@@ -197,15 +197,15 @@ class Screen(ModelView):
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Any:
         """The new row, not committed. Raises BadInput."""
-        raise NotImplementedError
+        raise BadInput(f"A {self.noun} is not added here.")
 
     def change(self, session: Session, row: Any, form: Any, now: datetime, account: Account) -> None:
         """Changes the row, not committed. Raises BadInput."""
-        raise NotImplementedError
+        raise BadInput(f"A {self.noun} is not edited here.")
 
     def remove(self, session: Session, row: Any, now: datetime, account: Account) -> None:
         """Deletes the row, not committed. Raises BadInput while something points at it."""
-        raise NotImplementedError
+        raise BadInput(f"A {self.noun} is not deleted here.")
 
     def saved(self, row: Any) -> None:
         """Tells others what was committed."""

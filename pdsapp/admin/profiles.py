@@ -8,38 +8,13 @@ from flask_admin import expose
 from markupsafe import Markup
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
-from wtforms import StringField, TextAreaField
 
 from ..models import Account, Experiment, Post, UserProfile
 from ..services import audit, edits, removals, twins
-from ..services.fields import clean_line, clean_text, clean_username
 from . import cells, choices, filters
 from .base import Screen
-from .forms import Clean, Form, Needed, RowField
 from .row_actions import PostAction
-from .twin_forms import BIO_HELP, DISPLAY_NAME_HELP, USERNAME_HELP
-
-
-class ProfileForm(Form):
-    """What people type about a member of an experiment."""
-
-    experiment = RowField(
-        "Experiment", validators=[Needed()], description="Where they post. For example: Pilot"
-    )
-    username = StringField(
-        "Username",
-        validators=[Needed(), Clean(clean_username)],
-        render_kw={"spellcheck": "false", "autocapitalize": "none"},
-        description=USERNAME_HELP,
-    )
-    display_name = StringField(
-        "Display name",
-        validators=[Clean(lambda text: clean_line(text, "display_name", 80))],
-        description=DISPLAY_NAME_HELP,
-    )
-    bio = TextAreaField(
-        "Bio", validators=[Clean(lambda text: clean_text(text, "bio", 1000))], description=BIO_HELP
-    )
+from .twin_forms import MemberForm
 
 
 class ProfileScreen(Screen):
@@ -52,7 +27,7 @@ class ProfileScreen(Screen):
     empty_words = "There is nobody here yet. Add people whose posts twins shall read, or a twin."
     add_label = "Add person"
     offers_delete = True
-    form = ProfileForm
+    form = MemberForm
     form_columns = ("experiment", "username", "display_name", "bio")
     column_list = ("username", "kind", "is_banned", "posts", "created_at", "experiment")
     column_details_list = (

@@ -26,11 +26,11 @@ FORM_SECTIONS = (
 )
 
 
-class TwinForm(Form):
-    """Everything people type about a twin."""
+class MemberForm(Form):
+    """What people type about a member of an experiment."""
 
     experiment = RowField(
-        "Experiment", validators=[Needed()], description="Where it posts. For example: Pilot (a41f9)"
+        "Experiment", validators=[Needed()], description="Where they post. For example: Pilot (a41f9)"
     )
     username = StringField(
         "Username",
@@ -49,6 +49,11 @@ class TwinForm(Form):
         render_kw={"rows": 3},
         description=BIO_HELP,
     )
+
+
+class TwinForm(MemberForm):
+    """Everything people type about a twin."""
+
     persona_version = RowField(
         "Persona",
         validators=[Needed()],
