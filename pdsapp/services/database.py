@@ -53,9 +53,7 @@ class Prepared:
 @lru_cache
 def head_revision() -> str:
     """The schema revision this code works with."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return ScriptDirectory.from_config(config).get_current_head()
+    return _scripts().get_current_head()
 
 
 def current_revision() -> str | None:
@@ -108,10 +106,14 @@ def prepare(app: Flask) -> Prepared:
             )
 
 
-def _require_known(found: str | None) -> None:
+def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    return ScriptDirectory.from_config(config)
+
+
+def _require_known(found: str | None) -> None:
+    known = {script.revision for script in _scripts().walk_revisions()}
     if found is not None and found not in known:
         raise DatabaseNotReady(
             f"The database is at revision {found}, which this version does not know. It was made by a newer "
