@@ -1,13 +1,13 @@
 """SQLAlchemy rows and constraints, nothing else."""
 
 from .accounts import Account, AuditEvent, Membership, Role, SignInLink, account_role
-from .attempts import Attempt, AttemptContext, ModelCall
+from .attempts import Attempt, AttemptContext, LostLease, ModelCall
 from .base import Base, Json, UtcDateTime, utc_now
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
 from .personas import Persona, PersonaVersion
 from .posts import Post, PostRevision
 from .processes import Heartbeat, ProcessKind
-from .schedules import Cadence, MissedPolicy, OverlapPolicy, Schedule, ScheduleRevision, Slot
+from .schedules import Cadence, Downtime, MissedPolicy, OverlapPolicy, Schedule, ScheduleRevision, Slot
 from .tokens import ApiToken
 from .twins import DigitalTwin, TwinTag, UserProfile
 
@@ -20,10 +20,12 @@ __all__ = [
     "Base",
     "Cadence",
     "DigitalTwin",
+    "Downtime",
     "Experiment",
     "Heartbeat",
     "Installation",
     "Json",
+    "LostLease",
     "Membership",
     "MissedPolicy",
     "ModelCall",

@@ -32,7 +32,9 @@ class Attempt(Base, HasUuid):
 
     Selection: `selection_key`, `candidate_count` and `drawn_rank` say how the twin was drawn.
     Decision: probabilities are of skipping, 0–1; counts are posts; `decided_at` is the rule's `now`.
-    Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it.
+    Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it, and
+    `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it may not publish.
+    `delay_seconds` is the jitter drawn for it, before which it is not taken.
     Times are UTC, lengths Unicode code points, `latency_ms` the model's time in all calls together.
     """
 
@@ -88,6 +90,8 @@ class Attempt(Base, HasUuid):
     lease_token: Mapped[UUID | None] = mapped_column(sa.Uuid)
     strikes: Mapped[int] = mapped_column(default=0)
     claimed_by: Mapped[str] = mapped_column(sa.String(120), default="")
+    stop_asked_at: Mapped[datetime | None]
+    delay_seconds: Mapped[float | None]
 
     # decision
     policy_id: Mapped[int | None] = mapped_column(sa.ForeignKey("posting_policy.id", ondelete="RESTRICT"))
@@ -135,6 +139,7 @@ class Attempt(Base, HasUuid):
     post: Mapped[Post | None] = relationship()
     context: Mapped[list["AttemptContext"]] = relationship(order_by="AttemptContext.position")
     calls: Mapped[list["ModelCall"]] = relationship(back_populates="attempt", order_by="ModelCall.id")
+    lost_leases: Mapped[list["LostLease"]] = relationship(order_by="LostLease.id")
 
 
 class AttemptContext(Base):
@@ -150,6 +155,25 @@ class AttemptContext(Base):
     revision: Mapped[int]
 
     post: Mapped[Post] = relationship()
+
+
+class LostLease(Base):
+    """A worker that let the lease of an attempt run out: it died, or was frozen and may come back.
+
+    `returned_at`: it came back later, with a result that was refused.
+    """
+
+    __tablename__ = "lost_lease"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    attempt_id: Mapped[int] = mapped_column(sa.ForeignKey("attempt.id", ondelete="RESTRICT"), index=True)
+    lease_token: Mapped[UUID] = mapped_column(sa.Uuid, unique=True)
+    worker: Mapped[str] = mapped_column(sa.String(120), default="")
+    stage: Mapped[AttemptStage | None] = mapped_column(enum_of(AttemptStage))
+    claimed_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime]
+    taken_back_at: Mapped[datetime]
+    returned_at: Mapped[datetime | None]
 
 
 class ModelCall(Base):

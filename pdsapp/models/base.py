@@ -79,3 +79,14 @@ class HasEditVersion:
     """A row people edit: the counter grows with each edit by a person, never by a worker's write."""
 
     edit_version: Mapped[int] = mapped_column(default=1, server_default="1")
+
+
+class HasPause:
+    """A row that people can pause: since when, by whom, why. Resuming clears all three.
+
+    `paused_by` is an account's e-mail address, or what else paused it.
+    """
+
+    paused_at: Mapped[datetime | None]
+    paused_by: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
+    paused_reason: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")

@@ -7,13 +7,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..domain.reasons import ExperimentState
-from .base import Base, HasEditVersion, HasUuid, Json, enum_of, utc_now
+from .base import Base, HasEditVersion, HasPause, HasUuid, Json, enum_of, utc_now
 
 
-class Installation(Base):
+class Installation(Base, HasPause):
     """One row: what belongs to this installation as a whole.
 
-    `seed` keys every selection of twins; it is made once and never changes.
+    `seed` keys every selection of twins; it is made once and never changes. `is_stopped`: paused so that
+    what was being written is refused too.
     """
 
     __tablename__ = "installation"
@@ -21,7 +22,7 @@ class Installation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     seed: Mapped[str] = mapped_column(sa.String(64))
     is_paused: Mapped[bool] = mapped_column(default=False)
-    paused_reason: Mapped[str] = mapped_column(sa.String(255), default="")
+    is_stopped: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -54,11 +55,12 @@ class PromptVersion(Base):
         return self.hash[:4]
 
 
-class Experiment(Base, HasUuid, HasEditVersion):
+class Experiment(Base, HasUuid, HasEditVersion, HasPause):
     """One sandbox: its people, twins, posts, policy, prompt, time zone, seed.
 
     `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
-    change in one transaction (`pdsapp.attempts.ranks`).
+    change in one transaction (`pdsapp.attempts.ranks`). `is_stopped`: paused so that what was being written
+    is refused too.
     """
 
     __tablename__ = "experiment"
@@ -69,7 +71,7 @@ class Experiment(Base, HasUuid, HasEditVersion):
     name: Mapped[str] = mapped_column(sa.String(120))
     description: Mapped[str] = mapped_column(sa.Text, default="")
     state: Mapped[ExperimentState] = mapped_column(enum_of(ExperimentState), default=ExperimentState.running)
-    paused_reason: Mapped[str] = mapped_column(sa.String(255), default="")
+    is_stopped: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     is_demo: Mapped[bool] = mapped_column(default=False)
     zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
     seed: Mapped[str] = mapped_column(sa.String(64))

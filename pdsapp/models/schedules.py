@@ -1,13 +1,13 @@
 """Schedules, their immutable revisions, and the slots the ledger counts."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..domain.reasons import SlotKind
-from .base import Base, HasEditVersion, HasUuid, enum_of, utc_now
+from .base import Base, HasEditVersion, HasPause, HasUuid, enum_of, utc_now
 from .experiments import Experiment
 
 
@@ -35,7 +35,9 @@ class OverlapPolicy(StrEnum):
 class Intent:
     """The columns that say what a schedule wants; copied into each revision.
 
-    `experiment_id` None means every running experiment, weighted by active twins.
+    `experiment_id` None means every running experiment, weighted by active twins. Slots lie between the
+    beginning of `first_day` and the end of `last_day`, both in `zone`; None is open. Each attempt of a slot
+    waits a keyed, uniform 0 … `jitter_seconds`.
     """
 
     experiment_id: Mapped[int | None] = mapped_column(
@@ -46,6 +48,9 @@ class Intent:
     interval_seconds: Mapped[int | None]
     anchor_at: Mapped[datetime | None]
     zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
+    first_day: Mapped[date | None]
+    last_day: Mapped[date | None]
+    jitter_seconds: Mapped[int] = mapped_column(default=0, server_default="0")
     twins_per_slot: Mapped[int] = mapped_column(default=1)
     is_forced: Mapped[bool] = mapped_column(default=False)
     lane: Mapped[str] = mapped_column(sa.String(40), default="default")
@@ -54,8 +59,11 @@ class Intent:
     is_enabled: Mapped[bool] = mapped_column(default=False)
 
 
-class Schedule(Base, Intent, HasUuid, HasEditVersion):
-    """When which experiment's twins are asked. `next_slot_at` is the cursor: the next unclaimed slot."""
+class Schedule(Base, Intent, HasUuid, HasEditVersion, HasPause):
+    """When which experiment's twins are asked. `next_slot_at` is the cursor: the next unclaimed slot.
+
+    A pause is no revision: its slots stay due and are recorded as `paused`.
+    """
 
     __tablename__ = "schedule"
 
@@ -122,3 +130,17 @@ class Slot(Base):
 
     schedule: Mapped[Schedule] = relationship()
     revision: Mapped[ScheduleRevision] = relationship()
+
+
+class Downtime(Base):
+    """A stretch in which no scheduler lived: from the last beat of any to the first one after it.
+
+    The machine slept, was off, or its clock was set forward.
+    """
+
+    __tablename__ = "downtime"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    from_at: Mapped[datetime]
+    until_at: Mapped[datetime] = mapped_column(index=True)
+    found_by: Mapped[str] = mapped_column(sa.String(120), default="")

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..domain.reasons import TokenState
-from .base import Base, HasEditVersion, HasUuid, Json, enum_of, utc_now
+from .base import Base, HasEditVersion, HasPause, HasUuid, Json, enum_of, utc_now
 
 
-class ApiToken(Base, HasUuid, HasEditVersion):
+class ApiToken(Base, HasUuid, HasEditVersion, HasPause):
     """A credential for one endpoint. The secret is encrypted together with its base URL.
 
     `secret_encrypted` is None for endpoints that need no key. `last_four` and `fingerprint`
@@ -29,7 +29,6 @@ class ApiToken(Base, HasUuid, HasEditVersion):
     parameters: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     state: Mapped[TokenState] = mapped_column(enum_of(TokenState), default=TokenState.active)
     paused_reason: Mapped[str] = mapped_column(sa.String(500), default="")
-    paused_at: Mapped[datetime | None]
     last_test_at: Mapped[datetime | None]
     last_test_ok: Mapped[bool | None]
     last_test_detail: Mapped[str] = mapped_column(sa.String(1000), default="")

@@ -34,6 +34,18 @@ def test_downgrading_to_empty_and_upgrading_again_works(app):
     assert _differences() == []
 
 
+def test_one_migration_back_and_forth_keeps_what_is_there(app):
+    study = builders.make_experiment("Kept")
+    builders.make_twin(study, "maya")
+    downgrade(revision="0001")
+    upgrade()
+    assert _differences() == []
+    with reading() as session:
+        found = session.execute(sa.text("SELECT name, is_stopped, paused_by FROM experiment")).one()
+        assert (found.name, bool(found.is_stopped), found.paused_by) == ("Kept", False, "")
+        assert session.scalar(sa.text("SELECT count(*) FROM digital_twin")) == 1
+
+
 def test_a_database_of_another_revision_is_refused_with_the_command_to_run(app):
     with db.engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = 'other'"))
@@ -44,7 +56,7 @@ def test_a_database_of_another_revision_is_refused_with_the_command_to_run(app):
 @pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
 def test_a_database_that_holds_something_is_saved_before_it_is_migrated(app, settings, monkeypatch):
     study = builders.make_experiment("Kept")
-    monkeypatch.setattr(database, "head_revision", lambda: "0002")
+    monkeypatch.setattr(database, "head_revision", lambda: "next")
     monkeypatch.setattr(database, "_upgrade", lambda app: None)
     prepared = database.prepare(app)
     assert prepared.was_migrated
