@@ -36,6 +36,10 @@ class LeaseLost(PdsError):
     """A worker tried to write to an attempt whose lease has passed to somebody else."""
 
 
+class Stopped(PdsError):
+    """Somebody stopped an attempt while it ran: the model is not asked again and nothing is published."""
+
+
 class NotConfigured(PdsError):
     """A setting the process cannot do without is missing; the text names it."""
 

@@ -14,11 +14,13 @@ from ..domain.length import whole_sentences
 from ..domain.prompt import Messages, messages_hash
 from ..domain.reasons import AttemptStage, CallState, Reason, TokenState
 from ..domain.reply import Reply
-from ..errors import LeaseLost
+from ..errors import LeaseLost, Stopped
 from ..llm.client import CallOutcome, ModelClient
 from ..llm.endpoint import Endpoint
 from ..models import ApiToken, ModelCall
 from .claim import Lease, held
+from .gate import pass_gate
+from .obstacles import BY_ENDPOINT, stop_of
 
 TOTAL_DEADLINE_SECONDS = 90.0
 BACK_OFF_SECONDS = (1.0, 4.0)
@@ -43,7 +45,8 @@ class RecordedCalls:
     last_reply: Reply | None = None
 
     async def __call__(self, messages: Messages, is_rewrite: bool = False) -> str:
-        """The reply's text. Raises CallFailed when it cannot be had, LeaseLost when fenced off."""
+        """The reply's text. Raises CallFailed when it cannot be had, LeaseLost when fenced off, Stopped
+        when a person stopped the attempt: no further call is paid for then."""
         failures = 0
         while True:
             outcome = await self._call_once(messages, is_rewrite)
@@ -92,9 +95,12 @@ class RecordedCalls:
     def _start(self, messages: Messages, is_rewrite: bool, remaining: float) -> int:
         now = self.clock()
         with transaction() as session:
+            pass_gate(session)
             attempt = session.scalars(held(self.lease)).one_or_none()
             if attempt is None:
                 raise LeaseLost(f"Attempt {self.lease.attempt_uuid} was taken back before its call.")
+            if stop_of(session, attempt) is not None:
+                raise Stopped(f"Attempt {self.lease.attempt_uuid} was stopped before its call.")
             made = session.scalar(select(func.count(ModelCall.id)).where(ModelCall.attempt_id == attempt.id))
             if made >= self.max_calls:
                 raise CallFailed(
@@ -159,5 +165,5 @@ def pause_token(session, token_id: int, why: str, now: datetime) -> None:
     session.execute(
         update(ApiToken)
         .where(ApiToken.id == token_id, ApiToken.state == TokenState.active)
-        .values(state=TokenState.paused, paused_reason=why[:500], paused_at=now)
+        .values(state=TokenState.paused, paused_by=BY_ENDPOINT, paused_reason=why[:500], paused_at=now)
     )

@@ -72,12 +72,12 @@ def renew(session: Session, leases: list[Lease], now: datetime) -> int:
     """Prolongs the leases that still hold; gives how many do. The caller commits."""
     if not leases:
         return 0
+    holding = Attempt.lease_token.in_([lease.token for lease in leases])
+    # By id, as a stop marks them: an update alone takes rows in any order, and two could wait in a ring.
+    query = select(Attempt.id).where(holding, Attempt.state == AttemptState.running).order_by(Attempt.id)
+    session.execute(query.with_for_update())
     return session.execute(
-        update(Attempt)
-        .where(
-            Attempt.lease_token.in_([lease.token for lease in leases]), Attempt.state == AttemptState.running
-        )
-        .values(lease_until=now + LEASE)
+        update(Attempt).where(holding, Attempt.state == AttemptState.running).values(lease_until=now + LEASE)
     ).rowcount
 
 

@@ -1,31 +1,119 @@
-"""What forbids asking a twin, forced or not: a pause, a ban, inactivity."""
+"""What forbids asking a twin or publishing its post, forced or not: a pause, a stop, a ban, inactivity."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from ..domain.reasons import ExperimentState, Reason
-from ..models import DigitalTwin, Installation
+from ..domain.reasons import AttemptState, ExperimentState, Reason, TokenState
+from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
+from ..models.base import HasPause
+
+# What a token that was paused by its endpoint's answer has as `paused_by`: no person's doing.
+BY_ENDPOINT = "endpoint"
+LONGEST_NAME = 120
+NOT_PUBLISHED = "What was written by then is kept as a draft and was not published."
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """The reason, and a sentence that says what to do."""
+    """The reason, and a sentence that says what to do. `since`: when a pause began, if that is known."""
 
     reason: Reason
     words: str
+    since: datetime | None = None
 
 
-def obstacle_to(session: Session, twin: DigitalTwin) -> Obstacle | None:
-    """What stands in the way of this twin at the moment. Looked at when deciding and when publishing."""
+def obstacle_to(session: Session, twin: DigitalTwin, schedule: Schedule | None = None) -> Obstacle | None:
+    """What stands in the way of asking this twin at the moment, for a slot of `schedule` if it is for one."""
     experiment = twin.experiment
-    if session.get_one(Installation, 1).is_paused:
-        return Obstacle(Reason.paused, "Everything is paused. Resume it to let twins post again.")
+    installation = session.get_one(Installation, 1)
+    if installation.is_paused:
+        words = as_sentence(paused_words("Everything is paused", installation, experiment.zone))
+        return Obstacle(Reason.paused, f"{words} Resume it to let twins post again.", installation.paused_at)
     if experiment.state != ExperimentState.running:
-        words = f"The experiment is {experiment.state}. Twins are asked while it is running."
-        return Obstacle(Reason.paused, words)
+        words = as_sentence(experiment_words(experiment))
+        words = f"{words} Twins are asked while it is running."
+        return Obstacle(Reason.paused, words, experiment.paused_at)
+    if schedule is not None and schedule.paused_at is not None:
+        words = as_sentence(paused_words("The schedule is paused", schedule, schedule.zone))
+        return Obstacle(Reason.paused, f"{words} Resume it to let it ask again.", schedule.paused_at)
+    if (token := twin.api_token) is not None and is_paused_by_hand(token):
+        words = as_sentence(paused_words(f"Token “{token.name}” is paused", token, experiment.zone))
+        return Obstacle(Reason.paused, f"{words} Resume it to let its twins write.", token.paused_at)
     if twin.user_profile.is_banned:
         return Obstacle(Reason.banned, "The twin's profile is banned in this experiment.")
     if not twin.is_active:
         return Obstacle(Reason.inactive, "The twin is not active. Activate it to let it post.")
     return None
+
+
+def state_behind(obstacle: Obstacle, attempt: Attempt) -> AttemptState:
+    """How an attempt ends that must not be asked: `cancelled` if it was under way or waiting when a pause
+    began, `skipped` if it was asked for while the obstacle stood."""
+    is_from_before = obstacle.since is not None and attempt.created_at < obstacle.since
+    return AttemptState.cancelled if is_from_before else AttemptState.skipped
+
+
+def stop_of(session: Session, attempt: Attempt) -> Obstacle | None:
+    """The stop this attempt must obey: the mark it was given, or the one its scope is under."""
+    if attempt.stop_asked_at is not None:
+        return Obstacle(Reason.stopped, attempt.detail or "It was stopped by hand.", attempt.stop_asked_at)
+    experiment = attempt.experiment
+    for scope in (session.get_one(Installation, 1), experiment):
+        if scope.is_stopped:
+            return Obstacle(Reason.stopped, stop_words(scope, experiment.zone), scope.paused_at)
+    return None
+
+
+def obstacle_to_publishing(session: Session, attempt: Attempt) -> Obstacle | None:
+    """What forbids publishing what this attempt has written.
+
+    A stop, a ban, and the end of the experiment do. A pause does not, and neither does deactivating the
+    twin: what was being written then is finished.
+    """
+    if (stop := stop_of(session, attempt)) is not None:
+        return stop
+    experiment = attempt.experiment
+    if experiment.state not in (ExperimentState.running, ExperimentState.paused):
+        return Obstacle(Reason.paused, f"The experiment is {experiment.state}.")
+    if attempt.digital_twin.user_profile.is_banned:
+        return Obstacle(Reason.banned, "The twin's profile is banned in this experiment.")
+    return None
+
+
+def is_paused_by_hand(token: ApiToken) -> bool:
+    """Whether a person paused this token; what the endpoint's own answer paused is a failure instead."""
+    return token.state == TokenState.paused and token.paused_by not in ("", BY_ENDPOINT)
+
+
+def paused_words(what: str, pause: HasPause, zone: str) -> str:
+    """ "Everything is paused since Wed 25 Nov 2026, 10:02 CET by ada@example.org: exam week". The same
+    words as long as the pause lasts."""
+    since = f" since {moment_words(pause.paused_at, zone)}" if pause.paused_at else ""
+    by = f" by {pause.paused_by[:LONGEST_NAME]}" if pause.paused_by else ""
+    return f"{what}{since}{by}: {pause.paused_reason}" if pause.paused_reason else f"{what}{since}{by}."
+
+
+def experiment_words(experiment: Experiment) -> str:
+    """Why an experiment that does not run asks nobody: paused, by whom and why, or over."""
+    if experiment.state == ExperimentState.paused:
+        return paused_words("The experiment is paused", experiment, experiment.zone)
+    return f"The experiment is {experiment.state}."
+
+
+def stop_words(scope: HasPause, zone: str) -> str:
+    """Who stopped this scope, when and why, as a sentence."""
+    return as_sentence(paused_words("Stopped", scope, zone).replace(" since ", " on ", 1))
+
+
+def moment_words(at: datetime, zone: str) -> str:
+    """ "Wed 25 Nov 2026, 10:02 CET"."""
+    local = at.astimezone(ZoneInfo(zone))
+    return f"{local:%a} {local.day} {local:%b %Y, %H:%M %Z}"
+
+
+def as_sentence(words: str) -> str:
+    """The words with a full stop, unless they end in one already."""
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."

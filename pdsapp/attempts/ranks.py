@@ -61,7 +61,7 @@ def _locked(session: Session, twin: DigitalTwin) -> Experiment:
     experiment = session.scalars(
         select(Experiment)
         .where(Experiment.id == twin.experiment_id)
-        .with_for_update(of=Experiment)
+        .with_for_update(of=Experiment, key_share=True)
         .execution_options(populate_existing=True)
     ).one()
     session.refresh(twin, ["active_rank", "is_active"])

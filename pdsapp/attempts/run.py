@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -21,19 +22,20 @@ from ..domain.length import LengthTarget
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates, Speaker, messages_hash
 from ..domain.randomness import key_of
-from ..domain.reasons import AttemptStage, AttemptState, Reason
+from ..domain.reasons import AttemptStage, AttemptState, CallState, Reason
 from ..dt_service import DTService
-from ..errors import LeaseLost
+from ..errors import LeaseLost, Stopped
 from ..llm.client import ModelClient
 from ..llm.endpoint import Endpoint
 from ..llm.secrets import SecretBox
-from ..models import Attempt, AttemptContext
+from ..models import Attempt, AttemptContext, ModelCall
 from .calls import RecordedCalls
 from .claim import Lease, held
 from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
 from .feed import stored_context, twin_state
 from .finish import end
-from .obstacles import obstacle_to
+from .gate import pass_gate
+from .obstacles import NOT_PUBLISHED, obstacle_to, obstacle_to_publishing, state_behind, stop_of
 from .words import decision_sentence
 
 # The calls have their own deadline; this one is for customised writing that waits for something else.
@@ -99,6 +101,8 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
         return _publish(lease, shop, draft, ask)
     except (LeaseLost, asyncio.CancelledError, OperationalError, InterfaceError, *shop.passes):
         raise
+    except Stopped:
+        return _stop(lease, shop, ask)
     except CallFailed as failure:
         return _fail(lease, shop, failure.reason, failure.detail)
     except TimeoutError:
@@ -121,11 +125,15 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
     """Decides (or reads the decision stored by a worker that was lost) and makes the order."""
     now = shop.clock()
     with transaction() as session:
+        pass_gate(session)
         attempt = _load(session, lease)
         attempt.stage = AttemptStage.deciding
         attempt.changed_at = now
-        if (obstacle := obstacle_to(session, attempt.digital_twin)) is not None:
-            end(attempt, AttemptState.skipped, obstacle.reason, now, obstacle.words)
+        if attempt.stop_asked_at is not None:  # stopped under a worker that lost it or gave it back
+            _end_stopped(session, attempt, now)
+            return attempt.state
+        if (obstacle := obstacle_to(session, attempt.digital_twin, attempt.schedule)) is not None:
+            end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
             return attempt.state
         if attempt.decided_at is None and not _decide(session, attempt, shop.service, now):
             return attempt.state
@@ -207,8 +215,9 @@ def brief_of(session: Session, attempt: Attempt, service: DTService) -> Brief:
 
 
 def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> AttemptState:
-    """The one transaction that makes a post."""
+    """The one transaction that makes a post. Behind the gate, so that none commits after a stop has."""
     with transaction() as session:
+        pass_gate(session)
         now = shop.clock()
         attempt = _load(session, lease)
         attempt.stage = AttemptStage.saving
@@ -217,8 +226,8 @@ def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> 
         attempt.fit_flags = list(draft.flags)
         attempt.length = len(draft.text)
         _add_model(attempt, ask)
-        if (obstacle := obstacle_to(session, attempt.digital_twin)) is not None:
-            words = f"{obstacle.words} That came up while the post was written; it was not published."
+        if (obstacle := obstacle_to_publishing(session, attempt)) is not None:
+            words = f"{obstacle.words} {NOT_PUBLISHED}"
             end(attempt, AttemptState.cancelled, obstacle.reason, now, words)
             return attempt.state
         shop.service.create_original_post(session, attempt, draft, now)
@@ -226,9 +235,37 @@ def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> 
         return attempt.state
 
 
+def _stop(lease: Lease, shop: Workshop, ask: RecordedCalls) -> AttemptState:
+    """Ends an attempt that was stopped between two calls."""
+    with transaction() as session:
+        attempt = _load(session, lease)
+        if ask.last_reply is not None:
+            _add_model(attempt, ask)
+        _end_stopped(session, attempt, shop.clock())
+        return attempt.state
+
+
+def _end_stopped(session: Session, attempt: Attempt, now: datetime) -> None:
+    """Ends an attempt that may not be asked any more; the last text the model gave is kept as its draft."""
+    stop = stop_of(session, attempt)
+    reply = session.scalars(
+        select(ModelCall.reply)
+        .where(ModelCall.attempt_id == attempt.id, ModelCall.state == CallState.answered)
+        .order_by(ModelCall.id.desc())
+        .limit(1)
+    ).first()
+    attempt.draft = reply or attempt.draft
+    words = NOT_PUBLISHED if reply else "Nothing had been written by then."
+    end(attempt, AttemptState.cancelled, Reason.stopped, now, f"{stop.words} {words}" if stop else words)
+
+
 def _fail(lease: Lease, shop: Workshop, reason: Reason, detail: str) -> AttemptState:
     with transaction() as session:
         attempt = _load(session, lease)
+        if (stop := stop_of(session, attempt)) is not None:  # it would not have been published either
+            words = f"{stop.words} Writing it had failed as well: {detail}"
+            end(attempt, AttemptState.cancelled, stop.reason, shop.clock(), words)
+            return attempt.state
         end(attempt, AttemptState.failed, reason, shop.clock(), detail)
         return attempt.state
 

@@ -6,6 +6,7 @@ from .accounts import create_admin
 from .attempts import attempts, ledger
 from .doctor import doctor
 from .experiments import experiments
+from .pausing import pause, resume, stop_now
 from .posting import generate_dt_post
 from .processes import scheduler, up, worker
 from .schedules import schedules
@@ -16,7 +17,7 @@ from .twins import setup_digital_twins
 def init_app(app: Flask) -> None:
     """Adds every command to the application."""
     for command in (
-        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, scheduler, schedules,
-        setup_digital_twins, tokens, up, worker,
+        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, pause, resume, scheduler,
+        schedules, setup_digital_twins, stop_now, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)

@@ -5,13 +5,12 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 
 from ..database import reading, transaction
-from ..domain.reasons import ExperimentState
-from ..models import Experiment
+from ..models import Experiment, Installation
 from ..services import experiments as service
-from ..services import lookup
-from . import common
+from ..services import lookup, pauses
+from . import common, pausing
 
-experiments = AppGroup("experiments", help="List, add, pause and resume experiments.")
+experiments = AppGroup("experiments", help="List, add, pause, stop and resume experiments.")
 
 
 @experiments.command("list")
@@ -47,26 +46,40 @@ def add(name, zone, description, as_json):
 
 @experiments.command("pause")
 @click.argument("experiment", metavar="ID")
-@click.option("--reason", default="", help="Shown wherever the pause shows.")
+@pausing.reason_option
 @common.with_database
 def pause(experiment, reason):
-    """Pause an experiment: its twins are asked no more until it is resumed."""
-    _set(experiment, ExperimentState.paused, reason)
+    """Pause an experiment: its twins are asked no more until it is resumed; what runs is finished."""
+    with transaction() as session:
+        found = lookup.find_experiment(session, experiment)
+        effect = pauses.pause_experiment(session, found, common.now(), reason)
+    pausing.say(found.identifier, effect)
+
+
+@experiments.command("stop")
+@click.argument("experiment", metavar="ID")
+@pausing.reason_option
+@common.with_database
+def stop(experiment, reason):
+    """Stop an experiment now: as pause, and what is being written is not published either."""
+    with transaction() as session:
+        found = lookup.find_experiment(session, experiment)
+        effect = pauses.stop_experiment(session, found, common.now(), reason)
+    pausing.say(found.identifier, effect)
 
 
 @experiments.command("resume")
 @click.argument("experiment", metavar="ID")
 @common.with_database
 def resume(experiment):
-    """Let a paused experiment run again."""
-    _set(experiment, ExperimentState.running, "")
-
-
-def _set(text: str, state: ExperimentState, reason: str) -> None:
+    """Let a paused or stopped experiment run again, from its next slots on."""
     with transaction() as session:
-        experiment = lookup.find_experiment(session, text)
-        service.set_state(session, experiment, state, common.now(), reason)
-        click.echo(f"{experiment.identifier} is {experiment.state}.")
+        found = lookup.find_experiment(session, experiment)
+        changed = pauses.resume_experiment(session, found, common.now())
+        is_all_paused = pauses.is_paused(session.get_one(Installation, 1))
+    pausing.say_resumed(found.identifier, changed)
+    if is_all_paused:
+        common.note("Everything is still paused. Resume it with: flask resume")
 
 
 def _row(experiment: Experiment) -> dict:

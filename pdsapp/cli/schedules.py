@@ -14,9 +14,9 @@ from ..dt_service import load_service
 from ..errors import PdsError
 from ..models import Schedule
 from ..scheduling import cadence, projection, queue
-from ..services import lookup
+from ..services import lookup, pauses
 from ..services import schedules as service
-from . import common
+from . import common, pausing
 
 schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
 
@@ -105,6 +105,30 @@ def disable(schedule):
     _change(schedule, service.disable, "is disabled")
 
 
+@schedules.command("pause")
+@click.argument("schedule", metavar="NAME|ID")
+@pausing.reason_option
+@common.with_database
+def pause(schedule, reason):
+    """Pause a schedule: its slots pass unasked until it is resumed; what runs is finished."""
+    with transaction() as session:
+        found = lookup.find_schedule(session, schedule)
+        effect = pauses.pause_schedule(session, found, common.now(), reason)
+    pausing.say(f"“{found.name}”", effect)
+
+
+@schedules.command("resume")
+@click.argument("schedule", metavar="NAME|ID")
+@common.with_database
+def resume(schedule):
+    """Let a paused schedule fire again with its next slot."""
+    with transaction() as session:
+        found = lookup.find_schedule(session, schedule)
+        changed = pauses.resume_schedule(session, found, common.now())
+    _project(found)
+    pausing.say_resumed(f"“{found.name}”", changed)
+
+
 @schedules.command("archive")
 @click.argument("schedule", metavar="NAME|ID")
 @common.with_database
@@ -166,6 +190,7 @@ def _row(schedule: Schedule) -> dict:
         "zone": schedule.zone,
         "twins": schedule.twins_per_slot,
         "enabled": schedule.is_enabled,
+        "paused": schedule.paused_at is not None,
         "next_slot_at": schedule.next_slot_at,
         "broken": schedule.broken_reason or None,
         "id": str(schedule.uuid),

@@ -11,11 +11,11 @@ from ..database import reading, transaction
 from ..errors import BadInput
 from ..llm.secrets import SecretBox
 from ..models import ApiToken
-from ..services import lookup, token_tests
+from ..services import lookup, pauses, token_tests
 from ..services import tokens as service
-from . import common
+from . import common, pausing
 
-tokens = AppGroup("tokens", help="List, add and test API tokens.")
+tokens = AppGroup("tokens", help="List, add, test, pause and resume API tokens.")
 
 
 @tokens.command("list")
@@ -62,6 +62,29 @@ def test(name):
         click.echo(f"{'✓' if step.ok else '✗'} {step.name} ({step.ms} ms): {step.detail}")
     if not result.ok:
         raise SystemExit(common.EXIT_FAILED)
+
+
+@tokens.command("pause")
+@click.argument("name")
+@pausing.reason_option
+@common.with_database
+def pause(name, reason):
+    """Pause a token: its twins are not written until it is resumed; what runs is finished."""
+    with transaction() as session:
+        token = lookup.find_token(session, name)
+        effect = pauses.pause_token(session, token, common.now(), reason)
+    pausing.say(f"Token “{token.name}”", effect)
+
+
+@tokens.command("resume")
+@click.argument("name")
+@common.with_database
+def resume(name):
+    """Use a paused token again, also one that its endpoint's answer paused."""
+    with transaction() as session:
+        token = lookup.find_token(session, name)
+        changed = pauses.resume_token(session, token, common.now())
+    pausing.say_resumed(f"Token “{token.name}”", changed, "is used again")
 
 
 def _read_secret() -> str:

@@ -25,6 +25,9 @@ class Installation(Base, HasPause):
     is_stopped: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
+    def __str__(self) -> str:
+        return "everything"
+
 
 class PostingPolicyVersion(Base):
     """The numbers behind decision and length. Known by the hash of its content; never changes."""

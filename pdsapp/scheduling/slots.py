@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from ..attempts.create import FiredSlot, add_for_slots
+from ..attempts.obstacles import experiment_words, paused_words
 from ..attempts.selection import Pick, slot_key
 from ..domain import cron
 from ..domain.cron import CadenceError, Occurrence
@@ -118,12 +119,17 @@ def is_any_due(session: Session, at: datetime) -> bool:
     return session.scalars(_claimable(at).with_only_columns(Schedule.id).limit(1)).first() is not None
 
 
-def pause_words(installation: Installation, experiment: Experiment | None) -> str:
-    """Why nothing may fire, in a sentence; "" when it may."""
+def pause_words(
+    installation: Installation, experiment: Experiment | None, schedule: Schedule | None = None
+) -> str:
+    """Why nothing may fire, in a sentence: who paused it, since when and why. "" when it may."""
+    zone = schedule.zone if schedule else experiment.zone if experiment else "UTC"
     if installation.is_paused:
-        return _because("Everything is paused", installation.paused_reason)
+        return paused_words("Everything is paused", installation, zone)
     if experiment is not None and experiment.state != ExperimentState.running:
-        return _because(f"The experiment is {experiment.state.value}", experiment.paused_reason)
+        return experiment_words(experiment)
+    if schedule is not None and schedule.paused_at is not None:
+        return paused_words("The schedule is paused", schedule, zone)
     return ""
 
 
@@ -132,10 +138,6 @@ def nobody_words(experiment_id: int | None) -> str:
     if experiment_id is None:
         return "No running experiment has an active twin."
     return "The experiment has no active twin."
-
-
-def _because(words: str, reason: str) -> str:
-    return f"{words}: {reason}" if reason else f"{words}."
 
 
 def _claimable(until: datetime):
@@ -205,7 +207,7 @@ def _plan(schedule: Schedule, round_: _Round) -> _Plan:
     until = due[-1].at if is_cut else max(after, round_.now)
     facts = Facts(
         now=round_.now,
-        pause=pause_words(round_.installation, schedule.experiment),
+        pause=pause_words(round_.installation, schedule.experiment, schedule),
         is_busy=schedule.id in round_.busy,
         fires_late_once=schedule.missed_policy == MissedPolicy.fire_once,
         may_fire=round_.may_fire and not is_cut,

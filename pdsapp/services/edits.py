@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from ..attempts.gate import close_gate
 from ..domain.reasons import TokenState, Visibility
 from ..errors import BadInput
 from ..llm.secrets import SecretBox
@@ -26,7 +27,7 @@ from ..models import (
     TwinTag,
     UserProfile,
 )
-from . import audit, personas, posts, tokens, twins
+from . import audit, pauses, personas, posts, tokens, twins
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
 MOST_TAGS = 20
@@ -47,7 +48,8 @@ def begin(session: Session, row: Any, seen: int | None) -> None:
 
 def hold_experiment(session: Session, experiment_id: int) -> None:
     """Locks the experiment's row: first of all locks where ranks may change, so that none wait in a ring."""
-    session.execute(select(Experiment.id).where(Experiment.id == experiment_id).with_for_update())
+    query = select(Experiment.id).where(Experiment.id == experiment_id)
+    session.execute(query.with_for_update(key_share=True))
 
 
 def change_experiment(
@@ -152,17 +154,16 @@ def set_token_state(
     account: Account | None = None,
 ) -> bool:
     """Pauses, resumes or archives a token; False if it was in that state already."""
+    if state == TokenState.paused:
+        return pauses.pause_token(session, token, now, reason, account).changed
+    if state == TokenState.active:
+        return pauses.resume_token(session, token, now, account)
     if token.state == state:
         return False
     before = {"state": token.state.value}
-    if state == TokenState.active:
-        tokens.resume_token(token)
-    else:
-        token.state = state
-        token.paused_reason = clean_line(reason, "reason", 500, required=False)
-        token.paused_at = now
+    token.state = state
     token.edit_version += 1
-    audit.record(session, "change", token, now, account, before, {"state": state.value, "reason": reason})
+    audit.record(session, "change", token, now, account, before, {"state": state.value})
     return True
 
 
@@ -203,6 +204,8 @@ def change_twin(
     account: Account | None = None,
 ) -> None:
     """Everything a person may change about a twin and its profile, in one go."""
+    if not is_active:
+        close_gate(session)  # what waits for it may have to be cancelled
     hold_experiment(session, twin.experiment_id)
     begin(session, twin, seen)
     before = twins.shown(twin) | {"tags": tag_words(twin)}
@@ -216,6 +219,8 @@ def change_twin(
     set_tags(session, twin, tags)
     session.flush()
     twins.set_active(session, twin, is_active)
+    if before["is_active"] and not is_active:
+        pauses.cancel_waiting_of(session, twin, now, account)
     before, after = _difference(before, twins.shown(twin) | {"tags": tag_words(twin)})
     audit.record(session, "change", twin, now, account, before, after)
 

@@ -13,7 +13,7 @@ from ..domain.prompt import PromptTemplates
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import Account, Experiment, Installation, PostingPolicyVersion, PromptVersion, Role
-from . import audit
+from . import audit, pauses
 from .fields import clean_line, clean_text, clean_zone
 
 ROLES = {
@@ -105,10 +105,16 @@ def set_state(
     reason: str = "",
     account: Account | None = None,
 ) -> None:
-    """Pauses or resumes an experiment; the same state again changes nothing. The caller commits.
+    """Pauses, resumes or archives an experiment; the same state again changes nothing. The caller commits.
 
     Raises BadInput on an archived or ended experiment, and for archiving a running one.
     """
+    if state == ExperimentState.paused:
+        pauses.pause_experiment(session, experiment, now, reason, account)
+        return
+    if state == ExperimentState.running:
+        pauses.resume_experiment(session, experiment, now, account)
+        return
     if experiment.state in (ExperimentState.archived, ExperimentState.ended):
         raise BadInput(f"Experiment {experiment.identifier} is {experiment.state} and stays so.")
     if experiment.state == state:
@@ -117,10 +123,7 @@ def set_state(
         raise BadInput(f"Experiment {experiment.identifier} is running. Pause it before you archive it.")
     before = {"state": experiment.state.value}
     experiment.state = state
-    experiment.paused_reason = clean_line(reason, "reason", 255, required=False)
-    audit.record(
-        session, "change", experiment, now, account, before, {"state": state.value, "reason": reason}
-    )
+    audit.record(session, "change", experiment, now, account, before, {"state": state.value})
 
 
 def _free_identifier(session: Session) -> str:

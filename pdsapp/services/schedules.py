@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..attempts.create import LANE_NOW, Request, add_for_picks
+from ..attempts.obstacles import as_sentence
 from ..attempts.selection import installation_seed, request_key
 from ..domain import cron
 from ..domain.cron import CadenceError
@@ -160,6 +161,8 @@ def fire_once(
     _check_may(schedule, account)
     if len(request_id) > LONGEST_REQUEST_ID:
         raise BadInput("The request id is too long. Go back, reload the page and try again.")
+    if schedule.paused_at is not None:
+        raise NobodyEligible(as_sentence(pause_words(session.get_one(Installation, 1), None, schedule)))
     key = request_key(installation_seed(session), request_id)
     picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
     if not picks:

@@ -77,13 +77,6 @@ def change_base_url(token: ApiToken, base_url: str, has_new_secret: bool) -> Non
     token.base_url = url
 
 
-def resume_token(token: ApiToken) -> None:
-    """Makes a paused token active again."""
-    token.state = TokenState.active
-    token.paused_reason = ""
-    token.paused_at = None
-
-
 def shown(token: ApiToken) -> dict[str, str]:
     """What may be seen of a token, in lists, logs and the audit trail."""
     return {

@@ -6,11 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..attempts.endpoints import is_same_origin
+from ..attempts.gate import close_gate
 from ..attempts.ranks import refresh_rank, set_active
 from ..errors import BadInput
 from ..llm.endpoint import normalize_base_url
 from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile
-from . import audit
+from . import audit, pauses
 from .fields import clean_line, clean_parameters, clean_text, clean_username, username_key
 
 
@@ -109,13 +110,19 @@ def clean_twin_url(url: str | None, token: ApiToken | None) -> str:
 def set_twin_active(
     session: Session, twin: DigitalTwin, is_active: bool, now: datetime, account: Account | None = None
 ) -> bool:
-    """Activates or deactivates a twin; True if that changed anything. The caller commits."""
+    """Activates or deactivates a twin; True if that changed anything. The caller commits.
+
+    Deactivating is a twin's pause: what waits for it is cancelled, what it is writing is finished.
+    """
     if twin.is_active == is_active:
         return False
+    if not is_active:
+        close_gate(session)
     set_active(session, twin, is_active)
-    audit.record(
-        session, "change", twin, now, account, {"is_active": not is_active}, {"is_active": is_active}
-    )
+    after: dict[str, object] = {"is_active": is_active}
+    if not is_active:
+        after["cancelled"] = pauses.cancel_waiting_of(session, twin, now, account)
+    audit.record(session, "change", twin, now, account, {"is_active": not is_active}, after)
     return True
 
 

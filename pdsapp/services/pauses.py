@@ -1,0 +1,374 @@
+"""Pausing, stopping and resuming: an experiment, a schedule, an API token, everything; and a twin's rest.
+
+A *pause* lets nothing begin: slots are recorded as `paused`, what waits is cancelled, what runs finishes. A
+*stop* is a pause that what runs obeys too: it publishes nothing any more. *Resuming* brings nothing back.
+Each takes the session, closes the gate (`pdsapp.attempts.gate`) before anything else, writes the audit trail
+and leaves the commit to the caller. Doing it twice is doing it once. Each raises BadInput where it cannot be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select, true, update
+from sqlalchemy.orm import Session
+
+from ..attempts.finish import DETAIL_LENGTH, end
+from ..attempts.gate import close_gate
+from ..attempts.obstacles import as_sentence, moment_words, paused_words
+from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason, TokenState
+from ..errors import BadInput
+from ..models import Account, ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
+from ..models.base import HasPause
+from ..scheduling import slots
+from . import audit
+from .fields import clean_line
+
+QUEUED = "It was still waiting then and is not asked."
+MOST_ROUNDS = 1_000
+OVER = (ExperimentState.ended, ExperimentState.archived)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a pause or stop did. `changed` is False if it was so already.
+
+    `cancelled` attempts were waiting; `running` ones were at work: after a pause they finish and publish,
+    after a stop they publish nothing.
+    """
+
+    changed: bool
+    cancelled: int = 0
+    running: int = 0
+    is_stop: bool = False
+
+    @property
+    def words(self) -> str:
+        """What became of attempts, for the person who pressed the button."""
+        waiting = f"{self.cancelled:,} waiting {_attempts(self.cancelled)} cancelled"
+        if not self.running:
+            return f"{waiting}, none is being written."
+        if self.is_stop:
+            return f"{waiting}; {self.running:,} being written will not be published."
+        return f"{waiting}; {self.running:,} being written will finish and be published."
+
+
+def pause_experiment(
+    session: Session, experiment: Experiment, now: datetime, reason: str = "", account: Account | None = None
+) -> Effect:
+    """Lets an experiment ask no twins until it is resumed."""
+    return _pause(session, experiment, now, reason, account, is_stop=False)
+
+
+def stop_experiment(
+    session: Session, experiment: Experiment, now: datetime, reason: str = "", account: Account | None = None
+) -> Effect:
+    """As `pause_experiment`; what is being written is not published either, not even after resuming."""
+    return _pause(session, experiment, now, reason, account, is_stop=True)
+
+
+def resume_experiment(
+    session: Session, experiment: Experiment, now: datetime, account: Account | None = None
+) -> bool:
+    """Lets an experiment run again, from its next slots on. False if it was running."""
+    return _resume(session, experiment, now, account)
+
+
+def pause_everything(
+    session: Session, now: datetime, reason: str = "", account: Account | None = None
+) -> Effect:
+    """Lets no experiment ask twins until everything is resumed. Of people, only administrators may."""
+    return _pause(session, _installation(session, account), now, reason, account, is_stop=False)
+
+
+def stop_everything(
+    session: Session, now: datetime, reason: str = "", account: Account | None = None
+) -> Effect:
+    """As `pause_everything`; nothing that is being written is published either."""
+    return _pause(session, _installation(session, account), now, reason, account, is_stop=True)
+
+
+def resume_everything(session: Session, now: datetime, account: Account | None = None) -> bool:
+    """Ends the pause of everything; what is paused by itself stays so. False if there was none."""
+    return _resume(session, _installation(session, account), now, account)
+
+
+def pause_schedule(
+    session: Session, schedule: Schedule, now: datetime, reason: str = "", account: Account | None = None
+) -> Effect:
+    """Lets a schedule's slots pass unasked until it is resumed. No revision: its slots stay due."""
+    return _pause(session, schedule, now, reason, account, is_stop=False)
+
+
+def resume_schedule(
+    session: Session, schedule: Schedule, now: datetime, account: Account | None = None
+) -> bool:
+    """Lets a schedule fire again with its next slot. False if it was not paused."""
+    return _resume(session, schedule, now, account)
+
+
+def pause_token(
+    session: Session, token: ApiToken, now: datetime, reason: str = "", account: Account | None = None
+) -> Effect:
+    """Lets no twin be written with this token until it is resumed."""
+    return _pause(session, token, now, reason, account, is_stop=False)
+
+
+def resume_token(session: Session, token: ApiToken, now: datetime, account: Account | None = None) -> bool:
+    """Makes a paused or archived token active again. False if it was."""
+    return _resume(session, token, now, account)
+
+
+def cancel_waiting_of(session: Session, twin: DigitalTwin, now: datetime, account: Account | None) -> int:
+    """Cancels what waits for a twin that is being deactivated; how many. What it is writing is finished.
+
+    The caller has closed the gate, and commits.
+    """
+    who, when = _who(account), moment_words(now, twin.experiment.zone)
+    words = f"The twin was deactivated on {when} by {who}. {QUEUED} Activate it to let it post again."
+    return _cancel_waiting(session, Attempt.digital_twin_id == twin.id, Reason.inactive, words, now)
+
+
+def unfinished_of(session: Session, scope: Any) -> tuple[int, int]:
+    """How many attempts of an experiment, schedule or token (None: of all) wait, and how many run."""
+    found = dict(
+        session.execute(
+            select(Attempt.state, func.count())
+            .where(Attempt.state.in_([AttemptState.due, AttemptState.running]), _attempts_of(scope))
+            .group_by(Attempt.state)
+        ).all()
+    )
+    return found.get(AttemptState.due, 0), found.get(AttemptState.running, 0)
+
+
+def is_paused(scope: Any) -> bool:
+    """Whether this scope by itself is paused."""
+    if isinstance(scope, Installation):
+        return scope.is_paused
+    if isinstance(scope, Experiment):
+        return scope.state == ExperimentState.paused
+    if isinstance(scope, ApiToken):
+        return scope.state == TokenState.paused
+    return scope.paused_at is not None
+
+
+def words_of(scope: Any, zone: str) -> str:
+    """Who paused or stopped it, since when and why, as a sentence in this zone."""
+    what = "Stopped" if getattr(scope, "is_stopped", False) else "Paused"
+    return as_sentence(paused_words(what, scope, zone))
+
+
+def _pause(
+    session: Session, scope: Any, now: datetime, reason: str, account: Account | None, is_stop: bool
+) -> Effect:
+    reason = clean_line(reason, "reason", 255, required=False)
+    _hold(session, scope)
+    _check(scope, account)
+    was_paused, was_stopped = is_paused(scope), getattr(scope, "is_stopped", False)
+    before = shown(scope)
+    if not was_paused:
+        _set_paused(scope, True)
+        scope.paused_at = now
+    if not was_paused or (is_stop and not was_stopped and reason):
+        scope.paused_by, scope.paused_reason = _who(account), reason
+    if is_stop:
+        scope.is_stopped = True
+    if was_paused and (was_stopped or not is_stop):
+        return Effect(False, 0, unfinished_of(session, scope)[1], is_stop or was_stopped)
+    session.flush()
+    where = _attempts_of(scope)
+    words = f"{as_sentence(paused_words(_name_of(scope), scope, _zone_of(scope)))} {QUEUED}"
+    cancelled = _cancel_waiting(session, where, Reason.paused, words, now)
+    if is_stop:
+        _mark_stopped(session, where, now, scope)
+    running = unfinished_of(session, scope)[1]
+    after = shown(scope) | {"cancelled": cancelled, "running": running}
+    audit.record(session, "stop" if is_stop else "pause", scope, now, account, before, after)
+    return Effect(True, cancelled, running, is_stop)
+
+
+def _resume(session: Session, scope: Any, now: datetime, account: Account | None) -> bool:
+    _hold(session, scope)
+    _check(scope, account)
+    if not is_paused(scope) and not _starts_by_resuming(scope):
+        return False
+    before = shown(scope)
+    _settle(session, scope, now)
+    _set_paused(scope, False)
+    scope.paused_at, scope.paused_by, scope.paused_reason = None, "", ""
+    if hasattr(scope, "is_stopped"):
+        scope.is_stopped = False
+    audit.record(session, "resume", scope, now, account, before, shown(scope))
+    return True
+
+
+def _settle(session: Session, scope: Any, now: datetime) -> None:
+    """Records the slots that came due under the pause and that no scheduler has claimed yet: they stay
+    paused, none of them fires after all."""
+    uuids: Sequence[UUID] | None = None
+    if isinstance(scope, ApiToken) or not is_paused(scope):
+        return
+    if isinstance(scope, Schedule):
+        uuids = [scope.uuid]
+    elif isinstance(scope, Experiment):
+        uuids = session.scalars(select(Schedule.uuid).where(Schedule.experiment_id == scope.id)).all()
+    for first in range(0, len(uuids), slots.MOST_AT_ONCE) if uuids is not None else (0,):
+        part = None if uuids is None else uuids[first : first + slots.MOST_AT_ONCE]
+        for _ in range(MOST_ROUNDS):  # each takes so many at most; none draws twins, for all are paused
+            if not slots.claim_due(session, None, part, now, "").slots:
+                break
+
+
+def _hold(session: Session, scope: Any) -> None:
+    """Closes the gate, then locks the scope's row and reads it as it is now."""
+    close_gate(session)
+    kind = type(scope)
+    session.scalars(
+        select(kind)
+        .where(kind.id == scope.id)
+        .with_for_update(key_share=True, of=kind)
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def _installation(session: Session, account: Account | None) -> Installation:
+    if not may_pause_all(account):
+        raise BadInput("Only administrators pause, stop and resume everything.")
+    return session.get_one(Installation, 1)
+
+
+def may_pause_all(account: Account | None) -> bool:
+    """Whether somebody may pause what is not one experiment's; commands have no account and may."""
+    return account is None or any(role.name == "administrator" for role in account.roles)
+
+
+def _check(scope: Any, account: Account | None) -> None:
+    if isinstance(scope, Experiment) and scope.state in OVER:
+        raise BadInput(f"Experiment {scope.identifier} is {scope.state} and stays so.")
+    if isinstance(scope, Schedule):
+        if scope.is_archived:
+            raise BadInput("This schedule is archived. Make a new one.")
+        if scope.experiment_id is None and not may_pause_all(account):
+            raise BadInput("Only administrators pause or resume a schedule of all experiments.")
+
+
+def _starts_by_resuming(scope: Any) -> bool:
+    """A draft experiment starts, an archived token comes back."""
+    if isinstance(scope, Experiment):
+        return scope.state != ExperimentState.running
+    return isinstance(scope, ApiToken) and scope.state != TokenState.active
+
+
+def _set_paused(scope: Any, value: bool) -> None:
+    if isinstance(scope, Installation):
+        scope.is_paused = value
+    elif isinstance(scope, Experiment):
+        scope.state = ExperimentState.paused if value else ExperimentState.running
+    elif isinstance(scope, ApiToken):
+        scope.state = TokenState.paused if value else TokenState.active
+
+
+def _attempts_of(scope: Any) -> ColumnElement[bool]:
+    if isinstance(scope, Experiment):
+        return Attempt.experiment_id == scope.id
+    if isinstance(scope, Schedule):
+        return Attempt.schedule_id == scope.id
+    if isinstance(scope, ApiToken):
+        users = select(DigitalTwin.id).where(DigitalTwin.api_token_id == scope.id)
+        return Attempt.digital_twin_id.in_(users)
+    return true()
+
+
+def _cancel_waiting(
+    session: Session, where: ColumnElement[bool], reason: Reason, words: str, now: datetime
+) -> int:
+    """Ends the attempts that are due; how many. On PostgreSQL it waits for claims that are under way, whose
+    attempts run then. Those that have called a model before, and came back, are summed up one by one."""
+    came_back = session.scalars(
+        select(Attempt)
+        .where(Attempt.state == AttemptState.due, Attempt.messages_sha256 != "", where)
+        .order_by(Attempt.id)
+        .with_for_update(of=Attempt)
+        .execution_options(populate_existing=True)
+    ).all()
+    for attempt in came_back:
+        end(attempt, AttemptState.cancelled, reason, now, words)
+    session.flush()
+    fresh = session.execute(
+        update(Attempt)
+        .where(Attempt.state == AttemptState.due, Attempt.messages_sha256 == "", where)
+        .values(
+            state=AttemptState.cancelled,
+            reason=reason,
+            reason_class=REASON_CLASS[reason],
+            detail=words[:DETAIL_LENGTH],
+            finished_at=now,
+            changed_at=now,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    return len(came_back) + fresh.rowcount
+
+
+def _mark_stopped(session: Session, where: ColumnElement[bool], now: datetime, scope: HasPause) -> None:
+    """Marks what runs, and what has come back to due meanwhile, as stopped for good.
+
+    After `_cancel_waiting`: a claim that was under way has been waited for, and is seen here.
+    """
+    keys = session.scalars(
+        select(Attempt.id)
+        .where(
+            Attempt.state.in_([AttemptState.running, AttemptState.due]),
+            Attempt.stop_asked_at.is_(None),
+            where,
+        )
+        .order_by(Attempt.id)
+        .with_for_update(of=Attempt)
+    ).all()
+    words = f"Stopped on {moment_words(now, _zone_of(scope))} by {scope.paused_by}"
+    words = as_sentence(f"{words}: {scope.paused_reason}" if scope.paused_reason else words)
+    for first in range(0, len(keys), 500):
+        session.execute(
+            update(Attempt)
+            .where(Attempt.id.in_(keys[first : first + 500]))
+            .values(stop_asked_at=now, detail=words)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def shown(scope: Any) -> dict[str, object]:
+    """What the audit trail keeps of a pause."""
+    state = getattr(scope, "state", None)
+    words: dict[str, object] = {
+        "state": state.value if state is not None else "paused" if is_paused(scope) else "running",
+        "paused_at": scope.paused_at.isoformat() if scope.paused_at else None,
+        "paused_by": scope.paused_by or "",
+        "reason": scope.paused_reason or "",
+    }
+    if hasattr(scope, "is_stopped"):
+        words["is_stopped"] = scope.is_stopped
+    return words
+
+
+def _name_of(scope: Any) -> str:
+    if isinstance(scope, Experiment):
+        return "The experiment is paused"
+    if isinstance(scope, Schedule):
+        return "The schedule is paused"
+    if isinstance(scope, ApiToken):
+        return f"Token “{scope.name}” is paused"
+    return "Everything is paused"
+
+
+def _zone_of(scope: Any) -> str:
+    return getattr(scope, "zone", "UTC")
+
+
+def _who(account: Account | None) -> str:
+    return account.email if account else audit.COMMAND_LINE
+
+
+def _attempts(count: int) -> str:
+    return "attempt was" if count == 1 else "attempts were"
