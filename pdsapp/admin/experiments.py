@@ -15,14 +15,15 @@ from ..domain.policy import HOUR, PostingPolicy
 from ..domain.prompt import PromptTemplates
 from ..domain.reasons import ExperimentState
 from ..models import Account, Experiment, Post, UserProfile
-from ..services import edits
+from ..services import edits, pauses
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
 from . import cells, filters, zones
-from .base import Screen
 from .forms import Clean, Form, Needed
+from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
 
+RUNNING_OR_PAUSED = (ExperimentState.running, ExperimentState.paused)
 PROMPT_PARTS = (
     ("system", "System message"),
     ("user", "User message"),
@@ -57,7 +58,7 @@ class ExperimentForm(Form):
     )
 
 
-class ExperimentScreen(Screen):
+class ExperimentScreen(PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
     noun = "experiment"
@@ -65,15 +66,25 @@ class ExperimentScreen(Screen):
     lead = "One sandbox each: its people, twins, posts, posting policy and prompt."
     create_lead = "It starts with the default posting policy and prompt, and runs at once."
     empty_words = "There is no experiment yet. Twins live in experiments, so begin with one."
+    pauses_with = pauses.pause_experiment
+    stops = pauses.stop_experiment
+    resumes = pauses.resume_experiment
+    paused_words = "{} is paused. Its twins are asked no more until you resume it."
+    stopped_words = "{} is stopped. Its twins are asked no more until you resume it."
+    resumed_words = "{} is running. It goes on with its next slots; nothing is made up for."
+    pause_note = (
+        "Its twins are asked no more, by schedules or by hand. Slots that come due are recorded as paused."
+    )
     form = ExperimentForm
     form_columns = ("name", "zone", "description")
     column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
     column_details_list = (
-        "name", "identifier", "state", "paused_reason", "description", "zone", "twins", "people", "posts",
+        "name", "identifier", "state", "description", "zone", "twins", "people", "posts",
         "is_demo", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
-        "identifier", "uuid", "name", "description", "state", "is_demo", "zone", "twins", "people", "posts",
+        "identifier", "uuid", "name", "description", "state", "paused_at", "paused_by", "paused_reason",
+        "is_demo", "zone", "twins", "people", "posts",
         "created_at",
     )  # fmt: skip
     column_sortable_list = ("name", "state", "zone", "created_at")
@@ -85,12 +96,14 @@ class ExperimentScreen(Screen):
         "is_demo": "Demo",
         "created_at": "Added",
         "zone": "Time zone",
+        "paused_at": "Paused",
+        "paused_by": "Paused by",
         "paused_reason": "Why paused",
     }
     list_filters = (filters.of_enum("state", "State", Experiment.state, ExperimentState),)
     details_template = "admin/experiment/details.html"
     details_sections = (
-        ("Experiment", ("name", "identifier", "state", "paused_reason", "description", "zone", "is_demo")),
+        ("Experiment", ("name", "identifier", "state", "description", "zone", "is_demo")),
         ("Who and what", ("twins", "people", "posts", "created_at", "uuid")),
     )
 
@@ -101,7 +114,7 @@ class ExperimentScreen(Screen):
         "identifier": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.identifier),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
         "state": lambda _v, _c, row, _n: cells.parts(
-            cells.experiment_pill(row.state), cells.pill("stand_in", "demo") if row.is_demo else ""
+            state_pill(row), cells.pill("stand_in", "demo") if row.is_demo else ""
         ),
         "is_demo": lambda _v, _c, row, _n: cells.yes_no(
             row.is_demo, "yes, the offline writer may write for it"
@@ -110,12 +123,12 @@ class ExperimentScreen(Screen):
     }
     column_formatters_detail = column_formatters | {
         "name": lambda _v, _c, row, _n: row.name,
+        "state": lambda _v, _c, row, _n: state_with_pause(state_pill(row), row, row.zone),
         "description": lambda _v, _c, row, _n: cells.preformatted(row.description) if row.description else "",
         "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "year"),
     }
     column_extra_row_actions = [
-        PostAction("Pause", ".pause", shown_if=lambda row: row.state == ExperimentState.running),
-        PostAction("Resume", ".resume", shown_if=lambda row: row.state == ExperimentState.paused),
+        *pause_actions(lambda row: row.state in RUNNING_OR_PAUSED, has_stop=True),
         PostAction(
             "Archive",
             ".archive",
@@ -164,30 +177,15 @@ class ExperimentScreen(Screen):
             name=form.name.data, description=form.description.data, zone=form.zone.data, account=account,
         )  # fmt: skip
 
-    @expose("/pause/", methods=("POST",))
-    def pause(self):
-        """Pauses an experiment."""
-        return self._set_state(
-            ExperimentState.paused, "is paused. Its twins are asked no more until you resume it."
-        )
-
-    @expose("/resume/", methods=("POST",))
-    def resume(self):
-        """Lets a paused experiment run again."""
-        return self._set_state(ExperimentState.running, "is running.")
-
     @expose("/archive/", methods=("POST",))
     def archive(self):
         """Takes an experiment off the lists for good."""
-        return self._set_state(ExperimentState.archived, "is archived.")
-
-    def _set_state(self, state: ExperimentState, words: str):
         row = self.get_one(request.form.get("id"))
-        label = str(row)
+        label, state = str(row), ExperimentState.archived
         if self.act(
             lambda session, now, account: service.set_state(session, row, state, now, account=account)
         ):
-            flash(f"{label} {words}", "success")
+            flash(f"{label} is archived.", "success")
         return self.back()
 
     def policy_tables(self, row: Experiment) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
@@ -233,6 +231,13 @@ class ExperimentScreen(Screen):
         """The words around persona and feed: title, template text."""
         templates = PromptTemplates.from_dict(row.prompt_version.body)
         return [(title, getattr(templates, name)) for name, title in PROMPT_PARTS]
+
+
+def state_pill(row: Experiment) -> Markup:
+    """The state of an experiment; a stop is a pause with a word of its own."""
+    if row.state == ExperimentState.paused and row.is_stopped:
+        return cells.pill("paused", "stopped")
+    return cells.experiment_pill(row.state)
 
 
 def _counts(session: Session, model: Any, keys: list[int], *conditions: Any) -> dict[int, int]:

@@ -38,3 +38,19 @@ class EditAction(TemplateLinkRowAction):
     def __init__(self, is_shown: Callable[[Any], bool]):
         super().__init__("row_actions.edit_row", "Edit")
         self.is_shown = is_shown
+
+
+class LinkAction(TemplateLinkRowAction):
+    """A link from a row to a page of its screen that asks something before it acts; for who may write."""
+
+    is_link = True
+
+    def __init__(self, title: str, endpoint: str, shown_if=None, is_rare=False):
+        super().__init__("row_actions.link_row", title)
+        self.endpoint = endpoint
+        self.is_rare = is_rare
+        self._shown_if = shown_if
+
+    def is_shown(self, row: Any) -> bool:
+        """Whether this row has the link."""
+        return access.may_write() and (self._shown_if is None or self._shown_if(row))

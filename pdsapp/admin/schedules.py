@@ -17,11 +17,11 @@ from ..dt_service import load_service
 from ..errors import BadInput, NobodyEligible
 from ..extensions import db
 from ..models import Account, Schedule, ScheduleRevision, Slot, utc_now
-from ..services import heartbeats
+from ..services import heartbeats, pauses
 from ..services import schedules as service
 from ..web import access
 from . import asking, cells, choices, filters, zones
-from .base import Screen
+from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
 from .schedule_forms import FORM_SECTIONS, ScheduleForm, values_of
 
@@ -35,6 +35,8 @@ def _state_pill(row: Schedule) -> Markup:
         return cells.pill("archived")
     if row.broken_reason:
         return cells.with_reason(cells.pill("failing", "broken"), row.broken_reason)
+    if row.paused_at is not None:
+        return state_with_pause(cells.pill("paused"), row, row.zone)
     if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
         return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
     return cells.pill("enabled" if row.is_enabled else "disabled")
@@ -61,7 +63,7 @@ def _next_slot(row: Schedule) -> Markup | str:
     )
 
 
-class ScheduleScreen(Screen):
+class ScheduleScreen(PausingScreen):
     """Schedules: when which experiment's twins are asked."""
 
     noun = "schedule"
@@ -72,6 +74,14 @@ class ScheduleScreen(Screen):
     )
     create_lead = "It asks twins at its times; whether one then posts is the posting rule's draw."
     empty_words = "There is no schedule yet, so no twin is asked by itself."
+    pauses_with = pauses.pause_schedule
+    resumes = pauses.resume_schedule
+    paused_words = "“{}” is paused. Its slots pass unasked until you resume it."
+    resumed_words = "“{}” goes on with its next slot; nothing is made up for."
+    pause_note = (
+        "Its slots pass unasked, recorded as paused with who, when and why. It is no new revision; to switch "
+        "it off for good, disable it."
+    )
     form = ScheduleForm
     form_sections = FORM_SECTIONS
     form_columns = (
@@ -166,6 +176,7 @@ class ScheduleScreen(Screen):
         "expression": lambda _v, _c, row, _n: expression(row),
     }
     column_extra_row_actions = [
+        *pause_actions(lambda row: row.is_enabled and not row.is_archived),
         PostAction("Enable", ".enable", shown_if=lambda row: not row.is_enabled and not row.is_archived),
         PostAction("Disable", ".disable", shown_if=lambda row: row.is_enabled),
         PostAction(
@@ -252,6 +263,10 @@ class ScheduleScreen(Screen):
         asking.project(row)
         if not is_enabled:
             flash("It is disabled: it asks nobody until you enable it.", "info")
+
+    def saved_pause(self, row: Schedule) -> None:
+        """Tells the queue's projection where it goes on."""
+        asking.project(row)
 
     @expose("/enable/", methods=("POST",))
     def enable(self):

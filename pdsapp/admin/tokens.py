@@ -17,13 +17,13 @@ from ..extensions import db
 from ..llm.endpoint import normalize_base_url
 from ..llm.secrets import SecretBox
 from ..models import Account, ApiToken, DigitalTwin, ModelCall, utc_now
-from ..services import edits, removals, token_tests
+from ..services import edits, pauses, removals, token_tests
 from ..services import tokens as service
 from ..services.fields import clean_line, clean_parameters, parameters_words
 from ..web import access
 from . import cells, filters
-from .base import Screen
 from .forms import Clean, Form, Needed
+from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
 from .twin_forms import PARAMETERS_HELP
 
@@ -33,8 +33,6 @@ STEP_WORDS = {
     "models": "Models listed",
     "completion": "A tiny completion",
 }
-BY_HAND = "Paused by hand."
-
 
 FORM_SECTIONS = (
     ("Endpoint", ("name", "base_url", "secret", "removes_secret")),
@@ -113,7 +111,7 @@ def _test_cell(view: Any, row: ApiToken) -> Markup:
     return cells.two_lines(state, cells.time(row.last_test_at, view.zone_of(row)))
 
 
-class TokenScreen(Screen):
+class TokenScreen(PausingScreen):
     """API tokens: endpoints, their keys (write-only), whether they answer."""
 
     noun = "API token"
@@ -124,16 +122,22 @@ class TokenScreen(Screen):
         "platform's."
     )
     offers_delete = True
+    pauses_with = pauses.pause_token
+    resumes = pauses.resume_token
+    paused_words = "Paused “{}”. Its twins cannot be written until you resume it."
+    resumed_words = "“{}” is active again."
+    pause_note = "Twins that use it are written no more until it is resumed. Others go on."
     form = TokenForm
     form_sections = FORM_SECTIONS
     form_columns = ("name", "base_url", "secret", "removes_secret", "default_model", "parameters")
     column_list = ("name", "endpoint", "key", "state", "last_test_at", "twins")
     column_details_list = (
-        "name", "base_url", "default_model", "parameters", "key", "fingerprint", "state", "paused_reason",
-        "paused_at", "last_test_at", "last_test_detail", "twins", "calls", "created_at", "uuid",
+        "name", "base_url", "default_model", "parameters", "key", "fingerprint", "state",
+        "last_test_at", "last_test_detail", "twins", "calls", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
-        "uuid", "name", "base_url", "default_model", "parameters", "key", "state", "paused_reason",
+        "uuid", "name", "base_url", "default_model", "parameters", "key", "state", "paused_by",
+        "paused_reason",
         "last_test_at",
         "last_test_ok", "twins", "created_at",
     )  # fmt: skip
@@ -147,7 +151,7 @@ class TokenScreen(Screen):
         "last_test_ok": "Last test passed",
         "last_test_detail": "What it said",
         "paused_reason": "Why paused",
-        "paused_at": "Paused",
+        "paused_by": "Paused by",
         "twins": "Used by twins",
         "calls": "Calls, last 24 h",
         "created_at": "Added",
@@ -157,7 +161,7 @@ class TokenScreen(Screen):
     details_template = "admin/token/details.html"
     details_sections = (
         ("Endpoint", ("name", "base_url", "default_model", "parameters", "key", "fingerprint")),
-        ("State", ("state", "paused_reason", "paused_at", "last_test_at", "last_test_detail")),
+        ("State", ("state", "last_test_at", "last_test_detail")),
         ("Use", ("twins", "calls", "created_at", "uuid")),
     )
 
@@ -165,16 +169,16 @@ class TokenScreen(Screen):
         "endpoint": lambda _v, _c, row, _n: cells.two_lines(
             Markup("<code>{}</code>").format(row.base_url), row.default_model
         ),
-        "state": lambda _v, _c, row, _n: cells.with_reason(cells.pill(row.state), row.paused_reason),
+        "state": lambda view, _c, row, _n: state_with_pause(
+            cells.pill(row.state), row, view.zone_of(row).key
+        ),
         "key": lambda _v, _c, row, _n: _key_words(row),
         "last_test_at": lambda view, _c, row, _n: _test_cell(view, row),
         "twins": lambda view, _c, row, _n: _link_to_twins(view, row),
     }
     column_formatters_detail = column_formatters | {
         "base_url": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.base_url),
-        "state": lambda _v, _c, row, _n: cells.pill(row.state),
         "parameters": lambda _v, _c, row, _n: parameters_words(row.parameters),
-        "paused_at": lambda view, _c, row, _n: cells.time(row.paused_at, view.zone_of(row)),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "year"),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
         "fingerprint": lambda _v, _c, row, _n: (
@@ -187,8 +191,8 @@ class TokenScreen(Screen):
     }
     column_extra_row_actions = [
         PostAction("Test", ".test", shown_if=lambda row: row.state != TokenState.archived),
-        PostAction("Pause", ".pause", shown_if=lambda row: row.state == TokenState.active, is_rare=True),
-        PostAction("Resume", ".resume", shown_if=lambda row: row.state != TokenState.active, is_rare=True),
+        *pause_actions(lambda row: row.state != TokenState.archived, is_rare=True),
+        PostAction("Resume", ".resume", shown_if=lambda row: row.state == TokenState.archived, is_rare=True),
         PostAction(
             "Archive",
             ".archive",
@@ -269,6 +273,10 @@ class TokenScreen(Screen):
         """Deletes a token nobody ever used."""
         removals.remove_token(session, row, now, account)
 
+    def record_title(self, row: ApiToken) -> str:
+        """Its name."""
+        return row.name
+
     def delete_words(self, _row: ApiToken) -> str:
         """What deleting does."""
         return (
@@ -287,28 +295,13 @@ class TokenScreen(Screen):
         ]
         return self.details_page(self.get_one(key), test=result, steps=steps)
 
-    @expose("/pause/", methods=("POST",))
-    def pause(self):
-        """Lets twins use the token no more until it is resumed."""
-        return self._set_state(
-            TokenState.paused, "Paused “{}”. Its twins cannot be written until you resume it."
-        )
-
-    @expose("/resume/", methods=("POST",))
-    def resume(self):
-        """Makes a paused or archived token active again."""
-        return self._set_state(TokenState.active, "“{}” is active again.")
-
     @expose("/archive/", methods=("POST",))
     def archive(self):
         """Takes a token off the lists."""
-        return self._set_state(TokenState.archived, "Archived “{}”.")
-
-    def _set_state(self, state: TokenState, words: str):
         row = self.get_one(request.form.get("id"))
-        name, why = row.name, BY_HAND if state == TokenState.paused else ""
-        if self.act(lambda s, now, account: edits.set_token_state(s, row, state, now, why, account)):
-            flash(words.format(name), "success")
+        name, state = row.name, TokenState.archived
+        if self.act(lambda s, now, account: edits.set_token_state(s, row, state, now, account=account)):
+            flash(f"Archived “{name}”.", "success")
         return self.back()
 
 

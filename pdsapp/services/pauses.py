@@ -49,10 +49,9 @@ class Effect:
         """What became of attempts, for the person who pressed the button."""
         waiting = f"{self.cancelled:,} waiting {_attempts(self.cancelled)} cancelled"
         if not self.running:
-            return f"{waiting}, none is being written."
-        if self.is_stop:
-            return f"{waiting}; {self.running:,} being written will not be published."
-        return f"{waiting}; {self.running:,} being written will finish and be published."
+            return f"{waiting}; none is being written." if self.cancelled else "Nothing waits or is written."
+        what = "not be published" if self.is_stop else "finish and be published"
+        return f"{waiting}; {self.running:,} being written will {what}."
 
 
 def pause_experiment(

@@ -109,6 +109,7 @@ class Troubles:
     paused_reason: str
     tokens: tuple[ApiToken, ...]
     schedules: tuple[Schedule, ...]
+    paused_schedules: tuple[Schedule, ...] = ()
 
 
 def now_of(session: Session, now: datetime) -> Now:
@@ -172,7 +173,7 @@ def schedule_counts(session: Session, experiment: Experiment | None) -> tuple[in
 
 
 def troubles(session: Session, experiment: Experiment | None) -> Troubles:
-    """The pause of everything, paused tokens in use and broken schedules; three queries."""
+    """The pause of everything, paused tokens in use, broken and paused schedules; four queries."""
     installation = session.get(Installation, 1)
     tokens = (
         select(ApiToken)
@@ -187,14 +188,9 @@ def troubles(session: Session, experiment: Experiment | None) -> Troubles:
         .order_by(ApiToken.name)
         .limit(MOST_SHOWN)
     )
-    broken = (
+    enabled = (
         select(Schedule)
-        .where(
-            Schedule.broken_reason != "",
-            Schedule.is_enabled,
-            Schedule.is_archived.is_(False),
-            *_of_schedules(experiment),
-        )
+        .where(Schedule.is_enabled, Schedule.is_archived.is_(False), *_of_schedules(experiment))
         .order_by(Schedule.name)
         .limit(MOST_SHOWN)
     )
@@ -202,7 +198,8 @@ def troubles(session: Session, experiment: Experiment | None) -> Troubles:
         is_paused=bool(installation and installation.is_paused),
         paused_reason=installation.paused_reason if installation else "",
         tokens=tuple(session.scalars(tokens)),
-        schedules=tuple(session.scalars(broken)),
+        schedules=tuple(session.scalars(enabled.where(Schedule.broken_reason != ""))),
+        paused_schedules=tuple(session.scalars(enabled.where(Schedule.paused_at.is_not(None)))),
     )
 
 

@@ -1,9 +1,9 @@
-"""The frame around every page: areas, experiment switcher, life signs, theme, pausing."""
+"""The frame around every page: areas, experiment switcher, life signs, theme."""
 
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Flask, flash, g, redirect, request, session, url_for
+from flask import Blueprint, Flask, g, request, session, url_for
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -12,9 +12,9 @@ from ..domain.reasons import ExperimentState, TokenState
 from ..errors import BadInput, NotFound
 from ..extensions import db
 from ..models import ApiToken, DigitalTwin, Experiment, Persona, ProcessKind, Schedule, utc_now
-from ..services import experiments as service
 from ..services import heartbeats, lookup
-from . import access
+from . import access, pausing
+from .returning import back
 
 REMEMBERED = "experiment"
 ALL_LABEL = "All experiments"
@@ -51,9 +51,8 @@ class Frame:
     scheduler: heartbeats.LifeSign
     account: SignedIn
     theme: str
-    can_pause: bool
-    pause_url: str
-    pause_label: str
+    pausing: pausing.Pausing
+    paused: frozenset[str]
     switch_url: str
     theme_url: str
     logout_url: str
@@ -63,6 +62,7 @@ class Frame:
 def init_app(app: Flask) -> None:
     """Registers the frame's own actions and gives every template its `frame`."""
     app.register_blueprint(actions)
+    app.register_blueprint(pausing.actions)
     app.before_request(_remember_choice)
     app.context_processor(lambda: {"frame": current_frame()})
 
@@ -110,42 +110,19 @@ def choose(experiment: Experiment | None) -> None:
 def switch():
     """Shows another experiment on every screen."""
     _choose_by_text(request.form.get("experiment", ""))
-    return _back()
+    return back()
 
 
 @actions.route("/theme", methods=["POST"])
 def theme():
     """Remembers light, dark, or neither (as the system has it), in a cookie the page's script also writes."""
-    answer = _back()
+    answer = back()
     value = request.form.get("theme", "")
     if value in ("light", "dark"):
         answer.set_cookie("theme", value, max_age=31_536_000, samesite="Lax", secure=request.is_secure)
     else:
         answer.delete_cookie("theme", samesite="Lax", secure=request.is_secure)
     return answer
-
-
-@actions.route("/experiments/<text>/pause", methods=["POST"])
-def pause(text: str):
-    """Pauses one experiment: its twins are asked no more until it is resumed."""
-    return _set_state(
-        text, ExperimentState.paused, "is paused. Its twins are asked no more until you resume it."
-    )
-
-
-@actions.route("/experiments/<text>/resume", methods=["POST"])
-def resume(text: str):
-    """Lets a paused experiment run again."""
-    return _set_state(text, ExperimentState.running, "is running.")
-
-
-def _set_state(text: str, state: ExperimentState, words: str):
-    experiment = lookup.find_experiment(db.session(), text)
-    label = str(experiment)
-    service.set_state(db.session(), experiment, state, utc_now(), account=access.account())
-    db.session.commit()
-    flash(f"{label} {words}", "success")
-    return _back()
 
 
 def _remember_choice() -> None:
@@ -161,30 +138,15 @@ def _choose_by_text(text: str) -> None:
         return
 
 
-def _back():
-    target = request.form.get("next")
-    if not access.is_relative(target):
-        return redirect(url_for("admin.index"))
-    path, _, query = target.partition("?")
-    kept = "&".join(
-        part for part in query.split("&") if part and not part.startswith(("experiment=", "page="))
-    )
-    return redirect(f"{path}?{kept}" if kept else path)
-
-
 def _make(own_session: Session) -> Frame:
     experiments = own_session.execute(
-        select(Experiment.identifier, Experiment.name)
+        select(Experiment.identifier, Experiment.name, Experiment.state)
         .where(Experiment.state != ExperimentState.archived)
         .order_by(Experiment.id.desc())
         .limit(500)
     ).all()
     experiment = current_experiment()
     now = utc_now()
-    is_paused = bool(experiment and experiment.state == ExperimentState.paused)
-    may_pause = experiment and experiment.state in (ExperimentState.running, ExperimentState.paused)
-    # An experiment's own page has its own buttons; beside another one's name this would be mistaken.
-    may_pause = may_pause and request.blueprint != "experiment"
     return Frame(
         nav=_nav(own_session, experiment, experiments[0].identifier if experiments else ""),
         experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]
@@ -197,11 +159,13 @@ def _make(own_session: Session) -> Frame:
         scheduler=heartbeats.life_sign(own_session, ProcessKind.scheduler, now),
         account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
         theme=request.cookies.get("theme", ""),
-        can_pause=bool(may_pause and access.may_write()),
-        pause_url=url_for(f"frame.{'resume' if is_paused else 'pause'}", text=experiment.identifier)
-        if experiment
-        else "",
-        pause_label="Resume this experiment" if is_paused else "Pause this experiment",
+        pausing=pausing.shown(
+            own_session,
+            experiment,
+            [(i, name, state.value) for i, name, state in experiments],
+            current_zone().key,
+        ),
+        paused=frozenset(e.identifier for e in experiments if e.state == ExperimentState.paused),
         switch_url=url_for("frame.switch"),
         theme_url=url_for("frame.theme"),
         logout_url=url_for("sign_in.logout"),

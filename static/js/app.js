@@ -140,14 +140,15 @@
   const summary = document.getElementById("error-summary");
   if (summary) summary.focus();
 
-  /* Menus over rows close when one leaves them. */
+  /* Menus over rows and over the page close when one leaves them. */
   document.addEventListener("click", (event) => {
-    for (const menu of document.querySelectorAll("details.more[open]")) {
+    if (event.target.closest("dialog")) return;
+    for (const menu of document.querySelectorAll("details.more[open], details.pausing[open]")) {
       if (!menu.contains(event.target)) menu.open = false;
     }
   });
   document.addEventListener("keydown", (event) => {
-    const menu = event.key === "Escape" && document.activeElement.closest("details.more[open], details.areas[open]");
+    const menu = event.key === "Escape" && document.activeElement.closest("details.more[open], details.areas[open], details.pausing[open]");
     if (!menu) return;
     menu.open = false;
     menu.querySelector("summary").focus();

@@ -100,10 +100,11 @@ def test_another_address_asks_for_the_key_again(researcher, rows, stored):
 
 
 def test_pausing_and_resuming_from_the_row(researcher, rows, stored):
-    researcher.post("/admin/apitoken/pause/", data={"id": rows.token.id})
+    researcher.post("/admin/apitoken/pause/", data={"id": rows.token.id, "reason": "new key on Monday"})
     token, _ = stored()
-    assert (token.state, token.paused_reason) == (TokenState.paused, "Paused by hand.")
-    assert "Paused by hand." in researcher.get("/admin/apitoken/").text
+    assert (token.state, token.paused_reason) == (TokenState.paused, "new key on Monday")
+    page = researcher.get("/admin/apitoken/").text
+    assert "by researcher@example.org: new key on Monday." in page
     researcher.post("/admin/apitoken/resume/", data={"id": rows.token.id})
     assert stored()[0].state == TokenState.active
 

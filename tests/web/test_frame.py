@@ -63,14 +63,16 @@ def test_pausing_names_its_scope_and_is_written_down(researcher, rows, session):
     assert "Pause this experiment" not in researcher.get("/admin/persona/?experiment=").text
     page = researcher.get(f"/admin/persona/?experiment={identifier}").text
     assert "Pause this experiment" in page
-    answer = researcher.post(f"/experiments/{identifier}/pause", data={"next": "/admin/persona/"})
+    data = {"next": "/admin/persona/", "reason": "exam week"}
+    answer = researcher.post(f"/experiments/{identifier}/pause", data=data)
     assert answer.location == "/admin/persona/"
     assert session.scalars(select(Experiment.state)).one() == ExperimentState.paused
     page = researcher.get("/admin/persona/").text
     assert "is paused. Its twins are asked no more until you resume it." in page
     assert "Resume this experiment" in page
     event = session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(1)).one()
-    assert (event.actor, event.after) == ("researcher@example.org", {"state": "paused", "reason": ""})
+    assert (event.actor, event.action) == ("researcher@example.org", "pause")
+    assert (event.after["state"], event.after["reason"]) == ("paused", "exam week")
 
 
 def test_a_viewer_sees_the_state_but_no_button(viewer, rows):

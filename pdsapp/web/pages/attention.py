@@ -7,6 +7,7 @@ from markupsafe import Markup
 from ...attempts.words import span_words
 from ...domain.reasons import ExperimentState
 from ...models import Experiment
+from ...services import pauses
 from ...services.heartbeats import LifeSign
 from ...services.ledger import Ledger
 from ...services.reports import TwinCounts
@@ -67,8 +68,6 @@ def attention_list(
 ) -> list[Attention]:
     """Everything that needs a person; empty when all is well."""
     found = processes(now)
-    if troubles.is_paused:
-        found.append(Attention("bad", "Everything is paused.", troubles.paused_reason or "No twin is asked."))
     found.extend(
         Attention(
             "bad",
@@ -93,8 +92,19 @@ def attention_list(
     )
     if not books.adds_up:
         found.append(Attention("bad", "The ledger does not add up.", " ".join(books.problems)))
-    if experiment and experiment.state != ExperimentState.running:
-        words = experiment.paused_reason or "Its twins are not asked while it is not running."
+    found.extend(
+        Attention(
+            "warn",
+            f"Schedule “{schedule.name}” is paused.",
+            pauses.words_of(schedule, schedule.zone),
+            links.details("schedule", schedule.id),
+            "See the schedule",
+        )
+        for schedule in troubles.paused_schedules
+    )
+    # That everything or this experiment is paused stands above every page.
+    if experiment and experiment.state not in (ExperimentState.running, ExperimentState.paused):
+        words = "Its twins are not asked while it is not running."
         url = links.details("experiment", experiment.id)
         found.append(
             Attention("warn", f"This experiment is {experiment.state}.", words, url, "See the experiment")

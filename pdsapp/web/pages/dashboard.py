@@ -298,7 +298,7 @@ def _slot(slot: reports_now.NextSlot, experiment: Experiment | None, now: dateti
         cadence=slot.cadence or "its cadence cannot be read",
         experiment="" if experiment and slot.experiment else slot.experiment or "all experiments",
         strip=outcome_strip(slot.outcomes) if slot.outcomes else None,
-        pill=slot.experiment_state if stopped else "",
+        pill=slot.experiment_state if stopped else "paused" if slot.schedule.paused_at else "",
     )
 
 

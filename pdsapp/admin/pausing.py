@@ -1,0 +1,109 @@
+"""Pausing rows of a screen: a page that asks for the reason, and the buttons that lead to it."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from flask import abort, flash, request
+from flask_admin import expose
+from markupsafe import Markup
+
+from ..extensions import db
+from ..services import pauses
+from ..web import access
+from ..web.pausing import stop_question
+from . import cells
+from .base import Screen
+from .row_actions import LinkAction, PostAction
+
+
+class PausingScreen(Screen):
+    """A screen whose rows can be paused and resumed, and stopped if `stops` says how.
+
+    `pauses_with`, `stops` and `resumes` are use cases of `services.pauses`; `paused_words`, `stopped_words`
+    and `resumed_words` say what was done, `pause_note` what pausing does.
+    """
+
+    pauses_with: ClassVar[Callable]
+    stops: ClassVar[Callable | None] = None
+    resumes: ClassVar[Callable]
+    paused_words: ClassVar[str]
+    stopped_words: ClassVar[str] = ""
+    resumed_words: ClassVar[str]
+    pause_note: ClassVar[str]
+
+    @expose("/pause/", methods=("GET", "POST"))
+    def pause(self):
+        """Asks for the reason, then pauses."""
+        if request.method == "GET":
+            return self._ask()
+        return self._do(type(self).pauses_with, self.paused_words)
+
+    @expose("/stop/", methods=("POST",))
+    def stop(self):
+        """Pauses, and refuses what is being written."""
+        if type(self).stops is None:
+            abort(404)
+        return self._do(type(self).stops, self.stopped_words)
+
+    @expose("/resume/", methods=("POST",))
+    def resume(self):
+        """Lets it go on with what comes next."""
+        row = self.get_one(request.form.get("id"))
+        name = self.record_title(row)
+        resumes = type(self).resumes
+        if self.act(lambda session, now, account: resumes(session, row, now, account=account)):
+            self.saved_pause(row)
+            flash(self.resumed_words.format(name), "success")
+        return self.back()
+
+    def saved_pause(self, row: Any) -> None:
+        """Tells others what was committed."""
+
+    def stop_question(self, row: Any) -> str:
+        """What is asked before a stop."""
+        return stop_question(self.record_title(row))
+
+    def _ask(self):
+        if not access.may_write():
+            abort(403)
+        row = self.get_one(request.args.get("id"))
+        waiting, running = pauses.unfinished_of(db.session(), row)
+        return self.render(
+            "admin/model/pause.html",
+            model=row,
+            waiting=waiting,
+            running=running,
+            is_paused=pauses.is_paused(row),
+            has_stop=type(self).stops is not None,
+            return_url=access.redirect_target() or self.get_url(".index_view"),
+        )
+
+    def _do(self, act: Callable, words: str):
+        row = self.get_one(request.form.get("id"))
+        name, reason, effects = self.record_title(row), request.form.get("reason", ""), []
+        if self.act(
+            lambda session, now, account: effects.append(act(session, row, now, reason, account=account))
+        ):
+            flash(f"{words.format(name)} {effects[0].words}", "success")
+        return self.back()
+
+
+def state_with_pause(state: Markup, row: Any, zone: str) -> Markup:
+    """A state, and under it who paused the row, since when and why."""
+    return cells.with_reason(state, pauses.words_of(row, zone)) if pauses.is_paused(row) else state
+
+
+def pause_actions(may_be_paused: Callable[[Any], bool], has_stop: bool = False, is_rare: bool = False):
+    """The row's buttons: pause (and stop) through the page that asks why, resume at once."""
+
+    def may_stop(row: Any) -> bool:
+        return has_stop and pauses.is_paused(row) and not row.is_stopped and may_be_paused(row)
+
+    return [
+        LinkAction(
+            "Pause or stop …" if has_stop else "Pause …", ".pause",
+            shown_if=lambda row: may_be_paused(row) and not pauses.is_paused(row), is_rare=is_rare,
+        ),
+        *([LinkAction("Stop now …", ".pause", shown_if=may_stop, is_rare=is_rare)] if has_stop else []),
+        PostAction("Resume", ".resume", shown_if=pauses.is_paused, is_rare=is_rare),
+    ]  # fmt: skip

@@ -1,0 +1,250 @@
+"""Pausing at hand on every page: the buttons of the frame, what they do, and which pauses are in force."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Blueprint, abort, flash, request, url_for
+from sqlalchemy.orm import Session
+
+from ..domain.reasons import ExperimentState
+from ..errors import BadInput
+from ..extensions import db
+from ..models import Experiment, Installation, utc_now
+from ..services import lookup, pauses
+from . import access
+from .returning import back
+
+ASKED_NO_MORE = "Its twins are asked no more until you resume it."
+PAUSE_NOTE = "Nothing new begins: slots are recorded as paused, waiting attempts are cancelled."
+FINISHES = "What is being written is finished and published; stopping now refuses that too."
+MOST_NAMED = 5
+
+actions = Blueprint("pausing", __name__)
+
+
+@dataclass(frozen=True)
+class Control:
+    """One scope that may be paused: a small form with a reason and two buttons."""
+
+    title: str
+    words: str
+    pause_label: str
+    pause_url: str
+    stop_label: str
+    stop_url: str
+    stop_question: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One pause that is in force, with its remedy. Addresses are empty for who may not press."""
+
+    title: str
+    words: str
+    resume_label: str = ""
+    resume_url: str = ""
+    stop_label: str = ""
+    stop_url: str = ""
+    stop_question: str = ""
+    url: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """What the frame shows: `label` opens the controls; `standing` are lines on every page."""
+
+    label: str
+    controls: tuple[Control, ...]
+    standing: tuple[Standing, ...]
+
+
+@actions.route("/experiments/<text>/pause", methods=["POST"])
+def pause(text: str):
+    """Pauses one experiment: its twins are asked no more until it is resumed."""
+    return _experiment(text, pauses.pause_experiment, f"is paused. {ASKED_NO_MORE}")
+
+
+@actions.route("/experiments/<text>/stop", methods=["POST"])
+def stop(text: str):
+    """Pauses one experiment and refuses what its twins are writing at this moment."""
+    return _experiment(text, pauses.stop_experiment, f"is stopped. {ASKED_NO_MORE}")
+
+
+@actions.route("/experiments/<text>/resume", methods=["POST"])
+def resume(text: str):
+    """Lets a paused experiment run again."""
+    session = db.session()
+    experiment = lookup.find_experiment(session, text)
+    label = str(experiment)
+    return _do(
+        lambda: pauses.resume_experiment(session, experiment, utc_now(), access.account()),
+        lambda _: f"{label} is running. It goes on with its next slots; nothing is made up for.",
+    )
+
+
+@actions.route("/everything/pause", methods=["POST"])
+def pause_everything():
+    """Pauses all experiments at once, whatever state each is in."""
+    return _everything(pauses.pause_everything, "Everything is paused. No twin is asked until you resume it.")
+
+
+@actions.route("/everything/stop", methods=["POST"])
+def stop_everything():
+    """Pauses all experiments at once and refuses what is being written."""
+    return _everything(pauses.stop_everything, "Everything is stopped. No twin is asked until you resume it.")
+
+
+@actions.route("/everything/resume", methods=["POST"])
+def resume_everything():
+    """Ends the pause of everything."""
+    _only_administrators()
+    return _do(
+        lambda: pauses.resume_everything(db.session(), utc_now(), access.account()),
+        lambda _: (
+            "Everything is resumed. Experiments go on with their next slots, those paused by themselves stay "
+            "so."
+        ),
+    )
+
+
+def shown(
+    session: Session, experiment: Experiment | None, experiments: Sequence[tuple[str, str, str]], zone: str
+) -> Pausing:
+    """The controls and the pauses in force for somebody who looks at `experiment`, or at all of them.
+
+    `experiments` are (identifier, name, state) of all that are not archived. One query.
+    """
+    installation = session.get_one(Installation, 1)
+    # An experiment's own page has its own buttons; beside another one's name these would be mistaken.
+    is_own_page = request.blueprint == "experiment"
+    controls, standing = [], []
+    if installation.is_paused:
+        standing.append(_standing_everything(installation, zone))
+    if experiment is None:
+        standing.extend(_standing_several(experiments))
+    elif experiment.state == ExperimentState.paused:
+        standing.append(_standing(experiment, is_own_page))
+    elif experiment.state == ExperimentState.running and access.may_write() and not is_own_page:
+        controls.append(_control(experiment))
+    label = controls[0].pause_label if controls else ""
+    if experiments and not installation.is_paused and access.may_administer():
+        controls.append(_control_everything(len(experiments)))
+        label = label or (controls[0].pause_label if experiment is None else "Pause everything")
+    return Pausing(label, tuple(controls), tuple(standing))
+
+
+def _control(experiment: Experiment) -> Control:
+    return Control(
+        title=str(experiment),
+        words=f"{PAUSE_NOTE} {FINISHES}",
+        pause_label="Pause this experiment",
+        pause_url=url_for("pausing.pause", text=experiment.identifier),
+        stop_label="Stop now",
+        stop_url=url_for("pausing.stop", text=experiment.identifier),
+        stop_question=stop_question(str(experiment)),
+    )
+
+
+def _control_everything(count: int) -> Control:
+    noun = "experiment" if count == 1 else "experiments"
+    return Control(
+        title="Everything",
+        words="All experiments at once, until everything is resumed. Those paused by themselves stay so.",
+        pause_label=f"Pause everything ({count:,} {noun})",
+        pause_url=url_for("pausing.pause_everything"),
+        stop_label="Stop everything now",
+        stop_url=url_for("pausing.stop_everything"),
+        stop_question=stop_question(f"everything ({count:,} {noun})"),
+    )
+
+
+def stop_question(name: str) -> str:
+    """What is asked before a stop."""
+    return (
+        f"Stop {name} now? It is paused, and what its twins are writing at this moment is not published, "
+        "not even after resuming; the text is kept as a draft."
+    )
+
+
+def _standing(experiment: Experiment, is_own_page: bool) -> Standing:
+    name = str(experiment) if is_own_page else "This experiment"
+    may = access.may_write()
+    may_stop = may and not experiment.is_stopped
+    rest = "" if may else " A researcher can resume it."
+    return Standing(
+        title=f"{name} is {'stopped' if experiment.is_stopped else 'paused'}.",
+        words=f"{pauses.words_of(experiment, experiment.zone)} No twin of it is asked.{rest}",
+        resume_label="Resume this experiment",
+        resume_url=url_for("pausing.resume", text=experiment.identifier) if may else "",
+        stop_label="Stop now",
+        stop_url=url_for("pausing.stop", text=experiment.identifier) if may_stop else "",
+        stop_question=stop_question(str(experiment)),
+    )
+
+
+def _standing_everything(installation: Installation, zone: str) -> Standing:
+    may = access.may_administer()
+    may_stop = may and not installation.is_stopped
+    rest = "" if may else " An administrator can resume it."
+    return Standing(
+        title=f"Everything is {'stopped' if installation.is_stopped else 'paused'}.",
+        words=f"{pauses.words_of(installation, zone)} No twin of any experiment is asked.{rest}",
+        resume_label="Resume everything",
+        resume_url=url_for("pausing.resume_everything") if may else "",
+        stop_label="Stop everything now",
+        stop_url=url_for("pausing.stop_everything") if may_stop else "",
+        stop_question=stop_question("everything"),
+    )
+
+
+def _standing_several(experiments: Sequence[tuple[str, str, str]]) -> list[Standing]:
+    """One line for all experiments that are paused by themselves."""
+    paused = [f"{name} ({identifier})" for identifier, name, state in experiments if state == "paused"]
+    if not paused:
+        return []
+    rest = f" and {len(paused) - MOST_NAMED:,} more" if len(paused) > MOST_NAMED else ""
+    verb = "is" if len(paused) == 1 else "are"
+    return [
+        Standing(
+            title=f"{len(paused):,} of {len(experiments):,} experiments {verb} paused:",
+            words=f"{', '.join(paused[:MOST_NAMED])}{rest}.",
+            url=url_for("experiment.index_view", state="paused"),
+            remedy="See them",
+        )
+    ]
+
+
+def _experiment(text: str, act, words: str):
+    session = db.session()
+    experiment = lookup.find_experiment(session, text)
+    label = str(experiment)
+    return _do(
+        lambda: act(session, experiment, utc_now(), request.form.get("reason", ""), access.account()),
+        lambda effect: f"{label} {words} {effect.words}",
+    )
+
+
+def _everything(act, words: str):
+    _only_administrators()
+    return _do(
+        lambda: act(db.session(), utc_now(), request.form.get("reason", ""), access.account()),
+        lambda effect: f"{words} {effect.words}",
+    )
+
+
+def _do(act, words):
+    """Commits what `act` does and says so; what cannot be done changes nothing and says why."""
+    try:
+        done = act()
+        db.session.commit()
+        flash(words(done), "success")
+    except BadInput as error:
+        db.session.rollback()
+        flash(str(error), "error")
+    return back()
+
+
+def _only_administrators() -> None:
+    if not access.may_administer():
+        abort(403)
