@@ -33,6 +33,7 @@ from .claim import Lease, held
 from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
 from .feed import stored_context, twin_state
 from .finish import end
+from .limits import hold_twin, limit_at_publishing, limit_on
 from .obstacles import obstacle_to
 from .words import decision_sentence
 
@@ -127,7 +128,12 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
         if (obstacle := obstacle_to(session, attempt.digital_twin)) is not None:
             end(attempt, AttemptState.skipped, obstacle.reason, now, obstacle.words)
             return attempt.state
-        if attempt.decided_at is None and not _decide(session, attempt, shop.service, now):
+        if attempt.decided_at is None:
+            if not _decide(session, attempt, shop.service, now):
+                return attempt.state
+        elif (limit := limit_at_publishing(session, attempt, now)) is not None:
+            words = f"{limit.words} It was decided before that, and was not written any more."
+            end(attempt, AttemptState.cancelled, limit.reason, now, words)
             return attempt.state
         endpoint = endpoint_for(attempt.digital_twin, shop.settings, shop.box)
         if isinstance(endpoint, NoEndpoint):
@@ -165,6 +171,10 @@ def _decide(session: Session, attempt: Attempt, service: DTService, now: datetim
     attempt.target_length = target.target
     attempt.reason = verdict.reason
     attempt.detail = decision_sentence(verdict, state.own_count, state.window_count)
+    # Before the rule's own answer: what limits hold back must not depend on the draw, or rates would lean.
+    if (limit := limit_on(session, twin, policy, now)) is not None:
+        end(attempt, AttemptState.skipped, limit.reason, now, limit.words)
+        return False
     if not verdict.posts:
         end(attempt, AttemptState.skipped, verdict.reason, now, attempt.detail)
         return False
@@ -209,15 +219,17 @@ def brief_of(session: Session, attempt: Attempt, service: DTService) -> Brief:
 def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> AttemptState:
     """The one transaction that makes a post."""
     with transaction() as session:
-        now = shop.clock()
         attempt = _load(session, lease)
+        hold_twin(session, attempt)
+        now = shop.clock()
         attempt.stage = AttemptStage.saving
         attempt.draft = draft.raw
         attempt.cleaning_steps = list(draft.steps)
         attempt.fit_flags = list(draft.flags)
         attempt.length = len(draft.text)
         _add_model(attempt, ask)
-        if (obstacle := obstacle_to(session, attempt.digital_twin)) is not None:
+        obstacle = obstacle_to(session, attempt.digital_twin) or limit_at_publishing(session, attempt, now)
+        if obstacle is not None:
             words = f"{obstacle.words} That came up while the post was written; it was not published."
             end(attempt, AttemptState.cancelled, obstacle.reason, now, words)
             return attempt.state

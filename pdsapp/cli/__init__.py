@@ -6,6 +6,7 @@ from .accounts import create_admin
 from .attempts import attempts, ledger
 from .doctor import doctor
 from .experiments import experiments
+from .limits import limits
 from .posting import generate_dt_post
 from .processes import scheduler, up, worker
 from .schedules import schedules
@@ -20,3 +21,4 @@ def init_app(app: Flask) -> None:
         setup_digital_twins, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)
+    experiments.add_command(limits)
