@@ -5,12 +5,15 @@ from uuid import uuid4
 
 from flask import current_app, flash, request
 from markupsafe import Markup
+from sqlalchemy.orm import Session
 
+from ..attempts.limits import limit_on
 from ..config import Settings
 from ..database import set_read_only
+from ..domain.policy import PolicyError, PostingPolicy
 from ..errors import BadInput, QueueDown
 from ..extensions import db
-from ..models import Schedule
+from ..models import DigitalTwin, Schedule, utc_now
 from ..scheduling import projection, queue
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{16,60}", re.ASCII)
@@ -42,6 +45,16 @@ def wake(lane: str, is_served: bool, attempts: int = 1) -> None:
         words = "No worker serves lane “{}”. It will run when a worker is back; start one with {}."
         command = Markup("<code>flask worker --lanes {}</code>").format(lane)
         flash(Markup(words).format(lane, command), "warning")
+
+
+def warn_of_limit(session: Session, twin: DigitalTwin) -> None:
+    """Says so when a limit will keep this twin silent, whatever the draw."""
+    try:
+        policy = PostingPolicy.from_dict(twin.experiment.policy.body)
+    except PolicyError:
+        return  # the attempt will say it
+    if (limit := limit_on(session, twin, policy, utc_now())) is not None:
+        flash(f"A limit holds it back as things are. {limit.words}", "warning")
 
 
 def project(schedule: Schedule) -> None:

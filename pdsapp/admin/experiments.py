@@ -18,8 +18,9 @@ from ..models import Account, Experiment, Post, UserProfile
 from ..services import edits, pauses
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
-from . import cells, filters, zones
-from .forms import Clean, Form, Needed
+from . import cells, experiment_limits, filters, zones
+from .experiment_limits import LimitsForm
+from .forms import Clean, Needed
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
 
@@ -34,7 +35,7 @@ PROMPT_PARTS = (
 )
 
 
-class ExperimentForm(Form):
+class ExperimentForm(LimitsForm):
     """What people type about an experiment."""
 
     name = StringField(
@@ -76,7 +77,8 @@ class ExperimentScreen(PausingScreen):
         "Its twins are asked no more, by schedules or by hand. Slots that come due are recorded as paused."
     )
     form = ExperimentForm
-    form_columns = ("name", "zone", "description")
+    form_columns = ("name", "zone", "description", *experiment_limits.NAMES)
+    form_sections = (("Experiment", ("name", "zone", "description")), experiment_limits.SECTION)
     column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
     column_details_list = (
         "name", "identifier", "state", "description", "zone", "twins", "people", "posts",
@@ -164,17 +166,23 @@ class ExperimentScreen(PausingScreen):
         """Offers the zones."""
         form.zone.choices = zones.choices(row.zone if row else None)
 
+    def values(self, row: Experiment) -> dict[str, Any]:
+        """Name, zone and description, and the limits as they are typed."""
+        return super().values(row) | experiment_limits.texts_of(row)
+
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Experiment:
         """A running experiment."""
         return service.add_experiment(
-            session, form.name.data, form.zone.data, now, form.description.data, account=account
-        )
+            session, form.name.data, form.zone.data, now, form.description.data,
+            policy=PostingPolicy(limits=form.limits()), account=account,
+        )  # fmt: skip
 
     def change(self, session: Session, row: Experiment, form: Any, now: datetime, account: Account) -> None:
-        """Another name, zone or description."""
+        """Another name, zone or description, other limits."""
         edits.change_experiment(
             session, row, form.seen, now,
-            name=form.name.data, description=form.description.data, zone=form.zone.data, account=account,
+            name=form.name.data, description=form.description.data, zone=form.zone.data,
+            limits=form.limits(), account=account,
         )  # fmt: skip
 
     @expose("/archive/", methods=("POST",))
@@ -187,6 +195,10 @@ class ExperimentScreen(PausingScreen):
         ):
             flash(f"{label} is archived.", "success")
         return self.back()
+
+    def limit_facts(self, row: Experiment) -> list[tuple[str, str]]:
+        """The limits in words: what, how much."""
+        return experiment_limits.facts_of(row)
 
     def policy_tables(self, row: Experiment) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
         """The numbers of the posting rule as tables: title, heads, rows."""

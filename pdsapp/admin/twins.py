@@ -305,6 +305,8 @@ class TwinScreen(Screen):
         session.commit()
         set_read_only(True)
         uuid, is_due = attempt.uuid, attempt.state == AttemptState.due
+        if is_due:
+            asking.warn_of_limit(session, twin)
         is_served = heartbeats.is_lane_served(session, LANE_NOW, utc_now())
         self.end_transaction()
         if is_due:

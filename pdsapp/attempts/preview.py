@@ -16,6 +16,7 @@ from ..llm.secrets import SecretBox
 from ..models import DigitalTwin
 from .endpoints import NoEndpoint, endpoint_for
 from .feed import twin_state
+from .limits import limit_on
 from .obstacles import Obstacle, obstacle_to
 from .words import decision_sentence
 
@@ -81,7 +82,7 @@ def preview(
     speaker = Speaker(profile.username, profile.display_name, twin.persona_version.text)
     endpoint = endpoint_for(twin, settings, SecretBox(settings.require("fernet_keys")))
     return Preview(
-        obstacle=obstacle_to(session, twin),
+        obstacle=obstacle_to(session, twin) or limit_on(session, twin, policy, now),
         twin=profile.username,
         experiment=experiment.identifier,
         state=state,

@@ -35,6 +35,7 @@ from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
 from .feed import stored_context, twin_state
 from .finish import end
 from .gate import pass_gate
+from .limits import hold_twin, limit_at_publishing, limit_on
 from .obstacles import NOT_PUBLISHED, obstacle_to, obstacle_to_publishing, state_behind, stop_of
 from .words import decision_sentence
 
@@ -135,7 +136,12 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
         if (obstacle := obstacle_to(session, attempt.digital_twin, attempt.schedule)) is not None:
             end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
             return attempt.state
-        if attempt.decided_at is None and not _decide(session, attempt, shop.service, now):
+        if attempt.decided_at is None:
+            if not _decide(session, attempt, shop.service, now):
+                return attempt.state
+        elif (limit := limit_at_publishing(session, attempt, now)) is not None:
+            words = f"{limit.words} It was decided before that, and was not written any more."
+            end(attempt, AttemptState.cancelled, limit.reason, now, words)
             return attempt.state
         endpoint = endpoint_for(attempt.digital_twin, shop.settings, shop.box)
         if isinstance(endpoint, NoEndpoint):
@@ -173,6 +179,10 @@ def _decide(session: Session, attempt: Attempt, service: DTService, now: datetim
     attempt.target_length = target.target
     attempt.reason = verdict.reason
     attempt.detail = decision_sentence(verdict, state.own_count, state.window_count)
+    # Before the rule's own answer: what limits hold back must not depend on the draw, or rates would lean.
+    if (limit := limit_on(session, twin, policy, now)) is not None:
+        end(attempt, AttemptState.skipped, limit.reason, now, limit.words)
+        return False
     if not verdict.posts:
         end(attempt, AttemptState.skipped, verdict.reason, now, attempt.detail)
         return False
@@ -218,15 +228,17 @@ def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> 
     """The one transaction that makes a post. Behind the gate, so that none commits after a stop has."""
     with transaction() as session:
         pass_gate(session)
-        now = shop.clock()
         attempt = _load(session, lease)
+        hold_twin(session, attempt)
+        now = shop.clock()
         attempt.stage = AttemptStage.saving
         attempt.draft = draft.raw
         attempt.cleaning_steps = list(draft.steps)
         attempt.fit_flags = list(draft.flags)
         attempt.length = len(draft.text)
         _add_model(attempt, ask)
-        if (obstacle := obstacle_to_publishing(session, attempt)) is not None:
+        obstacle = obstacle_to_publishing(session, attempt) or limit_at_publishing(session, attempt, now)
+        if obstacle is not None:
             words = f"{obstacle.words} {NOT_PUBLISHED}"
             end(attempt, AttemptState.cancelled, obstacle.reason, now, words)
             return attempt.state

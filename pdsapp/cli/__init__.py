@@ -6,6 +6,7 @@ from .accounts import create_admin
 from .attempts import attempts, ledger
 from .doctor import doctor
 from .experiments import experiments
+from .limits import limits
 from .pausing import pause, resume, stop_now
 from .posting import generate_dt_post
 from .processes import scheduler, up, worker
@@ -21,3 +22,4 @@ def init_app(app: Flask) -> None:
         schedules, setup_digital_twins, stop_now, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)
+    experiments.add_command(limits)

@@ -217,6 +217,8 @@ def _words(row: dict) -> str:
         return f"{twin} skipped ({row['reason']}): {row['detail']}"
     if state == "failed":
         return f"{twin} failed ({row['reason']}): {row['detail']}"
+    if state == "cancelled":
+        return f"{twin} was called off ({row['reason']}): {row['detail']}"
     return f"{twin}: attempt {row['id']} is {state}."
 
 

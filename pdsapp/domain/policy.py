@@ -10,6 +10,8 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .limits import Limits, LimitsError
+
 HOUR = 3600.0
 MAX_POST_LENGTH = 280
 
@@ -41,7 +43,7 @@ class PostingPolicy:
     """All numbers of the default rule. Seconds, probabilities 0–1, code points.
 
     `share_window` and `context_size` count posts; `max_model_calls` counts calls per attempt, the
-    rewrite included.
+    rewrite included. `limits` are none by default.
     """
 
     label: str = "natural posting"
@@ -62,13 +64,19 @@ class PostingPolicy:
         )
     )
     max_model_calls: int = 3
+    limits: Limits = field(default=Limits())
 
     def __post_init__(self) -> None:
         _check(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data; `from_dict` gives the same policy back."""
-        return asdict(self)
+        """Plain JSON data; `from_dict` gives the same policy back.
+
+        Limits that are not set are left out, so that policies have the hashes they had before there were any.
+        """
+        data = asdict(self)
+        del data["limits"]
+        return data if self.limits.is_empty else data | {"limits": self.limits.to_dict()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "PostingPolicy":
@@ -82,8 +90,9 @@ class PostingPolicy:
                 context_size=data["context_size"],
                 bands=tuple(LengthBand(**band) for band in data["bands"]),
                 max_model_calls=data["max_model_calls"],
+                limits=Limits(**data.get("limits", {})),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, LimitsError) as error:
             raise PolicyError(f"This is not a posting policy: {error}.") from error
 
     @property

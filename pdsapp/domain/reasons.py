@@ -192,3 +192,16 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.refused: "model declined to write",
     Reason.reply_too_large: "reply was too large",
 }
+
+# What held a twin back instead of the rule: "held back by …".
+HELD_BY_WORDS: dict[Reason, str] = REASON_WORDS | {
+    Reason.daily_limit: "the daily limit",
+    Reason.min_gap: "the least gap between its posts",
+    Reason.quiet_hours: "quiet hours",
+    Reason.twin_busy: "an earlier attempt of the twin",
+    Reason.too_late: "the age of its draft",
+    Reason.paused: "a pause",
+    Reason.stopped: "a stop",
+    Reason.inactive: "the twin being inactive",
+    Reason.banned: "a ban",
+}

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
+from ..domain.limits import Limits
 from ..domain.reasons import TokenState, Visibility
 from ..errors import BadInput
 from ..llm.secrets import SecretBox
@@ -28,6 +29,7 @@ from ..models import (
     UserProfile,
 )
 from . import audit, pauses, personas, posts, tokens, twins
+from . import limits as limiting
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
 MOST_TAGS = 20
@@ -61,16 +63,20 @@ def change_experiment(
     name: str,
     description: str,
     zone: str,
+    limits: Limits | None = None,
     account: Account | None = None,
 ) -> None:
-    """Another name, description or zone for an experiment."""
+    """Another name, description or zone for an experiment, and other limits if any are given."""
     begin(session, experiment, seen)
-    before = {"name": experiment.name, "description": experiment.description, "zone": experiment.zone}
+    before = _experiment_shown(experiment)
     experiment.name = clean_line(name, "name", 120)
     experiment.description = clean_text(description, "description", 4000, required=False)
     experiment.zone = clean_zone(zone)
-    after = {"name": experiment.name, "description": experiment.description, "zone": experiment.zone}
-    audit.record(session, "change", experiment, now, account, *_difference(before, after))
+    if limits is not None:
+        limiting.put_limits(session, experiment, limits, now)
+    audit.record(
+        session, "change", experiment, now, account, *_difference(before, _experiment_shown(experiment))
+    )
 
 
 def change_persona(
@@ -293,6 +299,15 @@ def _put_profile(session: Session, profile: UserProfile, username: str, display_
     profile.username_key = username_key(profile.username)
     profile.display_name = clean_line(display_name or profile.username, "display_name", 80)
     profile.bio = clean_text(bio, "bio", 1000, required=False)
+
+
+def _experiment_shown(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "name": experiment.name,
+        "description": experiment.description,
+        "zone": experiment.zone,
+        "limits": experiment.policy.body.get("limits", {}),
+    }
 
 
 def _profile_shown(profile: UserProfile) -> dict[str, str]:

@@ -5,6 +5,7 @@ from datetime import datetime
 from secrets import token_hex
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..domain.ids import experiment_identifier
@@ -37,15 +38,17 @@ def ensure_installation(session: Session, now: datetime) -> Installation:
 
 def stored_policy(session: Session, policy: PostingPolicy, now: datetime) -> PostingPolicyVersion:
     """The stored version with this content, added if it is new. The caller commits."""
-    found = session.scalars(
-        select(PostingPolicyVersion).where(PostingPolicyVersion.hash == policy.hash)
-    ).one_or_none()
+    query = select(PostingPolicyVersion).where(PostingPolicyVersion.hash == policy.hash)
+    found = session.scalars(query).one_or_none()
     if found is None:
         found = PostingPolicyVersion(
             hash=policy.hash, label=policy.label, body=policy.to_dict(), created_at=now
         )
-        session.add(found)
-        session.flush()
+        try:
+            with session.begin_nested():
+                session.add(found)
+        except IntegrityError:  # another process stored the same in this moment
+            return session.scalars(query).one()
     return found
 
 

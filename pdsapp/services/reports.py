@@ -47,7 +47,7 @@ class Tally:
 
     `is_current`: asked in the period, not in the one before. `quantum` numbers the quarter hour since 1970,
     None in the period before. `verdict` is the rule's own answer where it decided, True for post; None if
-    forced or never decided.
+    forced, never decided, or held back by a limit when it was to decide.
     """
 
     is_current: bool
@@ -113,6 +113,9 @@ def tallies(
     """The groups of attempts asked within the period and the one before, in one query."""
     start = now - period.span
     is_current = Attempt.created_at >= start
+    is_held_by_limit = (Attempt.state == AttemptState.skipped) & (
+        func.coalesce(Attempt.reason_class, ReasonClass.rule) == ReasonClass.limit
+    )
     rows = (
         select(
             is_current.label("is_current"),
@@ -120,7 +123,7 @@ def tallies(
             Attempt.state,
             Attempt.reason,
             Attempt.reason_class,
-            sa.case((Attempt.is_forced.is_(False), Attempt.would_post)).label("verdict"),
+            sa.case((Attempt.is_forced.is_(False) & ~is_held_by_limit, Attempt.would_post)).label("verdict"),
         )
         .where(Attempt.created_at >= start - period.span, *in_scope(Attempt.experiment_id, experiment))
         .subquery()

@@ -198,8 +198,8 @@ def test_a_forced_post_says_what_the_rule_would_have_done(viewer, session, twin)
 
 def test_a_limit_says_that_the_rule_had_said_post(viewer, session, twin):
     words = words_of(viewer.get(decided(session, twin, "skipped", "daily_limit", draw=0.9)))
-    assert "The rule said post. Held back: daily limit reached." in words
-    assert "held back by daily limit reached; the rule would have posted (drew 0.90 ≥ 0.00)" in words
+    assert "The rule said post; held back by the daily limit." in words
+    assert "held back by the daily limit; the rule would have posted (drew 0.90 ≥ 0.00)" in words
 
 
 def test_where_nothing_was_drawn_there_is_no_bar(viewer, session, twin):

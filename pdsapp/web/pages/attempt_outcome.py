@@ -26,8 +26,13 @@ SILENT_BECAUSE = {
 }
 READ_REPLY = "What came back is below. Another model may do better."
 LOGGED = "The worker's log holds the cause, under this attempt's id."
+SEE_LIMITS = ("See the experiment’s limits", "limits")
 REMEDIES: dict[Reason, tuple[str, str]] = {
     Reason.twin_busy: ("Nothing to do: it was at work on an earlier attempt.", ""),
+    Reason.quiet_hours: SEE_LIMITS,
+    Reason.daily_limit: SEE_LIMITS,
+    Reason.min_gap: SEE_LIMITS,
+    Reason.too_late: SEE_LIMITS,
     Reason.paused: ("See the experiment", "experiment"),
     Reason.inactive: ("See the twin", "twin"),
     Reason.banned: ("See its profile", "profile"),
@@ -74,7 +79,8 @@ def words(attempt: Attempt) -> str:
 def remedy(attempt: Attempt) -> tuple[str, str]:
     """What to do about it, and the address where; empty for what needs nothing."""
     is_over_without_post = attempt.state in (AttemptState.skipped, AttemptState.failed)
-    if not is_over_without_post or attempt.reason_class == ReasonClass.rule:
+    is_called_off = attempt.state == AttemptState.cancelled and attempt.reason_class == ReasonClass.limit
+    if not (is_over_without_post or is_called_off) or attempt.reason_class == ReasonClass.rule:
         return "", ""
     text, place = REMEDIES.get(attempt.reason, ("", ""))
     twin = attempt.digital_twin
@@ -84,6 +90,7 @@ def remedy(attempt: Attempt) -> tuple[str, str]:
         place = "token" if token_id else "twin"
     url = {
         "experiment": links.details("experiment", attempt.experiment_id),
+        "limits": f"{links.details('experiment', attempt.experiment_id)}#limits",
         "twin": links.details("digitaltwin", twin.id),
         "profile": links.details("userprofile", twin.user_profile_id),
         "token": links.details("apitoken", token_id),

@@ -8,7 +8,7 @@ from ...attempts.words import span_words
 from ...domain.reasons import REASON_WORDS, TERMINAL_STATES, AttemptState, CallState
 from ...models import Attempt, ModelCall
 from ...scheduling.cadence import words_of
-from .rows import milliseconds_words
+from .rows import is_held_at_decision, milliseconds_words
 
 ORDINALS = ("First", "Second", "Third", "Fourth", "Fifth", "Sixth")
 STEP_WORDS = {
@@ -123,8 +123,7 @@ def _steps(attempt: Attempt, asked_by: str) -> Iterator[Step]:
             attempt.claimed_at, "Claimed", ", ".join(part for part in (attempt.claimed_by, lost) if part)
         )
     if attempt.decided_at is not None:
-        posts = attempt.is_forced or attempt.would_post
-        yield Step(attempt.decided_at, "Decided to post" if posts else "Decided to stay silent")
+        yield Step(attempt.decided_at, _decided_words(attempt))
     for call in attempt.calls:
         title = f"Asked {call.model_asked}{' to rewrite it' if call.is_rewrite else ''}"
         yield Step(call.started_at, title, call_words(call), call.state in NO_ANSWER)
@@ -133,6 +132,12 @@ def _steps(attempt: Attempt, asked_by: str) -> Iterator[Step]:
     if attempt.state in TERMINAL_STATES and attempt.finished_at is not None:
         is_bad = attempt.state == AttemptState.failed
         yield Step(attempt.finished_at, END_WORDS[attempt.state], _end_words(attempt), is_bad)
+
+
+def _decided_words(attempt: Attempt) -> str:
+    if is_held_at_decision(attempt):
+        return f"The rule said {'post' if attempt.would_post else 'stay silent'}"
+    return "Decided to post" if attempt.is_forced or attempt.would_post else "Decided to stay silent"
 
 
 def _drawn_words(attempt: Attempt) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from ...domain.reasons import REASON_WORDS, AttemptStage, AttemptState, Reason, ReasonClass
+from ...domain.reasons import HELD_BY_WORDS, REASON_WORDS, AttemptStage, AttemptState, Reason, ReasonClass
 from ...services.reports_attempts import AttemptLine
 from ..drawbar import DrawBar, draw_bar
 from . import links
@@ -74,11 +74,16 @@ def draw_of(attempt) -> DrawBar | None:
 
 
 def held_back_by(attempt) -> str:
-    """What silenced a twin instead of the rule, in words; "" if the rule decided or it was not silenced."""
+    """What silenced a twin instead of the rule, "the daily limit"; "" if the rule decided or nothing did."""
     is_silenced = attempt.state in (AttemptState.skipped, AttemptState.cancelled)
     if not is_silenced or attempt.reason is None or attempt.reason_class == ReasonClass.rule:
         return ""
-    return REASON_WORDS[attempt.reason]
+    return HELD_BY_WORDS[attempt.reason]
+
+
+def is_held_at_decision(attempt) -> bool:
+    """Whether a limit, and not the rule, decided that the twin stays silent."""
+    return attempt.state == AttemptState.skipped and attempt.reason_class == ReasonClass.limit
 
 
 def reason_words(reason: Reason | None) -> str:

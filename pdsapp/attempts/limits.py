@@ -1,0 +1,74 @@
+"""Limits on rows: what a twin has published, and whether it may publish now.
+
+Looked at when deciding, and again in the transaction that publishes, with the twin's row locked: posts of one
+twin are counted one after the other, whoever writes them. Force bypasses none of it.
+"""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ..domain import limits as rules
+from ..domain.limits import Held, Limits, Published
+from ..domain.policy import PostingPolicy
+from ..models import Attempt, DigitalTwin, Experiment, Post, PostingPolicyVersion
+from .obstacles import Obstacle
+
+
+def limit_on(session: Session, twin: DigitalTwin, policy: PostingPolicy, now: datetime) -> Obstacle | None:
+    """The limit of this policy that forbids the twin a post at `now`."""
+    if policy.limits.is_empty:
+        return None
+    zone = ZoneInfo(twin.experiment.zone)
+    return _obstacle(
+        rules.held(policy.limits, _published(session, twin, policy.limits, now, zone), now, zone)
+    )
+
+
+def hold_twin(session: Session, attempt: Attempt) -> None:
+    """Locks the attempt's twin until this transaction ends, so that nobody else publishes for it meanwhile.
+
+    Read the clock after it. The experiment is locked first, as the inserted post would lock it anyway: edits
+    lock in this order, so none waits in a ring. On SQLite a writing transaction has locked everything.
+    """
+    for kind, key, is_shared in (
+        (Experiment, attempt.experiment_id, True),
+        (DigitalTwin, attempt.digital_twin_id, False),
+    ):
+        session.execute(select(kind.id).where(kind.id == key).with_for_update(read=is_shared, key_share=True))
+
+
+def limit_at_publishing(session: Session, attempt: Attempt, now: datetime) -> Obstacle | None:
+    """The limit that forbids publishing this attempt's draft at `now`, by the policy as it is now.
+
+    Call it after `hold_twin`.
+    """
+    body = session.scalar(
+        select(PostingPolicyVersion.body)
+        .join(Experiment, Experiment.policy_id == PostingPolicyVersion.id)
+        .where(Experiment.id == attempt.experiment_id)
+    )
+    policy = PostingPolicy.from_dict(body)
+    late = rules.too_late(policy.limits, attempt.decided_at, now)
+    return _obstacle(late) or limit_on(session, attempt.digital_twin, policy, now)
+
+
+def _published(
+    session: Session, twin: DigitalTwin, limits: Limits, now: datetime, zone: ZoneInfo
+) -> Published:
+    """What the twin published: every top-level post of its profile, hidden and erased ones too."""
+    own = (Post.user_profile_id == twin.user_profile_id, Post.parent_id.is_(None))
+    today, last = 0, None
+    if limits.posts_per_day is not None:
+        start, end = rules.day_bounds(now, zone)
+        query = select(func.count(Post.id)).where(*own, Post.created_at >= start, Post.created_at < end)
+        today = session.scalar(query)
+    if limits.min_gap_seconds is not None:
+        last = session.scalar(select(func.max(Post.created_at)).where(*own))
+    return Published(today, last)
+
+
+def _obstacle(held: Held | None) -> Obstacle | None:
+    return None if held is None else Obstacle(held.reason, held.words)
