@@ -153,9 +153,9 @@ def is_paused(scope: Any) -> bool:
     return scope.paused_at is not None
 
 
-def words_of(scope: Any, zone: str) -> str:
-    """Who paused or stopped it, since when and why, as a sentence in this zone."""
-    what = "Stopped" if getattr(scope, "is_stopped", False) else "Paused"
+def words_of(scope: Any, zone: str, what: str = "") -> str:
+    """Who paused or stopped it, since when and why, as a sentence in this zone that begins with `what`."""
+    what = what or ("Stopped" if getattr(scope, "is_stopped", False) else "Paused")
     return as_sentence(paused_words(what, scope, zone))
 
 
