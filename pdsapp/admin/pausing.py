@@ -84,7 +84,7 @@ class PausingScreen(Screen):
         if self.act(
             lambda session, now, account: effects.append(act(session, row, now, reason, account=account))
         ):
-            flash(f"{words.format(name)} {effects[0].words}", "success")
+            flash(f"{words.format(name)} {effects[0].sentence}", "success")
         return self.back()
 
 

@@ -49,9 +49,14 @@ class Effect:
         """What became of attempts, for the person who pressed the button."""
         waiting = f"{self.cancelled:,} waiting {_attempts(self.cancelled)} cancelled"
         if not self.running:
-            return f"{waiting}; none is being written." if self.cancelled else "Nothing waits or is written."
+            return f"{waiting}; none is being written." if self.cancelled else "nothing waits or is written."
         what = "not be published" if self.is_stop else "finish and be published"
         return f"{waiting}; {self.running:,} being written will {what}."
+
+    @property
+    def sentence(self) -> str:
+        """The same, where it begins a sentence."""
+        return self.words[0].upper() + self.words[1:]
 
 
 def pause_experiment(

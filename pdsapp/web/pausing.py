@@ -228,7 +228,7 @@ def _experiment(text: str, act, words: str):
     label = str(experiment)
     return _do(
         lambda: act(session, experiment, utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{label} {words} {effect.words}",
+        lambda effect: f"{label} {words} {effect.sentence}",
     )
 
 
@@ -236,7 +236,7 @@ def _everything(act, words: str):
     _only_administrators()
     return _do(
         lambda: act(db.session(), utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{words} {effect.words}",
+        lambda effect: f"{words} {effect.sentence}",
     )
 
 

@@ -30,10 +30,19 @@ from .world import wait_for
 
 pytestmark = pytest.mark.queue
 TWINS, WORKERS, AT_ONCE = 40, 2, 8
-LATENCY = {"web": (0.2, 1.2), "command": (1.5, 4.0)}  # a command needs a second or two to start
+LATENCY = (0.2, 1.2)
 QUIET_SECONDS = 2.0
 ROUNDS = int(os.environ.get("STOP_ROUNDS", "3"))
-FLASK = [sys.executable, "-W", "error", "-m", "flask", "--app", "app"]
+# The command in a process of its own, up to the moment somebody presses Enter.
+COMMAND = """
+import sys
+from flask.cli import ScriptInfo
+from pdsapp import create_app
+app = create_app(with_web=False)
+print("ready", flush=True)
+sys.stdin.readline()
+app.cli.main(sys.argv[1:], "flask", obj=ScriptInfo(create_app=lambda: app))
+"""
 
 
 @pytest.fixture
@@ -45,9 +54,9 @@ def dice(request):
 
 
 @pytest.fixture
-def study(app, settings, model_server, dice, door):
+def study(app, settings, model_server, dice):
     """A running experiment with many twins, and a model that takes its time."""
-    model_server.default = lambda _: text(builders.SHORT_POST).later(dice.uniform(*LATENCY[door]))
+    model_server.default = lambda _: text(builders.SHORT_POST).later(dice.uniform(*LATENCY))
     experiment = builders.make_experiment(zone="UTC")
     token = builders.make_token(settings, model_server.base_url)
     experiment.twins = [builders.make_twin(experiment, token=token) for _ in range(TWINS)]
@@ -68,28 +77,37 @@ def browser(app):
 
 
 @pytest.fixture
-def press(browser, study, settings):
-    """`press(door, what)` pauses or stops and comes back with the answer."""
+def hand(browser, study, settings):
+    """`hand(door, what)` is a hand over the button: called, it presses and comes back with the answer."""
 
-    def by_web(path):
-        answer = browser.post(path, data={"reason": "drill", "next": "/admin/"})
-        assert answer.status_code == 302, answer.text
+    def over_web(path):
+        def press():
+            answer = browser.post(path, data={"reason": "drill", "next": "/admin/"})
+            assert answer.status_code == 302, answer.text
 
-    def by_command(*words):
-        given = world.Process.environment_of(settings)
-        done = subprocess.run(
-            [*FLASK, *words], env={**os.environ, **given}, cwd=world.ROOT, capture_output=True, text=True
+        return press
+
+    def over_command(*words):
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", COMMAND, *words, "--reason", "drill"],
+            env={**os.environ, **world.Process.environment_of(settings)}, cwd=settings.data_dir,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert process.stdout.readline() == "ready\n", process.communicate()
 
-    identifier = study.identifier
+        def press():
+            said, wrong = process.communicate("\n", timeout=60)
+            assert process.returncode == 0, wrong
+            assert "Everything is" in said
+
+        return press
+
     doors = {
-        ("web", "stop"): lambda: by_web(f"/experiments/{identifier}/stop"),
-        ("web", "stop everything"): lambda: by_web("/everything/stop"),
-        ("web", "pause"): lambda: by_web(f"/experiments/{identifier}/pause"),
-        ("command", "stop everything"): lambda: by_command("stop-now", "--reason", "drill"),
-        ("command", "pause"): lambda: by_command("pause", "--reason", "drill"),
+        ("web", "stop"): lambda: over_web(f"/experiments/{study.identifier}/stop"),
+        ("web", "stop everything"): lambda: over_web("/everything/stop"),
+        ("web", "pause"): lambda: over_web(f"/experiments/{study.identifier}/pause"),
+        ("command", "stop everything"): lambda: over_command("stop-now"),
+        ("command", "pause"): lambda: over_command("pause"),
     }
     return lambda door, what: doors[door, what]()
 
@@ -139,15 +157,16 @@ def working(settings):
 @pytest.mark.parametrize(
     ("door", "what"), [("web", "stop"), ("web", "stop everything"), ("command", "stop everything")]
 )
-def test_nothing_appears_after_the_click(study, settings, session, connection, press, dice, door, what):
+def test_nothing_appears_after_the_click(study, settings, session, connection, hand, dice, door, what):
     stopped_in_all = 0
     with working(settings):
         for number in range(ROUNDS):
             before = of_state(session, *TERMINAL_STATES)
+            press = hand(door, what)
             ask_all(study, connection)
             wait_for(lambda: of_state(session, AttemptState.running), 30)
             time.sleep(dice.uniform(0, 1.0))
-            press(door, what)
+            press()
             answered_at = utc_now()
             published = posts(session)
             at_work = of_state(session, AttemptState.running)
@@ -179,16 +198,17 @@ def test_nothing_appears_after_the_click(study, settings, session, connection, p
 
 @pytest.mark.parametrize("door", ["web", "command"])
 def test_what_is_being_written_at_a_pause_is_finished_and_published(
-    study, settings, session, connection, press, dice, door
+    study, settings, session, connection, hand, dice, door
 ):
     finished_in_all = 0
     with working(settings):
         for _ in range(2):
             before = of_state(session, *TERMINAL_STATES)
+            press = hand(door, "pause")
             ask_all(study, connection)
-            wait_for(lambda: session.scalar(select(func.count(ModelCall.id))) or session.rollback(), 30)
+            wait_for(lambda: of_state(session, AttemptState.running), 30)
             time.sleep(dice.uniform(0, 0.6))
-            press(door, "pause")
+            press()
             at_work = of_state(session, AttemptState.running)
             wait_for(lambda: have_all_ended(session), 30)
             found = reasons(session, at_work)
