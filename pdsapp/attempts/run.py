@@ -140,7 +140,8 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
             _end_stopped(session, attempt, now)
             return attempt.state
         obstacle = obstacle_to(session, attempt.digital_twin, attempt.schedule)
-        if obstacle is not None and not was_taken_before(obstacle, attempt):
+        finishes = obstacle is not None and was_taken_before(obstacle, attempt)
+        if obstacle is not None and not (finishes and stop_of(session, attempt) is None):
             end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
             return attempt.state
         if attempt.decided_at is None and not _decide(session, attempt, shop.service, now):

@@ -11,6 +11,7 @@ from ..errors import BadInput
 from ..extensions import db
 from ..models import Experiment, Installation, utc_now
 from ..services import lookup, pauses
+from ..services.pauses import Effect
 from . import access
 from .returning import back
 
@@ -229,6 +230,7 @@ def _experiment(text: str, act, words: str):
     return _do(
         lambda: act(session, experiment, utc_now(), request.form.get("reason", ""), access.account()),
         lambda effect: f"{label} {words} {effect.sentence}",
+        experiment,
     )
 
 
@@ -237,15 +239,18 @@ def _everything(act, words: str):
     return _do(
         lambda: act(db.session(), utc_now(), request.form.get("reason", ""), access.account()),
         lambda effect: f"{words} {effect.sentence}",
+        db.session.get_one(Installation, 1),
     )
 
 
-def _do(act, words):
+def _do(act, words, scope=None):
     """Commits what `act` does and says so; what cannot be done changes nothing and says why."""
     try:
         done = act()
         db.session.commit()
         flash(words(done), "success")
+        if isinstance(done, Effect):
+            pauses.cancel_rest(scope, done, utc_now())
     except BadInput as error:
         db.session.rollback()
         flash(str(error), "error")
