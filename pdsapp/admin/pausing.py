@@ -8,6 +8,7 @@ from flask_admin import expose
 from markupsafe import Markup
 
 from ..extensions import db
+from ..models import utc_now
 from ..services import pauses
 from ..web import access
 from ..web.pausing import stop_question
@@ -84,7 +85,8 @@ class PausingScreen(Screen):
         if self.act(
             lambda session, now, account: effects.append(act(session, row, now, reason, account=account))
         ):
-            flash(f"{words.format(name)} {effects[0].words}", "success")
+            flash(f"{words.format(name)} {effects[0].sentence}", "success")
+            pauses.cancel_rest(row, effects[0], utc_now())
         return self.back()
 
 

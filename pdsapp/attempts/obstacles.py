@@ -49,6 +49,11 @@ def obstacle_to(session: Session, twin: DigitalTwin, schedule: Schedule | None =
     return None
 
 
+def was_taken_before(obstacle: Obstacle, attempt: Attempt) -> bool:
+    """Whether a worker had this attempt when a pause began: it runs, and what runs finishes."""
+    return obstacle.since is not None and attempt.claimed_at < obstacle.since
+
+
 def state_behind(obstacle: Obstacle, attempt: Attempt) -> AttemptState:
     """How an attempt ends that must not be asked: `cancelled` if it was under way or waiting when a pause
     began, `skipped` if it was asked for while the obstacle stood."""

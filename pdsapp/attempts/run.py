@@ -36,7 +36,14 @@ from .feed import stored_context, twin_state
 from .finish import end
 from .gate import pass_gate
 from .limits import hold_twin, limit_at_publishing, limit_on
-from .obstacles import NOT_PUBLISHED, obstacle_to, obstacle_to_publishing, state_behind, stop_of
+from .obstacles import (
+    NOT_PUBLISHED,
+    obstacle_to,
+    obstacle_to_publishing,
+    state_behind,
+    stop_of,
+    was_taken_before,
+)
 from .words import decision_sentence
 
 # The calls have their own deadline; this one is for customised writing that waits for something else.
@@ -133,7 +140,9 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
         if attempt.stop_asked_at is not None:  # stopped under a worker that lost it or gave it back
             _end_stopped(session, attempt, now)
             return attempt.state
-        if (obstacle := obstacle_to(session, attempt.digital_twin, attempt.schedule)) is not None:
+        obstacle = obstacle_to(session, attempt.digital_twin, attempt.schedule)
+        finishes = obstacle is not None and was_taken_before(obstacle, attempt)
+        if obstacle is not None and not (finishes and stop_of(session, attempt) is None):
             end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
             return attempt.state
         if attempt.decided_at is None:

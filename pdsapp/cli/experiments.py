@@ -53,7 +53,7 @@ def pause(experiment, reason):
     with transaction() as session:
         found = lookup.find_experiment(session, experiment)
         effect = pauses.pause_experiment(session, found, common.now(), reason)
-    pausing.say(found.identifier, effect)
+    pausing.say(found.identifier, effect, found)
 
 
 @experiments.command("stop")
@@ -65,7 +65,7 @@ def stop(experiment, reason):
     with transaction() as session:
         found = lookup.find_experiment(session, experiment)
         effect = pauses.stop_experiment(session, found, common.now(), reason)
-    pausing.say(found.identifier, effect)
+    pausing.say(found.identifier, effect, found)
 
 
 @experiments.command("resume")

@@ -114,7 +114,7 @@ def pause(schedule, reason):
     with transaction() as session:
         found = lookup.find_schedule(session, schedule)
         effect = pauses.pause_schedule(session, found, common.now(), reason)
-    pausing.say(f"“{found.name}”", effect)
+    pausing.say(f"“{found.name}”", effect, found)
 
 
 @schedules.command("resume")

@@ -73,7 +73,7 @@ def pause(name, reason):
     with transaction() as session:
         token = lookup.find_token(session, name)
         effect = pauses.pause_token(session, token, common.now(), reason)
-    pausing.say(f"Token “{token.name}”", effect)
+    pausing.say(f"Token “{token.name}”", effect, token)
 
 
 @tokens.command("resume")

@@ -12,21 +12,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, true, update
+from sqlalchemy import ColumnElement, and_, func, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..attempts.finish import DETAIL_LENGTH, end
 from ..attempts.gate import close_gate
 from ..attempts.obstacles import as_sentence, moment_words, paused_words
-from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason, TokenState
+from ..database import transaction
+from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason
 from ..errors import BadInput
 from ..models import Account, ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
 from ..models.base import HasPause
 from ..scheduling import slots
 from . import audit
 from .fields import clean_line
+from .pause_scopes import attempts_of, claim_of, is_paused, set_paused, shown, starts_by_resuming, zone_of
 
 QUEUED = "It was still waiting then and is not asked."
+# So many waiting attempts end with the pause itself, in about a second; more follow, so many at a time.
+MOST_CANCELLED = 10_000
+KEYS_AT_ONCE = 500
 MOST_ROUNDS = 1_000
 OVER = (ExperimentState.ended, ExperimentState.archived)
 
@@ -36,22 +41,29 @@ class Effect:
     """What a pause or stop did. `changed` is False if it was so already.
 
     `cancelled` attempts were waiting; `running` ones were at work: after a pause they finish and publish,
-    after a stop they publish nothing.
+    after a stop they publish nothing. `rest` of the cancelled are too many for one transaction: `cancel_rest`
+    ends them after the commit, and whatever it does not reach ends when a worker looks at it.
     """
 
     changed: bool
     cancelled: int = 0
     running: int = 0
     is_stop: bool = False
+    rest: int = 0
 
     @property
     def words(self) -> str:
         """What became of attempts, for the person who pressed the button."""
         waiting = f"{self.cancelled:,} waiting {_attempts(self.cancelled)} cancelled"
         if not self.running:
-            return f"{waiting}; none is being written." if self.cancelled else "Nothing waits or is written."
+            return f"{waiting}; none is being written." if self.cancelled else "nothing waits or is written."
         what = "not be published" if self.is_stop else "finish and be published"
         return f"{waiting}; {self.running:,} being written will {what}."
+
+    @property
+    def sentence(self) -> str:
+        """The same, where it begins a sentence."""
+        return self.words[0].upper() + self.words[1:]
 
 
 def pause_experiment(
@@ -120,6 +132,23 @@ def resume_token(session: Session, token: ApiToken, now: datetime, account: Acco
     return _resume(session, token, now, account)
 
 
+def cancel_rest(scope: Any, effect: Effect, now: datetime) -> None:
+    """Ends what a pause left waiting, in transactions of its own; stops where somebody has resumed.
+
+    Call it after the commit of the pause.
+    """
+    kind, (key,), left = type(scope), inspect(scope).identity, effect.rest  # reads nothing: it may be expired
+    while left > 0:
+        with transaction() as session:
+            close_gate(session)
+            row = session.get_one(kind, key)
+            if not is_paused(row):
+                return
+            where = and_(attempts_of(row), Attempt.created_at < row.paused_at)
+            done = _cancel_waiting(session, where, Reason.paused, _cancelled_words(row), now)
+        left = left - done if done else 0
+
+
 def cancel_waiting_of(session: Session, twin: DigitalTwin, now: datetime, account: Account | None) -> int:
     """Cancels what waits for a twin that is being deactivated; how many. What it is writing is finished.
 
@@ -135,27 +164,16 @@ def unfinished_of(session: Session, scope: Any) -> tuple[int, int]:
     found = dict(
         session.execute(
             select(Attempt.state, func.count())
-            .where(Attempt.state.in_([AttemptState.due, AttemptState.running]), _attempts_of(scope))
+            .where(Attempt.state.in_([AttemptState.due, AttemptState.running]), attempts_of(scope))
             .group_by(Attempt.state)
         ).all()
     )
     return found.get(AttemptState.due, 0), found.get(AttemptState.running, 0)
 
 
-def is_paused(scope: Any) -> bool:
-    """Whether this scope by itself is paused."""
-    if isinstance(scope, Installation):
-        return scope.is_paused
-    if isinstance(scope, Experiment):
-        return scope.state == ExperimentState.paused
-    if isinstance(scope, ApiToken):
-        return scope.state == TokenState.paused
-    return scope.paused_at is not None
-
-
-def words_of(scope: Any, zone: str) -> str:
-    """Who paused or stopped it, since when and why, as a sentence in this zone."""
-    what = "Stopped" if getattr(scope, "is_stopped", False) else "Paused"
+def words_of(scope: Any, zone: str, what: str = "") -> str:
+    """Who paused or stopped it, since when and why, as a sentence in this zone that begins with `what`."""
+    what = what or ("Stopped" if getattr(scope, "is_stopped", False) else "Paused")
     return as_sentence(paused_words(what, scope, zone))
 
 
@@ -168,7 +186,7 @@ def _pause(
     was_paused, was_stopped = is_paused(scope), getattr(scope, "is_stopped", False)
     before = shown(scope)
     if not was_paused:
-        _set_paused(scope, True)
+        set_paused(scope, True)
         scope.paused_at = now
     if not was_paused or (is_stop and not was_stopped and reason):
         scope.paused_by, scope.paused_reason = _who(account), reason
@@ -177,25 +195,28 @@ def _pause(
     if was_paused and (was_stopped or not is_stop):
         return Effect(False, 0, unfinished_of(session, scope)[1], is_stop or was_stopped)
     session.flush()
-    where = _attempts_of(scope)
-    words = f"{as_sentence(paused_words(_name_of(scope), scope, _zone_of(scope)))} {QUEUED}"
-    cancelled = _cancel_waiting(session, where, Reason.paused, words, now)
+    where = attempts_of(scope)
+    cancelled = _cancel_waiting(session, where, Reason.paused, _cancelled_words(scope), now)
     if is_stop:
         _mark_stopped(session, where, now, scope)
-    running = unfinished_of(session, scope)[1]
-    after = shown(scope) | {"cancelled": cancelled, "running": running}
+    rest, running = unfinished_of(session, scope)
+    after = shown(scope) | {"cancelled": cancelled + rest, "running": running}
     audit.record(session, "stop" if is_stop else "pause", scope, now, account, before, after)
-    return Effect(True, cancelled, running, is_stop)
+    return Effect(True, cancelled + rest, running, is_stop, rest)
+
+
+def _cancelled_words(scope: Any) -> str:
+    return f"{as_sentence(paused_words(claim_of(scope), scope, zone_of(scope)))} {QUEUED}"
 
 
 def _resume(session: Session, scope: Any, now: datetime, account: Account | None) -> bool:
     _hold(session, scope)
     _check(scope, account)
-    if not is_paused(scope) and not _starts_by_resuming(scope):
+    if not is_paused(scope) and not starts_by_resuming(scope):
         return False
     before = shown(scope)
     _settle(session, scope, now)
-    _set_paused(scope, False)
+    set_paused(scope, False)
     scope.paused_at, scope.paused_by, scope.paused_reason = None, "", ""
     if hasattr(scope, "is_stopped"):
         scope.is_stopped = False
@@ -253,62 +274,36 @@ def _check(scope: Any, account: Account | None) -> None:
             raise BadInput("Only administrators pause or resume a schedule of all experiments.")
 
 
-def _starts_by_resuming(scope: Any) -> bool:
-    """A draft experiment starts, an archived token comes back."""
-    if isinstance(scope, Experiment):
-        return scope.state != ExperimentState.running
-    return isinstance(scope, ApiToken) and scope.state != TokenState.active
-
-
-def _set_paused(scope: Any, value: bool) -> None:
-    if isinstance(scope, Installation):
-        scope.is_paused = value
-    elif isinstance(scope, Experiment):
-        scope.state = ExperimentState.paused if value else ExperimentState.running
-    elif isinstance(scope, ApiToken):
-        scope.state = TokenState.paused if value else TokenState.active
-
-
-def _attempts_of(scope: Any) -> ColumnElement[bool]:
-    if isinstance(scope, Experiment):
-        return Attempt.experiment_id == scope.id
-    if isinstance(scope, Schedule):
-        return Attempt.schedule_id == scope.id
-    if isinstance(scope, ApiToken):
-        users = select(DigitalTwin.id).where(DigitalTwin.api_token_id == scope.id)
-        return Attempt.digital_twin_id.in_(users)
-    return true()
-
-
 def _cancel_waiting(
     session: Session, where: ColumnElement[bool], reason: Reason, words: str, now: datetime
 ) -> int:
-    """Ends the attempts that are due; how many. On PostgreSQL it waits for claims that are under way, whose
-    attempts run then. Those that have called a model before, and came back, are summed up one by one."""
-    came_back = session.scalars(
-        select(Attempt)
-        .where(Attempt.state == AttemptState.due, Attempt.messages_sha256 != "", where)
-        .order_by(Attempt.id)
-        .with_for_update(of=Attempt)
-        .execution_options(populate_existing=True)
-    ).all()
-    for attempt in came_back:
-        end(attempt, AttemptState.cancelled, reason, now, words)
-    session.flush()
-    fresh = session.execute(
-        update(Attempt)
-        .where(Attempt.state == AttemptState.due, Attempt.messages_sha256 == "", where)
-        .values(
-            state=AttemptState.cancelled,
-            reason=reason,
-            reason_class=REASON_CLASS[reason],
-            detail=words[:DETAIL_LENGTH],
-            finished_at=now,
-            changed_at=now,
+    """Ends the first MOST_CANCELLED attempts that are due; how many. On PostgreSQL it waits for claims that
+    are under way, whose attempts run then. Those that have called a model before are summed up one by one."""
+    due = select(Attempt.id).where(Attempt.state == AttemptState.due, where).order_by(Attempt.id)
+    keys = session.scalars(due.limit(MOST_CANCELLED).with_for_update(of=Attempt)).all()
+    count = 0
+    for first in range(0, len(keys), KEYS_AT_ONCE):
+        part = Attempt.id.in_(keys[first : first + KEYS_AT_ONCE])
+        query = select(Attempt).where(part, Attempt.messages_sha256 != "")
+        for attempt in session.scalars(query.execution_options(populate_existing=True)).all():
+            end(attempt, AttemptState.cancelled, reason, now, words)
+            count += 1
+        session.flush()
+        fresh = session.execute(
+            update(Attempt)
+            .where(part, Attempt.messages_sha256 == "")
+            .values(
+                state=AttemptState.cancelled,
+                reason=reason,
+                reason_class=REASON_CLASS[reason],
+                detail=words[:DETAIL_LENGTH],
+                finished_at=now,
+                changed_at=now,
+            )
+            .execution_options(synchronize_session=False)
         )
-        .execution_options(synchronize_session=False)
-    )
-    return len(came_back) + fresh.rowcount
+        count += fresh.rowcount
+    return count
 
 
 def _mark_stopped(session: Session, where: ColumnElement[bool], now: datetime, scope: HasPause) -> None:
@@ -319,50 +314,25 @@ def _mark_stopped(session: Session, where: ColumnElement[bool], now: datetime, s
     keys = session.scalars(
         select(Attempt.id)
         .where(
-            Attempt.state.in_([AttemptState.running, AttemptState.due]),
+            or_(
+                Attempt.state == AttemptState.running,
+                and_(Attempt.state == AttemptState.due, Attempt.claimed_at.is_not(None)),
+            ),
             Attempt.stop_asked_at.is_(None),
             where,
         )
         .order_by(Attempt.id)
         .with_for_update(of=Attempt)
     ).all()
-    words = f"Stopped on {moment_words(now, _zone_of(scope))} by {scope.paused_by}"
+    words = f"Stopped on {moment_words(now, zone_of(scope))} by {scope.paused_by}"
     words = as_sentence(f"{words}: {scope.paused_reason}" if scope.paused_reason else words)
-    for first in range(0, len(keys), 500):
+    for first in range(0, len(keys), KEYS_AT_ONCE):
         session.execute(
             update(Attempt)
-            .where(Attempt.id.in_(keys[first : first + 500]))
+            .where(Attempt.id.in_(keys[first : first + KEYS_AT_ONCE]))
             .values(stop_asked_at=now, detail=words)
             .execution_options(synchronize_session=False)
         )
-
-
-def shown(scope: Any) -> dict[str, object]:
-    """What the audit trail keeps of a pause."""
-    state = getattr(scope, "state", None)
-    words: dict[str, object] = {
-        "state": state.value if state is not None else "paused" if is_paused(scope) else "running",
-        "paused_at": scope.paused_at.isoformat() if scope.paused_at else None,
-        "paused_by": scope.paused_by or "",
-        "reason": scope.paused_reason or "",
-    }
-    if hasattr(scope, "is_stopped"):
-        words["is_stopped"] = scope.is_stopped
-    return words
-
-
-def _name_of(scope: Any) -> str:
-    if isinstance(scope, Experiment):
-        return "The experiment is paused"
-    if isinstance(scope, Schedule):
-        return "The schedule is paused"
-    if isinstance(scope, ApiToken):
-        return f"Token “{scope.name}” is paused"
-    return "Everything is paused"
-
-
-def _zone_of(scope: Any) -> str:
-    return getattr(scope, "zone", "UTC")
 
 
 def _who(account: Account | None) -> str:

@@ -19,6 +19,7 @@ from ..errors import (
     PdsError,
     QueueDown,
     SecretUnreadable,
+    Stopped,
 )
 from ..extensions import db
 
@@ -28,6 +29,7 @@ STATUS: dict[type[PdsError], int] = {
     NotFound: 404,
     NobodyEligible: 409,
     LeaseLost: 409,
+    Stopped: 409,
     SecretUnreadable: 409,
     NotConfigured: 503,
     DatabaseNotReady: 503,

@@ -11,6 +11,7 @@ from ..errors import BadInput
 from ..extensions import db
 from ..models import Experiment, Installation, utc_now
 from ..services import lookup, pauses
+from ..services.pauses import Effect
 from . import access
 from .returning import back
 
@@ -37,7 +38,10 @@ class Control:
 
 @dataclass(frozen=True)
 class Standing:
-    """One pause that is in force, with its remedy. Addresses are empty for who may not press."""
+    """One pause that is in force, with its remedy: `words` go on where `title` ends.
+
+    Addresses are empty for who may not press.
+    """
 
     title: str
     words: str
@@ -172,9 +176,11 @@ def _standing(experiment: Experiment, is_own_page: bool) -> Standing:
     may = access.may_write()
     may_stop = may and not experiment.is_stopped
     rest = "" if may else " A researcher can resume it."
+    title = f"{name} is {'stopped' if experiment.is_stopped else 'paused'}"
+    words = pauses.words_of(experiment, experiment.zone, title).removeprefix(title)
     return Standing(
-        title=f"{name} is {'stopped' if experiment.is_stopped else 'paused'}.",
-        words=f"{pauses.words_of(experiment, experiment.zone)} No twin of it is asked.{rest}",
+        title=title,
+        words=f"{words} No twin of it is asked.{rest}",
         resume_label="Resume this experiment",
         resume_url=url_for("pausing.resume", text=experiment.identifier) if may else "",
         stop_label="Stop now",
@@ -187,9 +193,11 @@ def _standing_everything(installation: Installation, zone: str) -> Standing:
     may = access.may_administer()
     may_stop = may and not installation.is_stopped
     rest = "" if may else " An administrator can resume it."
+    title = f"Everything is {'stopped' if installation.is_stopped else 'paused'}"
+    words = pauses.words_of(installation, zone, title).removeprefix(title)
     return Standing(
-        title=f"Everything is {'stopped' if installation.is_stopped else 'paused'}.",
-        words=f"{pauses.words_of(installation, zone)} No twin of any experiment is asked.{rest}",
+        title=title,
+        words=f"{words} No twin of any experiment is asked.{rest}",
         resume_label="Resume everything",
         resume_url=url_for("pausing.resume_everything") if may else "",
         stop_label="Stop everything now",
@@ -208,7 +216,7 @@ def _standing_several(experiments: Sequence[tuple[str, str, str]]) -> list[Stand
     return [
         Standing(
             title=f"{len(paused):,} of {len(experiments):,} experiments {verb} paused:",
-            words=f"{', '.join(paused[:MOST_NAMED])}{rest}.",
+            words=f" {', '.join(paused[:MOST_NAMED])}{rest}.",
             url=url_for("experiment.index_view", state="paused"),
             remedy="See them",
         )
@@ -221,7 +229,8 @@ def _experiment(text: str, act, words: str):
     label = str(experiment)
     return _do(
         lambda: act(session, experiment, utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{label} {words} {effect.words}",
+        lambda effect: f"{label} {words} {effect.sentence}",
+        experiment,
     )
 
 
@@ -229,16 +238,19 @@ def _everything(act, words: str):
     _only_administrators()
     return _do(
         lambda: act(db.session(), utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{words} {effect.words}",
+        lambda effect: f"{words} {effect.sentence}",
+        db.session.get_one(Installation, 1),
     )
 
 
-def _do(act, words):
+def _do(act, words, scope=None):
     """Commits what `act` does and says so; what cannot be done changes nothing and says why."""
     try:
         done = act()
         db.session.commit()
         flash(words(done), "success")
+        if isinstance(done, Effect):
+            pauses.cancel_rest(scope, done, utc_now())
     except BadInput as error:
         db.session.rollback()
         flash(str(error), "error")

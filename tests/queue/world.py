@@ -51,24 +51,28 @@ class Process:
     def __init__(self, code, settings, *arguments, **environment):
         Path(settings.data_dir).mkdir(exist_ok=True)
         self.log = Path(settings.data_dir) / f"process-{time.monotonic_ns()}.log"
-        given = {
-            "PDS_DATA_DIR": str(settings.data_dir),
-            "REDIS_URL": settings.redis_url.get_secret_value(),
-            "SECRET_KEY": settings.require("secret_key"),
-            "PDS_FERNET_KEYS": settings.require("fernet_keys"),
-            "PDS_LLM_ALLOWED_HOSTS": ",".join(settings.allowed_hosts),
-            "PDS_STOP_SECONDS": "2",
-            "PYTHONPATH": str(ROOT),
-            **environment,
-        }
-        if settings.database_url:
-            given["DATABASE_URL"] = settings.database_url.get_secret_value()
+        given = {"PDS_STOP_SECONDS": "2", **self.environment_of(settings), **environment}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-c", code, *arguments],
                 stdout=output, stderr=subprocess.STDOUT, cwd=settings.data_dir,
                 env={**os.environ, **given}, start_new_session=True,
             )  # fmt: skip
+
+    @staticmethod
+    def environment_of(settings):
+        """The environment that gives a process these settings."""
+        given = {
+            "PDS_DATA_DIR": str(settings.data_dir),
+            "REDIS_URL": settings.redis_url.get_secret_value(),
+            "SECRET_KEY": settings.require("secret_key"),
+            "PDS_FERNET_KEYS": settings.require("fernet_keys"),
+            "PDS_LLM_ALLOWED_HOSTS": ",".join(settings.allowed_hosts),
+            "PYTHONPATH": str(ROOT),
+        }
+        if settings.database_url:
+            given["DATABASE_URL"] = settings.database_url.get_secret_value()
+        return given
 
     @property
     def pid(self):

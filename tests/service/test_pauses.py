@@ -481,3 +481,22 @@ def test_an_hour_of_waiting_attempts_is_cancelled_at_once(session, twin):
     with transaction() as writing:
         assert pauses.pause_everything(writing, utc_now()).cancelled == 3_000
     assert session.scalar(select(func.count()).where(Attempt.state == AttemptState.cancelled)) == 3_000
+
+
+def test_what_is_too_much_for_one_transaction_is_cancelled_after_it(session, twin, study, monkeypatch):
+    monkeypatch.setattr(pauses, "MOST_CANCELLED", 4)
+    ids = [builders.add_attempt(twin) for _ in range(10)]
+    effect = pause(study, "exam week")
+    assert (effect.cancelled, effect.rest) == (10, 6)
+    pauses.cancel_rest(study, effect, utc_now())
+    assert {ended(session, key) for key in ids} == {CANCELLED}
+    assert len({session.get_one(Attempt, key).detail for key in ids}) == 1
+
+
+def test_what_was_left_over_is_not_cancelled_after_resuming(session, twin, study, monkeypatch):
+    monkeypatch.setattr(pauses, "MOST_CANCELLED", 4)
+    ids = [builders.add_attempt(twin) for _ in range(6)]
+    effect = pause(study)
+    resume(study)
+    pauses.cancel_rest(study, effect, utc_now())
+    assert [ended(session, key)[0] for key in ids[4:]] == [AttemptState.due] * 2

@@ -95,8 +95,8 @@ def attention_list(
     found.extend(
         Attention(
             "warn",
-            f"Schedule “{schedule.name}” is paused.",
-            pauses.words_of(schedule, schedule.zone),
+            f"Schedule “{schedule.name}”",
+            pauses.words_of(schedule, schedule.zone, "is paused"),
             links.details("schedule", schedule.id),
             "See the schedule",
         )

@@ -1,0 +1,78 @@
+"""What can be paused, and how each kind says so: an experiment, a schedule, a token, the installation."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, true
+
+from ..domain.reasons import ExperimentState, TokenState
+from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
+
+
+def is_paused(scope: Any) -> bool:
+    """Whether this scope by itself is paused."""
+    if isinstance(scope, Installation):
+        return scope.is_paused
+    if isinstance(scope, Experiment):
+        return scope.state == ExperimentState.paused
+    if isinstance(scope, ApiToken):
+        return scope.state == TokenState.paused
+    return scope.paused_at is not None
+
+
+def set_paused(scope: Any, value: bool) -> None:
+    """Makes the scope's own state say whether it is paused."""
+    if isinstance(scope, Installation):
+        scope.is_paused = value
+    elif isinstance(scope, Experiment):
+        scope.state = ExperimentState.paused if value else ExperimentState.running
+    elif isinstance(scope, ApiToken):
+        scope.state = TokenState.paused if value else TokenState.active
+
+
+def starts_by_resuming(scope: Any) -> bool:
+    """A draft experiment starts, an archived token comes back."""
+    if isinstance(scope, Experiment):
+        return scope.state != ExperimentState.running
+    return isinstance(scope, ApiToken) and scope.state != TokenState.active
+
+
+def attempts_of(scope: Any) -> ColumnElement[bool]:
+    """The condition for the attempts of a scope; of everything for None."""
+    if isinstance(scope, Experiment):
+        return Attempt.experiment_id == scope.id
+    if isinstance(scope, Schedule):
+        return Attempt.schedule_id == scope.id
+    if isinstance(scope, ApiToken):
+        users = select(DigitalTwin.id).where(DigitalTwin.api_token_id == scope.id)
+        return Attempt.digital_twin_id.in_(users)
+    return true()
+
+
+def claim_of(scope: Any) -> str:
+    """That this scope is paused, in words a sentence begins with."""
+    if isinstance(scope, Experiment):
+        return "The experiment is paused"
+    if isinstance(scope, Schedule):
+        return "The schedule is paused"
+    if isinstance(scope, ApiToken):
+        return f"Token “{scope.name}” is paused"
+    return "Everything is paused"
+
+
+def zone_of(scope: Any) -> str:
+    """The zone its times are said in."""
+    return getattr(scope, "zone", "UTC")
+
+
+def shown(scope: Any) -> dict[str, object]:
+    """What the audit trail keeps of a pause."""
+    state = getattr(scope, "state", None)
+    words: dict[str, object] = {
+        "state": state.value if state is not None else "paused" if is_paused(scope) else "running",
+        "paused_at": scope.paused_at.isoformat() if scope.paused_at else None,
+        "paused_by": scope.paused_by or "",
+        "reason": scope.paused_reason or "",
+    }
+    if hasattr(scope, "is_stopped"):
+        words["is_stopped"] = scope.is_stopped
+    return words
