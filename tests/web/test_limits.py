@@ -45,6 +45,8 @@ def test_an_experiment_is_added_with_limits(researcher, session):
         "min_gap_seconds": 900,
         "max_draft_age_seconds": 600,
     }
+    event = session.scalars(select(AuditEvent).where(AuditEvent.object_type == "experiment")).one()
+    assert (event.action, event.after["limits"]) == ("create", stored(session))
     words = words_of(answer)
     assert "Quiet hours 22:00–07:00 in Europe/Rome" in words
     assert "Posts a day at most 3 of each twin, days of Europe/Rome" in words
