@@ -84,7 +84,10 @@ def add_experiment(
     prepare_experiment(session, experiment, now, policy)
     experiment.created_by_id = account.id if account else None
     session.add(experiment)
-    audit.record(session, "create", experiment, now, account, after={"name": experiment.name, "zone": zone})
+    after = {"name": experiment.name, "zone": zone}
+    if policy is not None and not policy.limits.is_empty:
+        after["limits"] = policy.limits.to_dict()
+    audit.record(session, "create", experiment, now, account, after=after)
     return experiment
 
 

@@ -122,20 +122,16 @@ def change_limits(
 
 def limit_facts(limits: Limits, zone: str) -> list[tuple[str, str]]:
     """Each limit with what it is, in words."""
-    quiet, gap, age = NONE, NONE, NONE
+    quiet, most, gap, age = NONE, NONE, NONE, NONE
     if limits.quiet_from is not None:
         quiet = quiet_words(limits.quiet_from, limits.quiet_until, zone)
+    if limits.posts_per_day is not None:
+        most = f"at most {limits.posts_per_day:,} of each twin, days of {zone}"
     if limits.min_gap_seconds is not None:
-        gap = f"at least {span_words(limits.min_gap_seconds)}"
+        gap = f"at least {span_words(limits.min_gap_seconds)} between two posts of a twin"
     if limits.max_draft_age_seconds is not None:
-        age = f"at most {span_words(limits.max_draft_age_seconds)}"
-    per_day = NONE if limits.posts_per_day is None else f"at most {limits.posts_per_day:,}"
-    return [
-        ("Quiet hours", quiet),
-        ("Posts of a twin a day", f"{per_day}{f', days of {zone}' if per_day != NONE else ''}"),
-        ("Between two posts of a twin", gap),
-        ("Age of a draft", age),
-    ]
+        age = f"at most {span_words(limits.max_draft_age_seconds)} after the decision"
+    return [("Quiet hours", quiet), ("Posts a day", most), ("Gap", gap), ("Age of a draft", age)]
 
 
 def limit_texts(limits: Limits) -> dict[str, str]:

@@ -31,10 +31,10 @@ def test_without_options_it_shows_the_limits(run, study, session):
     assert shown.exit_code == 0
     assert shown.stdout.splitlines() == [
         f"Limits of Campus ({study.identifier}):",
-        "  Quiet hours                  none",
-        "  Posts of a twin a day        none",
-        "  Between two posts of a twin  none",
-        "  Age of a draft               none",
+        "  Quiet hours     none",
+        "  Posts a day     none",
+        "  Gap             none",
+        "  Age of a draft  none",
     ]
     assert session.query(AuditEvent).filter_by(action="change").count() == 0
 
@@ -42,10 +42,10 @@ def test_without_options_it_shows_the_limits(run, study, session):
 def test_limits_are_set_one_by_one_and_taken_away(run, study, session):
     shown = run("--quiet", "22:00-7:00", "--per-day", "3", "--min-gap", "900", "--draft-age", "10min")
     assert shown.exit_code == 0, shown.output
-    assert "Quiet hours                  22:00–07:00 in Europe/Rome" in shown.stdout
-    assert "Posts of a twin a day        at most 3, days of Europe/Rome" in shown.stdout
-    assert "Between two posts of a twin  at least 15 min" in shown.stdout
-    assert "Age of a draft               at most 10 min" in shown.stdout
+    assert "Quiet hours     22:00–07:00 in Europe/Rome" in shown.stdout
+    assert "Posts a day     at most 3 of each twin, days of Europe/Rome" in shown.stdout
+    assert "Gap             at least 15 min between two posts" in shown.stdout
+    assert "Age of a draft  at most 10 min after the decision" in shown.stdout
     run("--per-day", "none")
     run("--quiet", "none", "--min-gap", "2 h")
     assert stored(session, study) == {"min_gap_seconds": 7200, "max_draft_age_seconds": 600}

@@ -1,11 +1,9 @@
 """What every shape of answer means."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pdsapp.domain.reasons import Reason
 from pdsapp.domain.reply import BadReply, Reply, classify, classify_error, parse_retry_after
@@ -174,49 +172,3 @@ def test_a_call_without_an_answer_has_a_reason_too(kind, expected):
     bad = classify_error(kind, "more about it")
     assert (bad.reason, bad.is_retryable, bad.pauses_token) == expected
     assert "more about it" in bad.detail
-
-
-KEYS = (
-    *("error", "choices", "message", "content", "code", "type", "text", "usage", "model", "refusal"),
-    *("metadata", "raw", "finish_reason", "prompt_tokens", "detail", "param", "status", "tool_calls"),
-)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
-    max_leaves=12,
-)
-bodies = st.one_of(
-    st.binary(max_size=200),
-    json_values.map(lambda value: json.dumps(value).encode()),
-    json_values.map(lambda value: json.dumps({"choices": [{"message": value}]}).encode()),
-    json_values.map(lambda value: json.dumps({"error": value}).encode()),
-    st.text(alphabet="<>/htmlbody script!-", max_size=80).map(str.encode),
-)
-any_headers = st.dictionaries(
-    st.sampled_from(["Retry-After", "retry-after", "retry-after-ms", "Location", "Content-Type"])
-    | st.text(max_size=8),
-    st.text(max_size=30) | st.integers().map(str),
-    max_size=4,
-)
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.integers(-5, 1200), any_headers, bodies)
-def test_any_answer_is_a_reply_or_a_bad_reply(status, headers, body):
-    found = classify(status, headers, body, now=NOW)
-    if isinstance(found, Reply):
-        assert 200 <= status < 300
-        assert found.text.strip()
-        found.text.encode("utf-8")
-        return
-    assert found.reason in Reason
-    assert found.detail.endswith((".", "?", ")")) and len(found.detail) < 700
-    assert found.detail.isprintable()
-    assert found.retry_after_seconds is None or (found.is_retryable and 0 <= found.retry_after_seconds <= 1e9)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text(max_size=40), st.timedeltas(timedelta(days=-400), timedelta(days=400)))
-def test_any_retry_after_is_a_wait_or_nothing(value, shift):
-    seconds = parse_retry_after(value, NOW + shift)
-    assert seconds is None or 0 <= seconds <= 1e9

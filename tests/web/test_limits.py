@@ -45,11 +45,13 @@ def test_an_experiment_is_added_with_limits(researcher, session):
         "min_gap_seconds": 900,
         "max_draft_age_seconds": 600,
     }
+    event = session.scalars(select(AuditEvent).where(AuditEvent.object_type == "experiment")).one()
+    assert (event.action, event.after["limits"]) == ("create", stored(session))
     words = words_of(answer)
     assert "Quiet hours 22:00–07:00 in Europe/Rome" in words
-    assert "Posts of a twin a day at most 3, days of Europe/Rome" in words
-    assert "Between two posts of a twin at least 15 min" in words
-    assert "Age of a draft at most 10 min" in words
+    assert "Posts a day at most 3 of each twin, days of Europe/Rome" in words
+    assert "Gap at least 15 min between two posts of a twin" in words
+    assert "Age of a draft at most 10 min after the decision" in words
 
 
 def test_limits_are_changed_and_taken_away_through_the_form(researcher, rows, session):
@@ -129,7 +131,7 @@ def test_post_now_says_at_once_that_a_limit_holds_it_back(researcher, settings, 
     assert "@dr_okafor stayed silent" in words
     assert "It has posted once today, and 1 a day is the most. The next day begins on" in words
     assert f'href="/admin/experiment/details/?id={limited.experiment_id}#limits"' in answer.text
-    assert "It was held back by the daily limit all the same." in words
+    assert "The twin was held back by the daily limit all the same." in words
     assert 'class="draw big hatched"' in answer.text
 
 

@@ -136,7 +136,7 @@ def _sentence(attempt: Attempt, asked_by: str) -> str:
         by = f" by {asked_by}" if asked_by else ""
         also = " too" if attempt.would_post else ""
         sentence = f"The rule was bypassed{by}: the draw did not count. It would have {rule}{also}."
-        return f"{sentence} It was held back by {held} all the same." if held else sentence
+        return f"{sentence} The twin was held back by {held} all the same." if held else sentence
     if held:
         said = "post" if attempt.would_post else "stay silent"
         return f"The rule said {said}; held back by {held}."
