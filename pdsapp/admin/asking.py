@@ -32,9 +32,7 @@ def request_id() -> str:
 def wake(lane: str, is_served: bool, attempts: int = 1) -> None:
     """Wakes a lane after the commit; says so when the queue or a worker is not there."""
     if not queue_sign.tell(lambda connection: queue.wake(connection, lane, attempts)):
-        _say_once(
-            "The queue does not answer. What was asked is stored and runs when the queue is back.", "warning"
-        )
+        _say_once("What was asked is stored and runs when the queue is back.", "warning")
     if not is_served:
         words = "No worker serves lane “{}”. It will run when a worker is back; start one with {}."
         command = Markup("<code>flask worker --lanes {}</code>").format(lane)
@@ -50,7 +48,7 @@ def project(schedule: Schedule) -> None:
     own.rollback()
     if not queue_sign.tell(lambda connection: projection.put(connection, schedule)):
         _say_once(
-            "The queue does not answer. What you changed is saved: slots are claimed on time all the same, "
+            "What you changed is saved: slots are claimed on time all the same, "
             "and what they ask runs when the queue is back.",
             "warning",
         )

@@ -56,6 +56,8 @@ class TwinWorker(rq.Worker):
     job_class = LaneJob
     queue_class = LaneQueue
     dequeue_timeout = DEQUEUE_SECONDS
+    # RQ would raise the connection's time-out to ten seconds more than that: too long beside a frozen server.
+    connection_timeout = ANSWER_SECONDS
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
-from pdsapp.models import Attempt, LostLease, Post, Schedule, Slot, utc_now
+from pdsapp.models import Attempt, Heartbeat, LostLease, Post, Schedule, Slot, utc_now
 from pdsapp.scheduling.projection import ENTRIES, score
 from pdsapp.services.ledger import ledger
 from pdsapp.stack.valkey import answers_ping, binary_path
@@ -32,6 +32,7 @@ OUTAGE_SECONDS = float(os.environ.get("PDS_OUTAGE_SECONDS", "3"))
 BACK_SECONDS = 60.0
 BEFORE, AFTER = 3, 2
 ASKED = 10
+STOPPED_SECONDS = 6
 ON_TIME = timedelta(seconds=5)
 
 
@@ -149,6 +150,24 @@ def test_everything_is_back_within_a_minute_once_and_complete(
     print(f"{outage.__name__}: everything done {took:.1f} s after it was back")
     assert took < BACK_SECONDS
     _check_the_books(session, seconds)
+
+
+@pytest.mark.parametrize("kind", ["scheduler", "worker"])
+def test_a_frozen_queue_keeps_nobody_from_beating_or_from_stopping(study, settings, session, server, kind):
+    with {"scheduler": world.scheduler, "worker": world.worker}[kind](settings) as process:
+        wait_for(lambda: _beat(session), 30)
+        server.signal(signal.SIGSTOP)
+        process.says("queue is away")
+        noticed_at = utc_now()
+        wait_for(lambda: _beat(session) > noticed_at, 20)
+        code, seconds = process.stop()
+    assert (code, "\nTraceback" in process.output) == (0, False), process.output
+    assert seconds < STOPPED_SECONDS
+
+
+def _beat(session):
+    session.rollback()
+    return session.scalar(select(func.max(Heartbeat.beat_at)))
 
 
 def _schedule_every_second(study, seconds):

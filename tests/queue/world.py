@@ -86,7 +86,7 @@ class Process:
 
     def says(self, text):
         """Waits until it has written this."""
-        wait_for(lambda: text in self.output or self.process.poll() is not None)
+        wait_for(lambda: text in self.output or self.process.poll() is not None, 30)
         assert text in self.output, self.output
 
     def stop(self, number=signal.SIGTERM):
