@@ -1,7 +1,7 @@
 """Redis is expendable: killed, emptied, frozen or without its socket, it is all back soon, once, complete.
 
 A scheduler and two workers run on a queue server of the test's own while slots fall due and people ask.
-`PDS_OUTAGE_SECONDS=60` makes the outages as long as that; by default they are short.
+`TEST_OUTAGE_SECONDS=60` makes the outages as long as that; by default they are short.
 """
 
 import os
@@ -28,7 +28,7 @@ from . import world
 from .world import make_schedule, wait_for
 
 pytestmark = pytest.mark.queue
-OUTAGE_SECONDS = float(os.environ.get("PDS_OUTAGE_SECONDS", "3"))
+OUTAGE_SECONDS = float(os.environ.get("TEST_OUTAGE_SECONDS", "3"))
 BACK_SECONDS = 60.0
 BEFORE, AFTER = 3, 2
 ASKED = 10
