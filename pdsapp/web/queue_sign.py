@@ -92,4 +92,7 @@ def _answers(settings: Settings) -> bool:
 
 
 def _is_local(settings: Settings) -> bool:
-    return settings.redis_url is None or settings.redis_url.get_secret_value() == redis_url(settings.data_dir)
+    """Whether it is the embedded server, which the local stack looks after."""
+    if settings.redis_url is None:
+        return False
+    return settings.redis_url.get_secret_value() == redis_url(settings.data_dir)
