@@ -3,18 +3,18 @@
 import re
 from uuid import uuid4
 
-from flask import current_app, flash, request
+from flask import flash, request, session
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
 from ..attempts.limits import limit_on
-from ..config import Settings
 from ..database import set_read_only
 from ..domain.policy import PolicyError, PostingPolicy
-from ..errors import BadInput, QueueDown
+from ..errors import BadInput
 from ..extensions import db
 from ..models import DigitalTwin, Schedule, utc_now
 from ..scheduling import projection, queue
+from ..web import queue_sign
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{16,60}", re.ASCII)
 
@@ -34,13 +34,8 @@ def request_id() -> str:
 
 def wake(lane: str, is_served: bool, attempts: int = 1) -> None:
     """Wakes a lane after the commit; says so when the queue or a worker is not there."""
-    settings: Settings = current_app.extensions["settings"]
-    try:
-        queue.wake(queue.connection(settings), lane, attempts)
-    except QueueDown:
-        flash(
-            "The queue does not answer. What was asked is stored and runs when the queue is back.", "warning"
-        )
+    if not queue_sign.tell(lambda connection: queue.wake(connection, lane, attempts)):
+        _say_once("What was asked is stored and runs when the queue is back.", "warning")
     if not is_served:
         words = "No worker serves lane “{}”. It will run when a worker is back; start one with {}."
         command = Markup("<code>flask worker --lanes {}</code>").format(lane)
@@ -59,13 +54,20 @@ def warn_of_limit(session: Session, twin: DigitalTwin) -> None:
 
 def project(schedule: Schedule) -> None:
     """Shows a committed schedule to the queue, with no transaction open; says so when that must wait."""
-    session = db.session()
+    own = db.session()
     set_read_only(True)
-    session.refresh(schedule)
-    session.expunge(schedule)
-    session.rollback()
-    if not projection.project(current_app.extensions["settings"], schedule):
-        flash(
-            "The queue does not answer. The schedule is saved; the queue hears of it within a minute.",
+    own.refresh(schedule)
+    own.expunge(schedule)
+    own.rollback()
+    if not queue_sign.tell(lambda connection: projection.put(connection, schedule)):
+        _say_once(
+            "What you changed is saved: slots are claimed on time all the same, "
+            "and what they ask runs when the queue is back.",
             "warning",
         )
+
+
+def _say_once(words: str, category: str) -> None:
+    """Not once for each of many rows."""
+    if (category, words) not in session.get("_flashes", ()):
+        flash(words, category)

@@ -92,6 +92,20 @@ def give_back(session: Session, lease: Lease, now: datetime, wait: timedelta = t
         attempt.not_before = now + wait
 
 
+def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
+    """Returns to due, without a strike, what a worker holds whose work-horse it has ended itself while it
+    stops; gives how many. The caller commits, and knows that nothing of the worker runs any more."""
+    held_by_it = session.scalars(
+        select(Attempt)
+        .where(Attempt.state == AttemptState.running, Attempt.claimed_by == worker)
+        .order_by(Attempt.id)
+        .with_for_update(of=Attempt)
+    ).all()
+    for attempt in held_by_it:
+        _to_due(session, attempt, now)
+    return len(held_by_it)
+
+
 def reap(session: Session, now: datetime, limit: int = 200) -> int:
     """Takes back attempts whose lease ran out; gives how many. The caller commits.
 

@@ -160,7 +160,7 @@ def _queue(wish: _Wish, service: DTService, settings: Settings, count: int, as_j
     try:
         queue.wake(queue.connection(settings), create.LANE_NOW, len(ids))
     except PdsError as error:
-        common.note(f"{error} The attempts are stored and will run when a worker is back.")
+        common.note(f"{error} The attempts are stored and run when the queue is back.")
     for attempt_id in ids:
         _show(attempt_id, as_json)
 

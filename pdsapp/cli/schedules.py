@@ -154,7 +154,7 @@ def fire(schedule):
     try:
         queue.wake(queue.connection(settings), lane, len(made))
     except PdsError as error:
-        common.note(f"{error} The attempts are stored and run when a worker is back.")
+        common.note(f"{error} The attempts are stored and run when the queue is back.")
 
 
 @schedules.command("sync")

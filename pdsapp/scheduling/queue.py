@@ -189,14 +189,21 @@ def _client(url: str, connect_seconds: float, answer_seconds: float) -> redis.Re
             url,
             socket_connect_timeout=connect_seconds,
             socket_timeout=answer_seconds,
-            # Once more at once, for a connection the server has closed; the default tries for seconds.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            retry=once_more(),
         )
     except ValueError:  # its text may quote a part of the password
         raise NotConfigured(
             "REDIS_URL cannot be used. Write redis://:password@host:6379/0, with / and @ in the password "
             "as %2F and %40."
         ) from None
+
+
+def once_more() -> Retry:
+    """How a client tries again: once and at once, for a connection the server has closed meanwhile.
+
+    redis-py's default goes on for seconds.
+    """
+    return Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
 
 
 @contextmanager

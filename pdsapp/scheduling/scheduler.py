@@ -30,6 +30,7 @@ from ..errors import QueueDown
 from ..models import Attempt, ProcessKind, Schedule, utc_now
 from ..services import database, heartbeats
 from . import projection, queue, slots
+from .bell import end_undisturbed
 from .outage import Outage
 from .slots import Claimed
 
@@ -101,7 +102,10 @@ class TwinScheduler(Scheduler):
             self._leave()
 
     def turn(self) -> float:
-        """One look at everything; gives how many seconds to sleep. Never raises for Redis or SQL."""
+        """One look at everything; gives how many seconds to sleep. Never raises for Redis or SQL.
+
+        Raises DatabaseNotReady when somebody has migrated the database: this code must not write to it.
+        """
         try:
             self._now_and_then("beat", heartbeats.BEAT_SECONDS - 0.5, self._beat)
             claimed = self._claim_what_is_due()
@@ -203,6 +207,7 @@ class TwinScheduler(Scheduler):
 
     def _claim(self, uuids: Sequence[UUID] | None) -> Claimed:
         with transaction() as session:
+            database.require_head_still(session)
             return slots.claim_due(session, self._service, uuids, self._clock(), self.name)
 
     def _tell(self, claimed: Claimed) -> None:
@@ -261,6 +266,7 @@ class TwinScheduler(Scheduler):
 
     def _beat(self) -> None:
         with transaction() as session:
+            database.require_head_still(session)
             heartbeats.beat(
                 session, ProcessKind.scheduler, self.name, self._clock(), is_leader=self.is_leader
             )
@@ -320,7 +326,10 @@ class TwinScheduler(Scheduler):
 
 
 def run_scheduler(app: Flask) -> int:
-    """Schedules until a signal asks to stop; the exit code (0). Raises DatabaseNotReady, NotConfigured."""
+    """Schedules until a signal asks to stop; the exit code (0).
+
+    Raises NotConfigured, and DatabaseNotReady at the start or as soon as somebody migrates the database.
+    """
     settings = app.extensions["settings"]
     with app.app_context():
         database.require_head()
@@ -329,5 +338,8 @@ def run_scheduler(app: Flask) -> int:
         # What is loaded stays: not looking through it again makes the end of the process quick.
         gc.freeze()
         log.info("scheduler started", name=scheduler.name)
-        scheduler.run()
+        try:
+            scheduler.run()
+        finally:
+            end_undisturbed()
     return 0

@@ -1,7 +1,8 @@
 """The worker process: takes wake-ups of its lanes and forks a work-horse for each.
 
 The parent holds no connection to the database and no model client while it forks; it waits, beats, and
-passes signals on. SIGTERM: the work-horse gives back what it cannot finish within PDS_STOP_SECONDS.
+passes signals on. SIGTERM: the work-horse gives back what it cannot finish within PDS_STOP_SECONDS. The same
+happens when somebody migrates the database: this code must not write to another schema.
 """
 
 import gc
@@ -24,15 +25,18 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegist
 from rq.utils import now as rq_now
 from rq.worker import WorkerStatus
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from ..attempts import claim
 from ..config import Settings
-from ..database import transaction
+from ..database import reading, transaction
 from ..dt_service import load_service
+from ..errors import DatabaseNotReady
 from ..extensions import db
 from ..models import ProcessKind, utc_now
 from ..services import database, heartbeats
 from . import queue
-from .bell import Bell
+from .bell import Bell, end_undisturbed
 from .orphans import die_with_parent
 from .outage import Outage
 from .queue import LaneJob, LaneQueue
@@ -52,6 +56,8 @@ class TwinWorker(rq.Worker):
     job_class = LaneJob
     queue_class = LaneQueue
     dequeue_timeout = DEQUEUE_SECONDS
+    # RQ would raise the connection's time-out to ten seconds more than that: too long beside a frozen server.
+    connection_timeout = ANSWER_SECONDS
 
     def __init__(
         self,
@@ -79,6 +85,7 @@ class TwinWorker(rq.Worker):
         self._clock = clock
         self._stop_seconds = settings.stop_seconds
         self._stop_at: float | None = None
+        self.refusal: DatabaseNotReady | None = None
         self._beat_at = self._registered_at = self._cleaned_at = float("-inf")
         self._queue = Outage("queue")
         self._database = Outage("database")
@@ -119,6 +126,7 @@ class TwinWorker(rq.Worker):
         if found is None:
             return 0
         job, lane = found
+        self._look_at_schema()
         if self._stop_requested:
             lane.push_job_id(job.id, at_front=True)
             return 0
@@ -163,6 +171,8 @@ class TwinWorker(rq.Worker):
                 log.warning("work-horse is killed", name=self.name, job=job.id)
                 self.kill_horse()
         self._horse_pid = 0
+        if status != 0 and self._stop_at is not None and time.monotonic() > self._stop_at:
+            self._give_back()
         self.executions.pop(execution.id, None)
         if status != 0:
             words = f"The work-horse ended with {_end_words(status)}."
@@ -184,6 +194,24 @@ class TwinWorker(rq.Worker):
         if self.horse_pid:
             with suppress(ProcessLookupError):
                 os.kill(self.horse_pid, sig)
+
+    def _give_back(self) -> None:
+        """Returns what the killed work-horse held: being told to stop is no strike for an attempt."""
+        with suppress(SQLAlchemyError), transaction() as session:
+            count = claim.give_back_all_of(session, self.name, self._clock())
+            log.info("attempts given back", name=self.name, count=count)
+
+    def _look_at_schema(self) -> None:
+        """Stops, as a signal would make it, if somebody has migrated the database."""
+        with suppress(SQLAlchemyError), reading() as session:
+            self._require_head_still(session)
+
+    def _require_head_still(self, session: Session) -> None:
+        try:
+            database.require_head_still(session)
+        except DatabaseNotReady as error:
+            self.refusal = error
+            self.request_stop(signal.SIGTERM, None)
 
     def _tell_horse(self) -> None:
         self.kill_horse(signal.SIGUSR1)
@@ -209,6 +237,7 @@ class TwinWorker(rq.Worker):
             return
         try:
             with transaction() as session:
+                self._require_head_still(session)
                 heartbeats.beat(
                     session, ProcessKind.worker, self.name, self._clock(), lanes=",".join(self.lanes)
                 )
@@ -277,7 +306,11 @@ def _end_words(status: int) -> str:
 
 
 def run_worker(app: Flask, lanes: Sequence[str]) -> int:
-    """Serves lanes until a signal asks to stop; the exit code (0). Raises DatabaseNotReady, NotConfigured."""
+    """Serves lanes until a signal asks to stop; the exit code (0).
+
+    Raises NotConfigured, and DatabaseNotReady at the start or, after what runs has been finished or given
+    back, when somebody has migrated the database.
+    """
     settings = app.extensions["settings"]
     with app.app_context():
         database.require_head()
@@ -291,4 +324,7 @@ def run_worker(app: Flask, lanes: Sequence[str]) -> int:
         gc.freeze()
         log.info("worker started", name=worker.name, lanes=",".join(lanes))
         worker.work()
+    end_undisturbed()
+    if worker.refusal is not None:
+        raise worker.refusal
     return 0

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask import Flask
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from ..config import Settings
 from ..database import transaction
@@ -69,12 +70,15 @@ def current_revision() -> str | None:
 
 def require_head() -> None:
     """Returns if the database fits the code. Raises DatabaseNotReady naming what to run."""
-    found = current_revision()
-    if found != head_revision():
-        raise DatabaseNotReady(
-            f"The database is at revision {found or 'none'}, this version needs {head_revision()}. "
-            "Back it up, then run: flask db upgrade"
-        )
+    _require(current_revision())
+
+
+def require_head_still(session: Session) -> None:
+    """Returns if nobody has migrated the database since this process started: one short query.
+
+    Raises DatabaseNotReady.
+    """
+    _require(session.scalar(sa.text("SELECT version_num FROM alembic_version")))
 
 
 def prepare(app: Flask) -> Prepared:
@@ -106,6 +110,24 @@ def prepare(app: Flask) -> Prepared:
             )
 
 
+def _require(found: str | None) -> None:
+    if found == head_revision():
+        return
+    if found is not None and found not in _known_revisions():
+        raise DatabaseNotReady(
+            f"The database is at revision {found}, which a newer version has made; this version needs "
+            f"{head_revision()}. Start the newer one instead."
+        )
+    raise DatabaseNotReady(
+        f"The database is at revision {found or 'none'}, this version needs {head_revision()}. "
+        "Back it up, then run: flask db upgrade"
+    )
+
+
+def _known_revisions() -> set[str]:
+    return {script.revision for script in _scripts().walk_revisions()}
+
+
 def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -113,8 +135,7 @@ def _scripts() -> ScriptDirectory:
 
 
 def _require_known(found: str | None) -> None:
-    known = {script.revision for script in _scripts().walk_revisions()}
-    if found is not None and found not in known:
+    if found is not None and found not in _known_revisions():
         raise DatabaseNotReady(
             f"The database is at revision {found}, which this version does not know. It was made by a newer "
             "one: install that, or set PDS_DATA_DIR to another folder."

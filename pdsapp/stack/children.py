@@ -29,7 +29,8 @@ class ChildSpec:
     `env` is added to the supervisor's environment. `before_start` is called before every start and may
     return descriptors that the child inherits and the supervisor closes. `is_ready` is asked about twenty
     times a second after a start (None: ready at once). `heartbeat_age` gives the age in seconds of the last
-    sign of life of a process id, None while none is known. `hides` names lines that are not worth showing.
+    sign of life of a process id, None while none is known; older than `quiet_seconds` (None: the
+    supervisor's), and the child is killed. `hides` names lines that are not worth showing.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ChildSpec:
     is_ready: Callable[["Child"], bool] | None = None
     ready_seconds: float = 30
     heartbeat_age: Callable[[int], float | None] | None = None
+    quiet_seconds: float | None = None
     stop_turn: int = 0
     stop_seconds: float = 1
     hides: Callable[[str], bool] | None = None

@@ -216,7 +216,7 @@ class Supervisor:
         frozen = [child for child in quiet if child.is_frozen()]
         for child in frozen or quiet:
             self._output.say(
-                f"{child.spec.name} has given no sign of life for {self._pace.quiet:g} s: it is killed."
+                f"{child.spec.name} has given no sign of life for {self._patience(child):g} s: it is killed."
             )
             child.kill()
         if frozen:
@@ -225,14 +225,19 @@ class Supervisor:
     def _is_quiet(self, child: Child, now: float) -> bool:
         if child.spec.heartbeat_age is None or not child.is_alive or not child.is_ready:
             return False
-        if now - max(child.ready_at, self._attentive_since) < self._pace.quiet:
+        patience = self._patience(child)
+        if now - max(child.ready_at, self._attentive_since) < patience:
             return False
         lifetime = now - child.started_at
         age = self._ask(child, lambda: child.spec.heartbeat_age(child.pid), if_broken=0.0)
         if age is None or age > lifetime:
             # Nothing yet, or left by an earlier process of the same number.
             return lifetime > self._pace.first_heartbeat
-        return age > self._pace.quiet
+        return age > patience
+
+    def _patience(self, child: Child) -> float:
+        quiet = child.spec.quiet_seconds
+        return self._pace.quiet if quiet is None else quiet
 
     def _ask(self, child: Child, question: Callable[[], T], if_broken: T | None = None) -> T | None:
         """The answer of a check given with the spec. A check that breaks is said once and proves nothing."""

@@ -21,6 +21,10 @@ from .lock import take_lock
 LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 LOCK_SECONDS = 5.0
 PING_SECONDS = 0.2
+# A server that has not answered for so long is killed; a new one answers a second or two later.
+SILENT_SECONDS = 10.0
+# Asked so seldom, it was the supervisor that slept, not the server that was silent.
+UNASKED_SECONDS = 5.0
 
 _HOW_WITHOUT = "Install Redis or Valkey and set REDIS_URL instead."
 _UNREADABLE = (
@@ -90,6 +94,26 @@ def answers_ping(path: Path) -> bool:
         return False
 
 
+class Pulse:
+    """How long ago a server last answered PING on its socket: a frozen one does not, nor does one whose
+    socket file somebody has deleted."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
+        self._path = path
+        self._clock = clock
+        self._pid = 0
+        self._asked_at = self._answered_at = float("-inf")
+
+    def age(self, pid: int) -> float:
+        """Seconds since the last answer of this process; it is asked now."""
+        now = self._clock()
+        is_new = pid != self._pid or now - self._asked_at > UNASKED_SECONDS
+        if answers_ping(self._path) or is_new:
+            self._answered_at = now
+        self._pid, self._asked_at = pid, now
+        return now - self._answered_at
+
+
 def valkey_child(data_dir: Path, say: Callable[[str], None], *, stop_turn: int = 9) -> ChildSpec:
     """The embedded server as a supervised child. SIGTERM makes it flush its file and end, like SHUTDOWN.
 
@@ -99,6 +123,7 @@ def valkey_child(data_dir: Path, say: Callable[[str], None], *, stop_turn: int =
     directory = server_dir(Path(data_dir).absolute())
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = socket_path(data_dir)
+    pulse = Pulse(path)
     _private_dir(path.parent)
     arguments = {
         "port": "0",
@@ -116,6 +141,9 @@ def valkey_child(data_dir: Path, say: Callable[[str], None], *, stop_turn: int =
     def before_start(child: Child | None) -> tuple[int, ...]:
         if child and child.gave_up() and any(sign in line for line in child.tail for sign in _UNREADABLE):
             _set_aside(directory, say)
+        # Each time: what tidies up temporary folders may have taken the socket's with it.
+        directory.mkdir(mode=0o700, exist_ok=True)
+        _private_dir(path.parent)
         descriptor = _lock_server_dir(directory)
         path.unlink(missing_ok=True)
         return (descriptor,)
@@ -129,6 +157,8 @@ def valkey_child(data_dir: Path, say: Callable[[str], None], *, stop_turn: int =
         cwd=directory,
         before_start=before_start,
         is_ready=lambda child: answers_ping(path),
+        heartbeat_age=pulse.age,
+        quiet_seconds=SILENT_SECONDS,
         stop_turn=stop_turn,
         stop_seconds=0.75,
         hides=lambda line: not line or any(noise in line for noise in _NOISE),

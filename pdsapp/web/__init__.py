@@ -4,7 +4,7 @@ from flask import Flask, redirect, request, url_for
 
 from .. import database
 from ..extensions import csrf
-from . import access, errors, frame, headers, pages, security
+from . import access, errors, frame, headers, pages, queue_sign, security
 
 
 def init_app(app: Flask) -> None:
@@ -20,6 +20,7 @@ def init_app(app: Flask) -> None:
     csrf.init_app(app)
     security.init_limiter(app)
     frame.init_app(app)
+    queue_sign.init_app(app)
     errors.init_app(app)
     pages.register(app)
     app.add_url_rule("/", "home", _home)

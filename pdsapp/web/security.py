@@ -20,8 +20,9 @@ from ..database import reading
 from ..errors import BadInput, NotFound
 from ..extensions import db, limiter, security
 from ..models import Account, Role, utc_now
+from ..scheduling import queue
 from ..services import accounts
-from . import access
+from . import access, queue_sign
 
 TRIES_PER_ADDRESS = "10 per minute"
 # From one address; from all together more, so that a stranger cannot lock somebody out so easily.
@@ -181,5 +182,8 @@ def _limiter_storage(settings: Settings) -> str:
     return f"redis+{url}" if url.startswith("unix://") else url
 
 
-def _limiter_options(settings: Settings) -> dict[str, int]:
-    return {} if settings.redis_url is None else {"socket_connect_timeout": 1, "socket_timeout": 1}
+def _limiter_options(settings: Settings) -> dict[str, object]:
+    if settings.redis_url is None:
+        return {}
+    seconds = queue_sign.TELL_SECONDS
+    return {"socket_connect_timeout": seconds, "socket_timeout": seconds, "retry": queue.once_more()}

@@ -22,6 +22,12 @@ SCHEDULER = (
     "import sys; from pdsapp import create_app; from pdsapp.scheduling.scheduler import run_scheduler; "
     "sys.exit(run_scheduler(create_app(with_web=False)))"
 )
+COMMAND = (
+    "import sys; from flask.cli import ScriptInfo; from pdsapp import create_app; "
+    "app = create_app(with_web=False); "
+    "app.cli.main(args=sys.argv[1:], prog_name='flask', obj=ScriptInfo(create_app=lambda: app))"
+)
+WEB = "from pdsapp.stack.web import main; main()"
 
 
 def make_schedule(experiment, ago=timedelta(seconds=90), **wish):
@@ -84,7 +90,7 @@ class Process:
 
     def says(self, text):
         """Waits until it has written this."""
-        wait_for(lambda: text in self.output or self.process.poll() is not None)
+        wait_for(lambda: text in self.output or self.process.poll() is not None, 30)
         assert text in self.output, self.output
 
     def stop(self, number=signal.SIGTERM):
@@ -113,6 +119,16 @@ def worker(settings, lanes="default", **environment):
 def scheduler(settings, **environment):
     """A scheduler process that has started."""
     return running(SCHEDULER, settings, **environment)
+
+
+def command(settings, *arguments, **environment):
+    """A process that runs a flask command."""
+    return running(COMMAND, settings, *arguments, **environment)
+
+
+def web(settings, port, **environment):
+    """A web server process on a port of 127.0.0.1."""
+    return running(WEB, settings, PDS_PORT=str(port), **environment)
 
 
 def children_of(pid):

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -51,7 +52,7 @@ def main(path: Path, port: int, children: dict[str, dict]) -> int:
         with Supervisor(output, pace=PACE) as supervisor:
             for name, options in children.items():
                 if name == "valkey":
-                    supervisor.start(valkey_child(data_dir, output.say))
+                    supervisor.start(replace(valkey_child(data_dir, output.say), **options))
                 else:
                     supervisor.start(dummy(name, data_dir, **options))
             supervisor.wait_until_ready()

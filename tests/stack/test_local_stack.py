@@ -8,9 +8,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
+import redis
+
+from pdsapp.stack.valkey import redis_url
 
 from .conftest import is_running
 
@@ -87,8 +91,11 @@ def start(tmp_path):
 
 
 def get(address: str) -> int:
-    with build_opener(ProxyHandler({})).open(address, timeout=10) as answer:
-        return answer.status
+    try:
+        with build_opener(ProxyHandler({})).open(address, timeout=10) as answer:
+            return answer.status
+    except HTTPError as error:
+        return error.code
 
 
 def wait_until_gone(pids, seconds: float) -> None:
@@ -123,3 +130,26 @@ def test_it_comes_up_stops_within_10_s_and_comes_up_again_with_the_same_secrets(
     children |= second.children()
     second.process.kill()
     wait_until_gone(children, 5)
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="ps --ppid is Linux's")
+def test_a_frozen_queue_server_is_replaced_and_everything_is_ready_again_within_a_minute(start, tmp_path):
+    stack = start()
+    address = stack.wait_until_up(30)
+    with redis.Redis.from_url(redis_url(tmp_path / "data")) as client:
+        valkey = client.info("server")["process_id"]
+    os.kill(valkey, signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    assert get(f"{address}/readyz") == 503
+    assert get(f"{address}/healthz") == 200
+    assert time.monotonic() - frozen_at < 5
+    stack.wait_for("valkey has given no sign of life for 10 s: it is killed", 60)
+    stack.wait_for("valkey is back", 60)
+    while get(f"{address}/readyz") != 200:
+        assert time.monotonic() - frozen_at < 60, stack.text
+        time.sleep(0.2)
+    assert not is_running(valkey)
+    assert "worker-1 has given no sign" not in stack.text, "nobody else was blamed for it"
+    assert "web has given no sign" not in stack.text
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(20) == 0

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shutil
 import signal
 import stat
 from pathlib import Path
@@ -13,6 +14,8 @@ import redis
 from pdsapp.errors import StackError
 from pdsapp.stack import valkey
 from pdsapp.stack.lock import prepare_data_dir
+
+from .conftest import is_running
 
 pytestmark = pytest.mark.stack
 QUEUE = {"valkey": {}}
@@ -53,6 +56,90 @@ def test_a_killed_server_comes_back_with_every_acknowledged_write(start_stack, c
     stack.wait_for("valkey is back")
     assert client.llen("wakeups") == 1_000
     assert "valkey was killed by SIGKILL; it is started again" in stack.text
+
+
+FAULTS = {
+    "frozen": lambda client, path: os.kill(client.info("server")["process_id"], signal.SIGSTOP),
+    "without its socket": lambda client, path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", FAULTS.values(), ids=FAULTS.keys())
+def test_a_server_that_does_not_answer_is_replaced_and_clients_find_the_new_one(start_stack, connect, harm):
+    stack = start_stack({"valkey": {"quiet_seconds": 1}})
+    stack.wait_for("up pid")
+    client = connect(stack.data_dir)
+    client.set("answer", "42")
+    before = client.info("server")["process_id"]
+    harm(client, valkey.socket_path(stack.data_dir))
+    stack.wait_for("valkey has given no sign of life for 1 s: it is killed")
+    stack.wait_for("valkey is back")
+    assert client.get("answer") == b"42", "the connection that was open finds the new server"
+    assert client.info("server")["process_id"] != before
+    assert connect(stack.data_dir).get("answer") == b"42"
+    assert not is_running(before)
+
+
+def test_a_socket_folder_that_somebody_tidied_away_is_made_again(start_stack, connect, tmp_path):
+    stack = start_stack({"valkey": {"quiet_seconds": 1}}, data_dir=tmp_path / ("x" * 120))
+    stack.wait_for("up pid")
+    folder = valkey.socket_path(stack.data_dir).parent
+    assert folder != valkey.server_dir(stack.data_dir)
+    shutil.rmtree(folder)
+    stack.wait_for("valkey is back")
+    assert connect(stack.data_dir).ping()
+    stack.send(signal.SIGTERM)
+    assert stack.end() == 0
+    folder.rmdir()
+
+
+def test_the_embedded_server_is_replaced_well_within_a_minute(tmp_path):
+    spec = valkey.valkey_child(prepare_data_dir(tmp_path / "data"), print)
+    assert spec.quiet_seconds == 10
+    assert spec.heartbeat_age is not None
+
+
+class TestPulse:
+    """How long ago the server answered, as the supervisor asks once a second."""
+
+    @pytest.fixture
+    def clock(self):
+        return [100.0]
+
+    @pytest.fixture
+    def answers(self, monkeypatch):
+        answers = [True]
+        monkeypatch.setattr(valkey, "answers_ping", lambda _path: answers[0])
+        return answers
+
+    @pytest.fixture
+    def pulse(self, clock):
+        return valkey.Pulse(Path("nowhere"), clock=lambda: clock[0])
+
+    def test_it_grows_from_the_last_answer(self, pulse, clock, answers):
+        assert pulse.age(7) == 0
+        answers[0] = False
+        clock[0] += 1
+        assert pulse.age(7) == 1
+        clock[0] += 1
+        assert pulse.age(7) == 2
+        answers[0] = True
+        assert pulse.age(7) == 0
+
+    def test_a_supervisor_that_slept_does_not_blame_the_server(self, pulse, clock, answers):
+        pulse.age(7)
+        answers[0] = False
+        clock[0] += 3_600
+        assert pulse.age(7) == 0
+        clock[0] += 1
+        assert pulse.age(7) == 1
+
+    def test_a_new_process_begins_anew(self, pulse, clock, answers):
+        pulse.age(7)
+        answers[0] = False
+        clock[0] += 4
+        assert pulse.age(7) == 4
+        assert pulse.age(8) == 0
 
 
 def test_a_stack_killed_and_started_again_at_once_has_its_data(start_stack, connect):
