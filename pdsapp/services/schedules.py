@@ -257,7 +257,8 @@ def _checked_cadence(wish: Wish, zone: str, now: datetime, present: Schedule | N
             found = cron.parse_interval(wish.interval_seconds, _anchor(wish, zone, now, present), zone)
         field = "last_day"
         found = cron.with_days(found, wish.first_day, wish.last_day)
-        if cron.next_slot(found, cron.EARLIEST_AT) is None:
+        is_empty = cron.next_slot(found, cron.EARLIEST_AT) is None
+        if is_empty and (found.last_day is None or found.last_day >= now.astimezone(zone_of(zone)).date()):
             raise CadenceError("No slot lies in these days. Choose more days, or other times.")
         field = "jitter_seconds"
         check_jitter(wish.jitter_seconds, found)
