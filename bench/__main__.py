@@ -2,9 +2,9 @@
 
 import sys
 
-from . import overhead, rules
+from . import clocks, overhead, rules
 
-PARTS = {"rules": rules.lines, "overhead": overhead.lines}
+PARTS = {"rules": rules.lines, "clocks": clocks.lines, "overhead": overhead.lines}
 
 
 def main(names: list[str]) -> int:
