@@ -167,11 +167,12 @@ def cron_words(values: CronValues) -> str:
     return ", ".join(part for part in (times, days, months) if part)
 
 
-def interval_words(seconds: int, anchor_local: datetime, clock_shifts: Sequence[int]) -> str:
+def interval_words(seconds: int, anchor_local: datetime, clock_shifts: Sequence[int], days: str = "") -> str:
     """An interval in words, for example "every 15 min, from 09:00".
 
     `clock_shifts` are the seconds by which the zone's clocks jump within a year of the anchor. Intervals are
-    exact: where a jump moves wall times that are otherwise the same every day, the words say so.
+    exact: where a jump moves wall times that are otherwise the same every day, the words say so. `days` are
+    the words for first and last day.
     """
     is_whole_days, keeps_wall_times = seconds % _DAY_SECONDS == 0, _DAY_SECONDS % seconds == 0
     start = f"{anchor_local:%H:%M:%S}" if anchor_local.second else f"{anchor_local:%H:%M}"
@@ -180,7 +181,7 @@ def interval_words(seconds: int, anchor_local: datetime, clock_shifts: Sequence[
         start = f"{anchor_local.day} {month} {anchor_local.year}, {start}"
     is_moved = (is_whole_days or keeps_wall_times) and any(shift % seconds for shift in clock_shifts)
     drift = " (exact spacing: wall times move when the clocks change)" if is_moved else ""
-    return f"every {_span_words(seconds)}, from {start}{drift}"
+    return f"every {_span_words(seconds)}, from {start}{', ' if days else ''}{days}{drift}"
 
 
 def gap_words(missing: Sequence[datetime], starts_local: datetime, ends_local: datetime) -> str:

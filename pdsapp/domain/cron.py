@@ -162,12 +162,13 @@ def describe(cadence: Cadence) -> str:
 
     Times are those of the cadence's zone, which is not named: the place that shows the words names it.
     """
+    days = days_words(cadence.first_day, cadence.last_day)
     if isinstance(cadence, Cron):
         words = cron_words(cron_values(cadence))
-    else:
-        zone, anchor = zone_of(cadence.zone), cadence.anchor_at
-        words = interval_words(cadence.seconds, anchor.astimezone(zone), clock_shifts(zone, anchor))
-    return ", ".join(part for part in (words, days_words(cadence.first_day, cadence.last_day)) if part)
+        return f"{words}, {days}" if days else words
+    zone, anchor = zone_of(cadence.zone), cadence.anchor_at
+    shifts = clock_shifts(zone, anchor)
+    return interval_words(cadence.seconds, anchor.astimezone(zone), shifts, days)
 
 
 def due_slots(cadence: Cadence, after: datetime, until: datetime) -> Iterator[Occurrence]:

@@ -38,7 +38,7 @@ def days_words(first_day: date | None, last_day: date | None) -> str:
     if first_day is None:
         return f"until {day_text(last_day)}" if last_day else ""
     if last_day is None:
-        return f"as of {day_text(first_day)}"
+        return f"starting {day_text(first_day)}"
     if first_day == last_day:
         return f"only on {day_text(first_day)}"
     if (first_day.year, first_day.month) == (last_day.year, last_day.month):

@@ -1,7 +1,10 @@
 """`flask schedules …`"""
 
 import json
+import re
+import shlex
 from datetime import date
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
@@ -122,3 +125,12 @@ def test_an_archived_schedule_is_no_longer_listed(runner, study):
 
 def test_an_unknown_schedule_is_exit_2(runner, app):
     assert runner.invoke(args=["schedules", "enable", "nothing"]).exit_code == 2
+
+
+def test_the_commands_of_the_documents_work_as_they_are_printed(runner, app):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    block = re.search(r"```sh\n(flask schedules add.*?)```", page, re.S)[1].replace("\\\n", " ")
+    for command in block.strip().splitlines():
+        result = runner.invoke(args=shlex.split(command)[1:])
+        assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].startswith("Mon 02 Dec 2030, 09:00:00 CET")

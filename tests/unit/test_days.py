@@ -125,7 +125,7 @@ def test_days_that_cannot_be_are_refused_with_what_to_do(first, last, words):
     ("first", "last", "words"),
     [
         pytest.param(None, None, "09:00 daily", id="open"),
-        pytest.param(date(2026, 12, 1), None, "09:00 daily, as of 1 Dec 2026", id="first"),
+        pytest.param(date(2026, 12, 1), None, "09:00 daily, starting 1 Dec 2026", id="first"),
         pytest.param(None, date(2026, 12, 14), "09:00 daily, until 14 Dec 2026", id="last"),
         pytest.param(date(2026, 12, 1), date(2026, 12, 1), "09:00 daily, only on 1 Dec 2026", id="one"),
         pytest.param(date(2026, 12, 1), date(2026, 12, 14), "09:00 daily, 1–14 Dec 2026", id="month"),
@@ -137,3 +137,10 @@ def test_days_that_cannot_be_are_refused_with_what_to_do(first, last, words):
 )
 def test_the_words_name_the_days(first, last, words):
     assert describe(with_days(parse_cron("0 9 * * *", "UTC"), first, last)) == words
+
+
+def test_the_words_of_an_interval_name_the_days_before_what_clocks_do():
+    interval = parse_interval(86_400, utc("2026-03-01T14:00"), "America/New_York")
+    assert describe(with_days(interval, None, date(2026, 12, 14))) == (
+        "every 24 h, from 09:00, until 14 Dec 2026 (exact spacing: wall times move when the clocks change)"
+    )
