@@ -1,6 +1,7 @@
 """Putting the application together."""
 
 from pathlib import Path
+from zoneinfo import reset_tzpath
 
 from flask import Flask
 from pydantic import SecretStr
@@ -16,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def build(settings: Settings | None, with_web: bool) -> Flask:
     """The application; see `pdsapp.create_app`."""
+    # Screens read zones as slots do (domain.zones): from the locked package, not from this machine.
+    reset_tzpath(())
     settings = settings or read_settings()
     if settings.is_embedded:
         settings = ensure_local_secrets(settings)

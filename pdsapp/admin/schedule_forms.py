@@ -5,7 +5,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
-from wtforms import BooleanField, DateTimeLocalField, IntegerField, RadioField, SelectField, StringField
+from wtforms import (
+    BooleanField,
+    DateField,
+    DateTimeLocalField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    StringField,
+)
 from wtforms.validators import NumberRange, Optional
 
 from ..errors import BadInput
@@ -17,9 +25,11 @@ from .forms import Clean, Form, Needed, RowField
 MINUTE, HOUR = 60, 3600
 UNITS = {"minutes": MINUTE, "hours": HOUR}
 FIELD_OF = {"interval_seconds": "every"}  # the service's field names where the form has others
+MISSED_WORDS = {MissedPolicy.skip: "let them go", MissedPolicy.fire_once: "fire once afterwards"}
+OVERLAP_WORDS = {OverlapPolicy.skip: "skip this slot", OverlapPolicy.allow: "fire it too"}
 FORM_SECTIONS = (
     ("Schedule", ("name", "experiment")),
-    ("When", ("kind", "every", "anchor_at", "cron", "zone")),
+    ("When", ("kind", "every", "anchor_at", "cron", "zone", "first_day", "last_day", "jitter_seconds")),
     ("Who is asked", ("twins_per_slot", "is_forced")),
     ("When something is in the way", ("missed_policy", "overlap_policy", "lane")),
     ("Activity", ("is_enabled",)),
@@ -61,9 +71,8 @@ class ScheduleForm(Form):
         "Counted from",
         format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
         validators=[Optional()],
-        description="In the schedule's zone; itself a slot. Empty: from now on. For example 09:00 with "
-        "every 2 hours: "
-        "09:00, 11:00, 13:00 …",
+        description="In the schedule's zone; itself a slot. Empty: from now on, or from the first day. For "
+        "example 09:00 with every 2 hours: 09:00, 11:00, 13:00 …",
     )
     cron = StringField(
         "Cron expression",
@@ -77,6 +86,26 @@ class ScheduleForm(Form):
         validate_choice=False,
         validators=[Clean(clean_zone)],
         description="The zone the times are meant in. For example: Europe/Rome",
+    )
+    first_day = DateField(
+        "First day",
+        validators=[Optional()],
+        description="No slot before it, in the time zone above; itself counts. Empty: from now on. For "
+        "example: 1 December, the day the course begins",
+    )
+    last_day = DateField(
+        "Last day",
+        validators=[Optional()],
+        description="No slot after it; itself counts. Empty: for ever. For example: 14 December, for a study "
+        "of two weeks",
+    )
+    jitter_seconds = IntegerField(
+        "Jitter, in seconds",
+        default=0,
+        validators=[Optional()],
+        render_kw={"min": 0},
+        description="Each attempt begins a random time after its slot, up to this; less than the time from "
+        "slot to slot. 0 is none. For example: 300 for up to 5 minutes",
     )
     twins_per_slot = IntegerField(
         "Twins per slot",
@@ -100,16 +129,13 @@ class ScheduleForm(Form):
     missed_policy = SelectField(
         "If slots passed while nothing ran",
         validators=[Needed()],
-        choices={
-            MissedPolicy.skip.value: "let them go",
-            MissedPolicy.fire_once.value: "fire once afterwards",
-        },
+        choices={policy.value: words for policy, words in MISSED_WORDS.items()},
         description="Counted as missed either way. For example, let them go after a night without power.",
     )
     overlap_policy = SelectField(
         "If the slot before is still at work",
         validators=[Needed()],
-        choices={OverlapPolicy.skip.value: "skip this slot", OverlapPolicy.allow.value: "fire it too"},
+        choices={policy.value: words for policy, words in OVERLAP_WORDS.items()},
         description="For example, skip when a slow model needs longer than the interval.",
     )
     is_enabled = BooleanField(
@@ -133,6 +159,9 @@ class ScheduleForm(Form):
             interval_seconds=None if is_cron else min(self.every.data, 10**9) * UNITS[self.kind.data],
             anchor_at=None if is_cron else self._anchor(zone),
             zone=zone,
+            first_day=self.first_day.data,
+            last_day=self.last_day.data,
+            jitter_seconds=self.jitter_seconds.data or 0,
             twins_per_slot=self.twins_per_slot.data,
             is_forced=self.is_forced.data,
             lane=(self.lane.data or "").strip(),
@@ -167,6 +196,9 @@ def values_of(row: Schedule) -> dict[str, Any]:
         "anchor_at": anchor,
         "cron": row.cron,
         "zone": row.zone,
+        "first_day": row.first_day,
+        "last_day": row.last_day,
+        "jitter_seconds": row.jitter_seconds,
         "twins_per_slot": row.twins_per_slot,
         "is_forced": row.is_forced,
         "lane": row.lane,

@@ -1,5 +1,6 @@
 """The screen of schedules: cadence in words, next slots with their zone, what became of the last one."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,8 @@ from markupsafe import Markup
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Query, Session, joinedload
 
+from ..domain.days import day_text
+from ..domain.jitter import jitter_words
 from ..domain.reasons import ExperimentState
 from ..dt_service import load_service
 from ..errors import BadInput, NobodyEligible
@@ -23,9 +26,10 @@ from ..web import access
 from . import asking, cells, choices, filters, zones
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
-from .schedule_forms import FORM_SECTIONS, ScheduleForm, values_of
+from .schedule_forms import FORM_SECTIONS, MISSED_WORDS, OVERLAP_WORDS, ScheduleForm, values_of
 
 ALL = "all running experiments"
+_ASIDE = re.compile(r" \([^)]*\)")
 SLOTS_SHOWN = 5
 REVISIONS_SHOWN = 50
 
@@ -35,6 +39,8 @@ def _state_pill(row: Schedule) -> Markup:
         return cells.pill("archived")
     if row.broken_reason:
         return cells.with_reason(cells.pill("failing", "broken"), row.broken_reason)
+    if (last_day := service.ended_on(row)) is not None:
+        return cells.two_lines(cells.pill("ended"), f"on {day_text(last_day)}")
     if row.paused_at is not None:
         return state_with_pause(cells.pill("paused"), row, row.zone)
     if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
@@ -85,8 +91,8 @@ class ScheduleScreen(PausingScreen):
     form = ScheduleForm
     form_sections = FORM_SECTIONS
     form_columns = (
-        "name", "experiment", "kind", "every", "anchor_at", "cron", "zone", "twins_per_slot",
-        "is_forced", "lane",
+        "name", "experiment", "kind", "every", "anchor_at", "cron", "zone", "first_day", "last_day",
+        "jitter_seconds", "twins_per_slot", "is_forced", "lane",
         "missed_policy", "overlap_policy", "is_enabled",
     )  # fmt: skip
     column_list = (
@@ -99,16 +105,14 @@ class ScheduleScreen(PausingScreen):
         "experiment",
     )
     column_details_list = (
-        "is_enabled", "experiment", "cadence", "expression", "zone", "next_slot_at", "last_slot",
-        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number",
-        "created_at",
-        "uuid",
+        "is_enabled", "experiment", "cadence", "expression", "zone", "first_day", "last_day",
+        "jitter_seconds", "next_slot_at", "last_slot", "twins_per_slot", "is_forced", "lane",
+        "missed_policy", "overlap_policy", "revision_number", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
-        "uuid", "name", "experiment", "cadence", "expression", "zone", "is_enabled", "next_slot_at",
-        "twins_per_slot", "is_forced", "lane", "missed_policy", "overlap_policy", "revision_number",
-        "broken_reason",
-        "created_at",
+        "uuid", "name", "experiment", "cadence", "expression", "zone", "first_day", "last_day",
+        "jitter_seconds", "is_enabled", "next_slot_at", "twins_per_slot", "is_forced", "lane",
+        "missed_policy", "overlap_policy", "revision_number", "broken_reason", "created_at",
     )  # fmt: skip
     column_sortable_list = ("name", "is_enabled", "next_slot_at")
     column_searchable_list = ("name",)
@@ -119,6 +123,9 @@ class ScheduleScreen(PausingScreen):
         "twins_per_slot": "Twins",
         "expression": "As typed",
         "zone": "Time zone",
+        "first_day": "First day",
+        "last_day": "Last day",
+        "jitter_seconds": "Jitter",
         "is_forced": "Post whatever the draw",
         "missed_policy": "Slots missed",
         "overlap_policy": "Slot before still at work",
@@ -136,9 +143,23 @@ class ScheduleScreen(PausingScreen):
         ),
     )
     is_of_experiments = True
+    missed_words = MISSED_WORDS
+    overlap_words = OVERLAP_WORDS
     details_template = "admin/schedule/details.html"
     details_sections = (
-        ("When", ("cadence", "expression", "zone", "next_slot_at", "last_slot")),
+        (
+            "When",
+            (
+                "cadence",
+                "expression",
+                "zone",
+                "first_day",
+                "last_day",
+                "jitter_seconds",
+                "next_slot_at",
+                "last_slot",
+            ),
+        ),
         ("Who is asked", ("experiment", "twins_per_slot", "is_forced")),
         (
             "More",
@@ -155,7 +176,7 @@ class ScheduleScreen(PausingScreen):
     )
 
     column_formatters = {
-        "cadence": lambda _v, _c, row, _n: cells.two_lines(_cadence(row).partition(" (")[0], row.zone),
+        "cadence": lambda _v, _c, row, _n: cells.two_lines(_ASIDE.sub("", _cadence(row)), row.zone),
         "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
         "is_enabled": lambda _v, _c, row, _n: _state_pill(row),
         "next_slot_at": lambda _v, _c, row, _n: _next_slot(row),
@@ -165,8 +186,11 @@ class ScheduleScreen(PausingScreen):
         "cadence": lambda _v, _c, row, _n: _cadence(row),
         "expression": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(expression(row)),
         "is_forced": lambda _v, _c, row, _n: cells.yes_no(row.is_forced),
-        "missed_policy": lambda _v, _c, row, _n: str(row.missed_policy).replace("_", " "),
-        "overlap_policy": lambda _v, _c, row, _n: str(row.overlap_policy),
+        "first_day": lambda _v, _c, row, _n: day_text(row.first_day) if row.first_day else "none",
+        "last_day": lambda _v, _c, row, _n: day_text(row.last_day) if row.last_day else "none",
+        "jitter_seconds": lambda _v, _c, row, _n: jitter_words(row.jitter_seconds) or "none",
+        "missed_policy": lambda _v, _c, row, _n: MISSED_WORDS[row.missed_policy],
+        "overlap_policy": lambda _v, _c, row, _n: OVERLAP_WORDS[row.overlap_policy],
         "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone)),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
     }
@@ -340,6 +364,12 @@ class ScheduleScreen(PausingScreen):
     def slots_ahead(self, row: Schedule) -> list[datetime]:
         """The next slots from now on, as if it were enabled."""
         return service.next_slots(row, utc_now(), SLOTS_SHOWN)
+
+    def ended_words(self, row: Schedule) -> str:
+        """Why it has no slot ahead of it."""
+        if row.last_day is None:
+            return "It never fires again."
+        return f"No slot is left: its last day is {day_text(row.last_day)}. To go on, give it a later one."
 
     def revisions_of(self, row: Schedule) -> list[tuple[ScheduleRevision, str]]:
         """What it wanted and when, newest first, with the cadence in words."""

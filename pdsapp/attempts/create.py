@@ -1,12 +1,14 @@
 """Adding attempts: for a person's request, a command, or a slot. Adding one is not asking it yet."""
 
+from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ..domain.jitter import delay_of
 from ..domain.reasons import Trigger
 from ..models import Attempt, DigitalTwin, ScheduleRevision
 from .selection import Pick
@@ -51,40 +53,47 @@ def add_for_picks(session: Session, picks: list[Pick], request: Request, now: da
 
 @dataclass(frozen=True)
 class FiredSlot:
-    """A stored slot that fires, and the twins drawn for it."""
+    """A stored slot that fires at an instant, and the twins drawn for it."""
 
     id: int
+    at: datetime
     revision: ScheduleRevision
     picks: list[Pick]
 
 
-def add_for_slots(session: Session, fired: list[FiredSlot], now: datetime) -> None:
+def add_for_slots(session: Session, fired: list[FiredSlot], now: datetime) -> Counter[str]:
     """One attempt for each twin drawn for each of these slots, all written together.
 
-    The caller commits, then wakes the lanes.
+    Gives how many of them may begin at once, by lane; those with a delay to wait out are due later. The
+    caller commits, then wakes these lanes.
     """
-    rows = [
-        {
-            "experiment_id": pick.experiment_id,
-            "digital_twin_id": pick.twin_id,
-            "slot_id": slot.id,
-            "schedule_id": slot.revision.schedule_id,
-            "trigger": Trigger.schedule,
-            "is_forced": slot.revision.is_forced,
-            "lane": slot.revision.lane,
-            "created_at": now,
-            "changed_at": now,
-            "not_before": now,
-            "ordinal": pick.ordinal,
-            "selection_key": pick.key,
-            "candidate_count": pick.candidate_count,
-            "drawn_rank": pick.rank,
-        }
-        for slot in fired
-        for pick in slot.picks
-    ]
+    rows = [_of_slot(slot, pick, now) for slot in fired for pick in slot.picks]
     if rows:
         session.execute(insert(Attempt), rows)
+    return Counter(row["lane"] for row in rows if row["not_before"] <= now)
+
+
+def _of_slot(slot: FiredSlot, pick: Pick, now: datetime) -> dict[str, object]:
+    delay = None
+    if slot.revision.jitter_seconds:
+        delay = delay_of(pick.key, pick.ordinal, slot.revision.jitter_seconds)
+    return {
+        "experiment_id": pick.experiment_id,
+        "digital_twin_id": pick.twin_id,
+        "slot_id": slot.id,
+        "schedule_id": slot.revision.schedule_id,
+        "trigger": Trigger.schedule,
+        "is_forced": slot.revision.is_forced,
+        "lane": slot.revision.lane,
+        "created_at": now,
+        "changed_at": now,
+        "not_before": max(now, slot.at + timedelta(seconds=delay or 0)),
+        "delay_seconds": delay,
+        "ordinal": pick.ordinal,
+        "selection_key": pick.key,
+        "candidate_count": pick.candidate_count,
+        "drawn_rank": pick.rank,
+    }
 
 
 def _attempt(request: Request, experiment_id: int, twin_id: int, now: datetime) -> Attempt:

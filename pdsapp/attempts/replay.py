@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from ..domain.decision import TwinState, draw_for
+from ..domain.jitter import delay_of
 from ..domain.policy import PolicyError, PostingPolicy
 from ..domain.prompt import messages_hash
 from ..dt_service import DTService
@@ -47,7 +48,7 @@ class Replay:
 
 def replay(session: Session, attempt: Attempt, service: DTService) -> Replay:
     """What the keys give today, compared with what was stored. Reads only."""
-    checks = [*_rank(attempt)]
+    checks = [*_rank(attempt), *_delay(attempt)]
     if attempt.decided_at is None:
         return Replay(tuple(checks))
     if attempt.service != service.name:
@@ -83,3 +84,11 @@ def _rank(attempt: Attempt) -> list[Check]:
     ranks = ranks_for(attempt.selection_key, attempt.candidate_count, attempt.ordinal + 1)
     again = ranks[attempt.ordinal] if attempt.ordinal < len(ranks) else None
     return [Check("drawn rank", attempt.drawn_rank, again)]
+
+
+def _delay(attempt: Attempt) -> list[Check]:
+    if attempt.slot is None or attempt.delay_seconds is None:
+        return []
+    jitter = attempt.slot.revision.jitter_seconds
+    again = delay_of(attempt.selection_key, attempt.ordinal, jitter)
+    return [Check("delay in seconds", attempt.delay_seconds, again)]

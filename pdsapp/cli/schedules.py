@@ -9,14 +9,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from ..database import reading, transaction
+from ..domain.days import day_text
 from ..domain.reasons import Trigger
 from ..dt_service import load_service
 from ..errors import PdsError
-from ..models import Schedule
+from ..models import MissedPolicy, OverlapPolicy, Schedule
 from ..scheduling import cadence, projection, queue
 from ..services import lookup, pauses
 from ..services import schedules as service
 from . import common, pausing
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+MISSED = {policy.value.replace("_", "-"): policy for policy in MissedPolicy}
+OVERLAP = {policy.value: policy for policy in OverlapPolicy}
 
 schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
 
@@ -30,7 +35,8 @@ def list_schedules(as_json):
         query = (
             select(Schedule).options(joinedload(Schedule.experiment)).where(Schedule.is_archived.is_(False))
         )
-        rows = [_row(schedule) for schedule in session.scalars(query.order_by(Schedule.id))]
+        make = _object if as_json else _row
+        rows = [make(schedule) for schedule in session.scalars(query.order_by(Schedule.id))]
     if as_json:
         for row in rows:
             common.emit(row)
@@ -46,29 +52,57 @@ def list_schedules(as_json):
 @click.option("--cron", default="", help="Five fields or @hourly @daily @weekly @monthly.")
 @click.option("--every", type=int, metavar="SECONDS", help="Instead of --cron: at least 60.")
 @click.option("--zone", help="IANA time zone. Default: the experiment's.")
+@click.option("--first-day", type=DAY, metavar="DATE", help="No slot before it, such as 2026-12-01.")
+@click.option("--last-day", type=DAY, metavar="DATE", help="No slot after it, such as 2026-12-14.")
+@click.option(
+    "--jitter",
+    type=int,
+    default=0,
+    metavar="SECONDS",
+    help="Each attempt waits a random part of it, such as 300. Less than the time between two slots.",
+)
+@click.option(
+    "--missed",
+    type=click.Choice(list(MISSED)),
+    default="skip",
+    show_default=True,
+    help="If slots passed while nothing ran: let them go, or fire once afterwards.",
+)
+@click.option(
+    "--overlap",
+    type=click.Choice(list(OVERLAP)),
+    default="skip",
+    show_default=True,
+    help="If the slot before is still at work: skip this one, or fire it too.",
+)
 @click.option("--twins", type=int, default=1, show_default=True, help="Twins asked per slot.")
 @click.option("--force", is_flag=True, help="Post whatever the draw says.")
 @click.option("--lane", default="default", show_default=True)
 @click.option("--disabled", is_flag=True, help="Add it switched off.")
 @common.json_option
 @common.with_database
-def add(name, experiment, cron, every, zone, twins, force, lane, disabled, as_json):
+def add(name, experiment, twins, force, disabled, as_json, **options):
     """Add a schedule. It never fires at once; its first slot is the next one."""
     with transaction() as session:
         wish = service.Wish(
             name=name,
             experiment=lookup.find_experiment(session, experiment) if experiment else None,
-            cron=cron,
-            interval_seconds=every,
-            zone=zone,
+            cron=options["cron"],
+            interval_seconds=options["every"],
+            zone=options["zone"],
+            first_day=options["first_day"] and options["first_day"].date(),
+            last_day=options["last_day"] and options["last_day"].date(),
+            jitter_seconds=options["jitter"],
             twins_per_slot=twins,
             is_forced=force,
-            lane=lane,
+            lane=options["lane"],
+            missed_policy=MISSED[options["missed"]],
+            overlap_policy=OVERLAP[options["overlap"]],
             is_enabled=not disabled,
         )
         schedule = service.add_schedule(session, wish, common.now())
         session.flush()
-        row = _row(schedule)
+        row = _object(schedule)
     _project(schedule)
     common.emit(row) if as_json else click.echo(
         f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}"
@@ -80,12 +114,15 @@ def add(name, experiment, cron, every, zone, twins, force, lane, disabled, as_js
 @click.option("--count", type=click.IntRange(1, 1000), default=5, show_default=True)
 @common.with_database
 def preview(schedule, count):
-    """The next slots, in the schedule's zone and in UTC."""
+    """The next slots, in the schedule's zone and in UTC; none after its last day."""
     with reading() as session:
         found = lookup.find_schedule(session, schedule)
         zone = ZoneInfo(found.zone)
         click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone})")
-        for at in cadence.next_slots(found, common.now(), count):
+        ahead = cadence.next_slots(found, common.now(), count)
+        if not ahead and found.last_day is not None:
+            click.echo(f"No slot is left: its last day is {day_text(found.last_day)}.")
+        for at in ahead:
             click.echo(f"{at.astimezone(zone):%a %d %b %Y, %H:%M:%S %Z}   {at:%Y-%m-%d %H:%M:%S} UTC")
 
 
@@ -192,8 +229,20 @@ def _row(schedule: Schedule) -> dict:
         "enabled": schedule.is_enabled,
         "paused": schedule.paused_at is not None,
         "next_slot_at": schedule.next_slot_at,
+        "ended": cadence.ended_on(schedule),
         "broken": schedule.broken_reason or None,
         "id": str(schedule.uuid),
+    }
+
+
+def _object(schedule: Schedule) -> dict:
+    """The row with what its words hold, one by one."""
+    return _row(schedule) | {
+        "first_day": schedule.first_day,
+        "last_day": schedule.last_day,
+        "jitter_seconds": schedule.jitter_seconds,
+        "missed": schedule.missed_policy.value,
+        "overlap": schedule.overlap_policy.value,
     }
 
 

@@ -6,7 +6,7 @@ The words are short, with 24-hour times, and say what the values really do.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from cron_descriptor import ExpressionDescriptor, Options
@@ -27,7 +27,7 @@ EITHER = " (either is enough)"
 _ITEM_ACCEPTED = "Use numbers, *, lists (1,15), ranges (1-5) and steps (*/2)"
 _ITEM = re.compile(r"(?:(?P<star>\*)|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>[0-9]{1,3}))?", re.ASCII)
 # fmt: off
-_MONTH_NAMES = (
+MONTH_NAMES = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )
@@ -58,7 +58,7 @@ FIELDS = (
     FieldRule("minute", 0, 59, {}),
     FieldRule("hour", 0, 23, {}),
     FieldRule("day-of-month", 1, 31, {}),
-    FieldRule("month", 1, 12, {name[:3].lower(): i for i, name in enumerate(_MONTH_NAMES, 1)}),
+    FieldRule("month", 1, 12, {name[:3].lower(): i for i, name in enumerate(MONTH_NAMES, 1)}),
     FieldRule("weekday", 0, 7, {name[:3].lower(): i % 7 for i, name in enumerate(_DAY_NAMES, 1)}),
 )
 
@@ -77,6 +77,12 @@ class CronValues:
     months: tuple[int, ...]
     weekdays: tuple[int, ...]
     is_either_day: bool
+
+    def has_day(self, day: date) -> bool:
+        """Whether it fires on this date."""
+        on_day, on_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        is_on = (on_day or on_weekday) if self.is_either_day else (on_day and on_weekday)
+        return is_on and day.month in self.months
 
 
 def checked_fields(expression: str) -> list[str]:
@@ -161,20 +167,21 @@ def cron_words(values: CronValues) -> str:
     return ", ".join(part for part in (times, days, months) if part)
 
 
-def interval_words(seconds: int, anchor_local: datetime, clock_shifts: Sequence[int]) -> str:
+def interval_words(seconds: int, anchor_local: datetime, clock_shifts: Sequence[int], days: str = "") -> str:
     """An interval in words, for example "every 15 min, from 09:00".
 
     `clock_shifts` are the seconds by which the zone's clocks jump within a year of the anchor. Intervals are
-    exact: where a jump moves wall times that are otherwise the same every day, the words say so.
+    exact: where a jump moves wall times that are otherwise the same every day, the words say so. `days` are
+    the words for first and last day.
     """
     is_whole_days, keeps_wall_times = seconds % _DAY_SECONDS == 0, _DAY_SECONDS % seconds == 0
     start = f"{anchor_local:%H:%M:%S}" if anchor_local.second else f"{anchor_local:%H:%M}"
     if not keeps_wall_times:
-        month = _MONTH_NAMES[anchor_local.month - 1][:3]
+        month = MONTH_NAMES[anchor_local.month - 1][:3]
         start = f"{anchor_local.day} {month} {anchor_local.year}, {start}"
     is_moved = (is_whole_days or keeps_wall_times) and any(shift % seconds for shift in clock_shifts)
     drift = " (exact spacing: wall times move when the clocks change)" if is_moved else ""
-    return f"every {_span_words(seconds)}, from {start}{drift}"
+    return f"every {_span_words(seconds)}, from {start}{', ' if days else ''}{days}{drift}"
 
 
 def gap_words(missing: Sequence[datetime], starts_local: datetime, ends_local: datetime) -> str:
@@ -263,7 +270,7 @@ def _single_date_words(values: CronValues) -> str | None:
         return None
     day, month = values.days[0], values.months[0]
     leap = " (leap years only)" if (day, month) == (29, 2) else ""
-    return f"on {day} {_MONTH_NAMES[month - 1]}{leap}"
+    return f"on {day} {MONTH_NAMES[month - 1]}{leap}"
 
 
 def _day_words(values: CronValues) -> str:
@@ -313,11 +320,11 @@ def _month_words(months: tuple[int, ...]) -> str:
     if len(months) == 12:
         return ""
     if len(months) <= 2:
-        return f"in {_listed([_MONTH_NAMES[month - 1] for month in months])}"
+        return f"in {_listed([MONTH_NAMES[month - 1] for month in months])}"
     runs = _runs(tuple(month - 1 for month in months), 12)
     if len(runs) == 1:
-        return f"{_MONTH_NAMES[runs[0][0]]}–{_MONTH_NAMES[runs[0][1]]}"
-    return f"in {_listed([_MONTH_NAMES[month - 1][:3] for month in months])}"
+        return f"{MONTH_NAMES[runs[0][0]]}–{MONTH_NAMES[runs[0][1]]}"
+    return f"in {_listed([MONTH_NAMES[month - 1][:3] for month in months])}"
 
 
 def _described_times(minutes: tuple[int, ...], hours: tuple[int, ...]) -> str:

@@ -5,7 +5,8 @@ here, because croniter fires `30 1 * * *` twice in autumn and moves `30 2 * * *`
 
 - hour field starting with `*`: every matching instant, also in the repeated hour;
 - any other hour field: the first occurrence of a repeated wall time only;
-- a wall time that does not exist is not fired; all those of one gap are one `clock_change` occurrence.
+- a wall time that does not exist is not fired; all those of one gap are one `clock_change` occurrence;
+- what has a first or a last day fires at wall times of these days and of those between, and at no others.
 
 Slots exist from 1970 to 2999.
 """
@@ -15,13 +16,11 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from difflib import get_close_matches
-from functools import cache, lru_cache
-from itertools import islice, pairwise
+from functools import lru_cache
+from itertools import islice
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import CroniterBadDateError, CroniterError, croniter
 
@@ -40,32 +39,38 @@ from .cadence_words import (
     repeat_words,
     wall_text,
 )
+from .days import check_days, days_words
+from .zones import change_between, clock_shifts, midnights, offset_at, parse_zone, zone_of
 
 MIN_INTERVAL_SECONDS = 60
 MAX_INTERVAL_SECONDS = 366 * 86_400
 EARLIEST_AT = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_AT = datetime(2999, 12, 31, tzinfo=UTC)
-_ZONE_KEY = re.compile(r"UTC|[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){1,2}")
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression read in a zone. Made by `parse_cron`."""
+    """A cron expression read in a zone. Made by `parse_cron`; days are set by `with_days`."""
 
     expression: str
     zone: str
+    first_day: date | None = None
+    last_day: date | None = None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Exact seconds from an anchor, which is itself the first slot; `zone` is for display only.
+    """Exact seconds from an anchor, which is itself the first slot; `zone` is for display and for days.
 
-    Made by `parse_interval`.
+    Made by `parse_interval`; days are set by `with_days`.
     """
 
     seconds: int
     anchor_at: datetime
     zone: str
+    first_day: date | None = None
+    last_day: date | None = None
 
 
 Cadence = Cron | Interval
@@ -141,22 +146,15 @@ def parse_interval(seconds: int, anchor_at: datetime, zone: str) -> Interval:
     return Interval(seconds, anchor, parse_zone(zone))
 
 
-def parse_zone(name: str) -> str:
-    """The name of an IANA time zone, as given. Raises CadenceError with a suggestion where there is one."""
-    if isinstance(name, str) and _ZONE_KEY.fullmatch(name) and name in _zone_names():
-        return name
-    if not isinstance(name, str) or not name.strip():
-        raise CadenceError("The time zone is empty. Write an IANA name such as Europe/Rome, or UTC.")
-    wanted = "_".join(name[:64].split()).lower()
-    by_lower = {known.lower(): known for known in _zone_names() if _ZONE_KEY.fullmatch(known)}
-    by_city = {low.rsplit("/", 1)[-1]: known for low, known in sorted(by_lower.items(), reverse=True)}
-    guess = by_lower.get(wanted) or by_city.get(wanted)
-    if guess is None:
-        near = get_close_matches(wanted, by_lower, n=1, cutoff=0.75)
-        guess = by_lower[near[0]] if near else None
-    hint = f"Did you mean {guess}?" if guess else "Write an IANA name such as Europe/Rome, or UTC."
-    case = " Upper and lower case count." if guess and guess.lower() == name.lower() else ""
-    raise CadenceError(f"{quoted(name)} is not a time zone known here. {hint}{case}")
+def with_days(cadence: Cadence, first_day: date | None, last_day: date | None) -> Cadence:
+    """The cadence between two local dates of its zone, both included; None is open. Raises DaysError."""
+    check_days(first_day, last_day)
+    return replace(cadence, first_day=first_day, last_day=last_day)
+
+
+def cron_values(cron: Cron) -> CronValues:
+    """What the fields of the expression stand for."""
+    return _grid(cron.expression).values
 
 
 def describe(cadence: Cadence) -> str:
@@ -164,10 +162,13 @@ def describe(cadence: Cadence) -> str:
 
     Times are those of the cadence's zone, which is not named: the place that shows the words names it.
     """
+    days = days_words(cadence.first_day, cadence.last_day)
     if isinstance(cadence, Cron):
-        return cron_words(_grid(cadence.expression).values)
-    zone, anchor = _zone(cadence.zone), cadence.anchor_at
-    return interval_words(cadence.seconds, anchor.astimezone(zone), _clock_shifts(zone, anchor))
+        words = cron_words(cron_values(cadence))
+        return f"{words}, {days}" if days else words
+    zone, anchor = zone_of(cadence.zone), cadence.anchor_at
+    shifts = clock_shifts(zone, anchor)
+    return interval_words(cadence.seconds, anchor.astimezone(zone), shifts, days)
 
 
 def due_slots(cadence: Cadence, after: datetime, until: datetime) -> Iterator[Occurrence]:
@@ -177,10 +178,10 @@ def due_slots(cadence: Cadence, after: datetime, until: datetime) -> Iterator[Oc
     increase; a gap's occurrence may share its instant with the slot right after the gap and comes first.
     Raises ValueError for naive times.
     """
-    after, until = _clamped(after, until)
+    after, until = _period(cadence, after, until)
     if isinstance(cadence, Cron):
         return _cron_occurrences(cadence, after, until)
-    zone = _zone(cadence.zone)
+    zone = zone_of(cadence.zone)
     return (Occurrence(at, "slot", wall_text(at.astimezone(zone))) for at in _slots(cadence, after, until))
 
 
@@ -188,20 +189,20 @@ def upcoming(
     cadence: Cadence, after: datetime, count: int = 5, until: datetime | None = None
 ) -> list[datetime]:
     """The next slots, at most `count`, strictly after `after` and not later than `until`."""
-    return list(islice(_slots(cadence, *_clamped(after, until or LATEST_AT)), max(count, 0)))
+    return list(islice(_slots(cadence, *_period(cadence, after, until or LATEST_AT)), max(count, 0)))
 
 
 def next_slot(cadence: Cadence, after: datetime) -> datetime | None:
-    """The first slot strictly after `after`; None when there is none before the year 3000."""
-    return next(_slots(cadence, *_clamped(after, LATEST_AT)), None)
+    """The first slot strictly after `after`; None when there is none up to the last day, or before 3000."""
+    return next(_slots(cadence, *_period(cadence, after, LATEST_AT)), None)
 
 
 def last_slot(cadence: Cadence, after: datetime, until: datetime) -> datetime | None:
     """The newest slot with after < at <= until. Looks back from `until`, so a far `after` costs nothing."""
-    after, until = _clamped(after, until)
+    after, until = _period(cadence, after, until)
     if isinstance(cadence, Interval):
-        newest = cadence.anchor_at + _steps(cadence, until) * timedelta(seconds=cadence.seconds)
-        return newest if newest > after and newest >= cadence.anchor_at else None
+        runs = _runs(cadence, after, until)
+        return _slot_at(cadence, runs[-1][-1]) if runs else None
     span = timedelta(hours=1)
     while until > after:
         since = max(after, until - span)
@@ -214,35 +215,71 @@ def last_slot(cadence: Cadence, after: datetime, until: datetime) -> datetime | 
 
 def count_slots(cadence: Cadence, after: datetime, until: datetime) -> int:
     """How many slots have after < at <= until; wall times lost in a gap are not counted."""
-    after, until = _clamped(after, until)
+    after, until = _period(cadence, after, until)
     if isinstance(cadence, Interval):
-        return max(_steps(cadence, until) - max(_steps(cadence, after), -1), 0)
+        return sum(len(run) for run in _runs(cadence, after, until))
     return sum(1 for _ in _slots(cadence, after, until))
 
 
-def _clamped(after: datetime, until: datetime) -> tuple[datetime, datetime]:
-    """The period in UTC, cut to the years in which slots exist."""
+def _period(cadence: Cadence, after: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """The period in UTC, cut to the years in which slots exist and about to the cadence's days."""
     if after.utcoffset() is None or until.utcoffset() is None:
         raise ValueError("Slots are looked up with aware times.")
     after, until = (min(max(at, EARLIEST_AT), LATEST_AT).astimezone(UTC) for at in (after, until))
+    if cadence.first_day is not None:
+        earliest, _ = midnights(zone_of(cadence.zone), cadence.first_day)
+        after = max(after, earliest - timedelta.resolution)
+    if cadence.last_day is not None:
+        _, latest = midnights(zone_of(cadence.zone), cadence.last_day + _DAY)
+        until = min(until, latest)
     return after, until
 
 
-def _steps(interval: Interval, at: datetime) -> int:
-    """The number of the newest slot of an interval at or before `at`; the anchor is number 0."""
-    return (at - interval.anchor_at) // timedelta(seconds=interval.seconds)
+def _is_within_days(cadence: Cadence, day: date) -> bool:
+    return (cadence.first_day is None or day >= cadence.first_day) and (
+        cadence.last_day is None or day <= cadence.last_day
+    )
+
+
+def _runs(interval: Interval, after: datetime, until: datetime) -> list[range]:
+    """The numbers of an interval's slots in a period cut to its days, in order; the anchor is number 0.
+
+    Slots near a midnight that is skipped or comes twice are looked at one by one.
+    """
+    zone = zone_of(interval.zone)
+
+    def one_by_one(numbers: range) -> list[range]:
+        days = ((n, _slot_at(interval, n).astimezone(zone).date()) for n in numbers)
+        return [range(n, n + 1) for n, day in days if _is_within_days(interval, day)]
+
+    low = max(_number_from(interval, after + timedelta.resolution), 0)
+    high = max(_number_from(interval, until + timedelta.resolution), low)
+    begin, end = low, high
+    if interval.first_day is not None:
+        begin = min(max(_number_from(interval, midnights(zone, interval.first_day)[1]), low), high)
+    if interval.last_day is not None:
+        end = _number_from(interval, midnights(zone, interval.last_day + _DAY)[0])
+        end = min(max(end, begin), high)
+    runs = [*one_by_one(range(low, begin)), range(begin, end), *one_by_one(range(end, high))]
+    return [run for run in runs if run]
+
+
+def _number_from(interval: Interval, at: datetime) -> int:
+    """The number of the first slot of an interval at or after `at`."""
+    return -((interval.anchor_at - at) // timedelta(seconds=interval.seconds))
+
+
+def _slot_at(interval: Interval, number: int) -> datetime:
+    return interval.anchor_at + number * timedelta(seconds=interval.seconds)
 
 
 def _slots(cadence: Cadence, after: datetime, until: datetime) -> Iterator[datetime]:
-    """The instants of the slots alone."""
+    """The instants of the slots alone, in a period cut to the cadence's days."""
     if isinstance(cadence, Cron):
         yield from (at for at, _, gap in _moments(cadence, after, until) if gap is None)
         return
-    step = timedelta(seconds=cadence.seconds)
-    at = cadence.anchor_at + max(_steps(cadence, after) + 1, 0) * step
-    while at <= until:
-        yield at
-        at += step
+    for run in _runs(cadence, after, until):
+        yield from (_slot_at(cadence, number) for number in run)
 
 
 def _cron_occurrences(cron: Cron, after: datetime, until: datetime) -> Iterator[Occurrence]:
@@ -261,10 +298,10 @@ def _moments(cron: Cron, after: datetime, until: datetime) -> Iterator[_Moment]:
     PEP 495: a wall time read with fold 0 and fold 1 has two offsets; the smaller one first means that it
     lies in a gap, the larger one first that it comes twice.
     """
-    grid, zone = _grid(cron.expression), _zone(cron.zone)
+    grid, zone = _grid(cron.expression), zone_of(cron.zone)
     second_pass: deque[_Moment] = deque()
     gap: _Gap | None = None
-    for wall in _walls(grid, zone, _first_wall(zone, after)):
+    for wall in _walls(cron, grid, zone, _first_wall(zone, after)):
         again = wall.replace(fold=1)
         offset, offset_again = wall.utcoffset(), again.utcoffset()
         at = wall.astimezone(UTC)
@@ -289,6 +326,10 @@ def _moments(cron: Cron, after: datetime, until: datetime) -> Iterator[_Moment]:
             yield at, wall, None
         if offset > offset_again and grid.fires_in_repeated_hour:
             second_pass.append((again.astimezone(UTC), again, None))
+    # The days are over before the period is: what is still open belongs to the last of them.
+    if gap is not None:
+        second_pass.append((gap.at, None, gap))
+    yield from (moment for moment in second_pass if after < moment[0] <= until)
 
 
 def _first_wall(zone: tzinfo, after: datetime) -> datetime:
@@ -297,17 +338,20 @@ def _first_wall(zone: tzinfo, after: datetime) -> datetime:
     Ahead of a repeated hour that is earlier than `after`'s own wall time, hence the smallest offset of the
     day to come. No zone has changed twice within a day since 1970.
     """
-    offsets = (_offset(zone, after + timedelta(hours=hours)) for hours in (0, 12, 25))
+    offsets = (offset_at(zone, after + timedelta(hours=hours)) for hours in (0, 12, 25))
     return (after + min(offsets)).replace(tzinfo=None, second=0, microsecond=0)
 
 
-def _walls(grid: _Grid, zone: tzinfo, start: datetime) -> Iterator[datetime]:
-    """The matching wall times from `start` on, as aware times with fold 0, existing or not."""
+def _walls(cron: Cron, grid: _Grid, zone: tzinfo, start: datetime) -> Iterator[datetime]:
+    """The matching wall times of the cadence's days from `start` on, aware, with fold 0, existing or not."""
     days = copy(grid.days)
+    if cron.first_day is not None:
+        start = max(start, datetime.combine(cron.first_day, time()))
+    last_day = cron.last_day or LATEST_AT.date()
     days.set_current(datetime.combine(start, time()) - timedelta(minutes=1))
     while True:
         day: date = days.get_next(datetime).date()
-        if day.year > LATEST_AT.year:
+        if day > last_day:
             return
         times = grid.times
         if day == start.date():
@@ -317,27 +361,10 @@ def _walls(grid: _Grid, zone: tzinfo, start: datetime) -> Iterator[datetime]:
 
 
 def _gap_over(zone: tzinfo, wall: datetime) -> _Gap:
-    """The gap that swallows the wall time; its instant is found by bisection, to the second."""
-    before, after = wall.replace(fold=1).astimezone(UTC), wall.astimezone(UTC)
-    while after - before > timedelta(seconds=1):
-        middle = (before + (after - before) / 2).replace(microsecond=0)
-        if _offset(zone, middle) == wall.utcoffset():
-            before = middle
-        else:
-            after = middle
-    naive = after.replace(tzinfo=None)
-    return _Gap(after, naive + wall.utcoffset(), naive + wall.replace(fold=1).utcoffset())
-
-
-def _offset(zone: tzinfo, at: datetime) -> timedelta:
-    return at.astimezone(zone).utcoffset() or timedelta()
-
-
-def _clock_shifts(zone: tzinfo, at: datetime) -> tuple[int, ...]:
-    """The seconds by which the zone's clocks jump in the year that begins at `at`."""
-    offsets = [_offset(zone, at + timedelta(weeks=week)) for week in range(54)]
-    jumps = (int((b - a).total_seconds()) for a, b in pairwise(offsets))
-    return tuple(jump for jump in jumps if jump)
+    """The gap that swallows the wall time."""
+    at = change_between(zone, wall.replace(fold=1).astimezone(UTC), wall.astimezone(UTC))
+    naive = at.replace(tzinfo=None)
+    return _Gap(at, naive + wall.utcoffset(), naive + wall.replace(fold=1).utcoffset())
 
 
 @lru_cache(maxsize=1024)
@@ -365,13 +392,3 @@ def _grid(expression: str) -> _Grid:
     values = CronValues(minutes, hours, dates, months, weekdays, is_either_day)
     times = tuple(time(hour, minute) for hour in hours for minute in minutes)
     return _Grid(values, times, days, fields[1].startswith("*"))
-
-
-@lru_cache(maxsize=1)
-def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(parse_zone(name))

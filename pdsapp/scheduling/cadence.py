@@ -1,9 +1,10 @@
 """The cadence of schedules: from their rows to exact instants and words."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from ..domain import cron
 from ..domain.cron import CadenceError
+from ..domain.jitter import jitter_words
 from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
 
@@ -13,8 +14,10 @@ INTENT = tuple(sorted(Intent.__annotations__))
 def cadence_of(intent: Schedule | ScheduleRevision) -> cron.Cadence:
     """The cadence of a schedule or of one of its revisions. Raises CadenceError if it cannot be read."""
     if intent.cadence == Cadence.cron:
-        return cron.parse_cron(intent.cron, intent.zone)
-    return cron.parse_interval(intent.interval_seconds, intent.anchor_at, intent.zone)
+        found = cron.parse_cron(intent.cron, intent.zone)
+    else:
+        found = cron.parse_interval(intent.interval_seconds, intent.anchor_at, intent.zone)
+    return cron.with_days(found, intent.first_day, intent.last_day)
 
 
 def readable_cadence(schedule: Schedule, revision: ScheduleRevision | None) -> cron.Cadence:
@@ -39,8 +42,15 @@ def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int 
 
 
 def words_of(intent: Schedule | ScheduleRevision) -> str:
-    """The cadence in words without its zone; "" if it cannot be read."""
+    """The cadence in words, with days and jitter but without its zone; "" if it cannot be read."""
     try:
-        return cron.describe(cadence_of(intent))
+        words = cron.describe(cadence_of(intent))
     except CadenceError:
         return ""
+    return f"{words}, {jitter_words(intent.jitter_seconds)}" if intent.jitter_seconds else words
+
+
+def ended_on(schedule: Schedule) -> date | None:
+    """The last day of an enabled schedule that has had its last slot; None for all others."""
+    has_ended = schedule.is_enabled and schedule.next_slot_at is None and not schedule.broken_reason
+    return schedule.last_day if has_ended and not schedule.is_archived else None

@@ -39,7 +39,8 @@ SHORTEST_SLEEP = 0.02
 LOCK_SECONDS = 5
 RECONCILE_SECONDS = 60.0
 CATCH_UP_SECONDS = 5.0
-LANES_SECONDS = 1.0
+# With the longest sleep, what becomes due by itself (jitter, back-off) is woken within a second.
+LANES_SECONDS = 0.5
 # A slot that is still unclaimed so long after its instant has lost its entry.
 OVERDUE = timedelta(seconds=2)
 CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 2.0

@@ -43,8 +43,8 @@ class DrawingFailed(Exception):
 class Claimed:
     """What one claim did; nothing of it is visible before the caller's commit.
 
-    `attempts`: how many were added, by lane to wake. `slots`: how many, by kind. `next_slots`: where each
-    schedule that was looked at goes on, by UUID; None where it has nothing more to wait for.
+    `attempts`: how many may begin at once, by lane to wake. `slots`: how many, by kind. `next_slots`: where
+    each schedule that was looked at goes on, by UUID; None where it has nothing more to wait for.
     """
 
     attempts: Mapping[str, int] = field(default_factory=dict)
@@ -297,7 +297,6 @@ def _record(round_: _Round, plans: list[_Plan]) -> None:
             rows.append(_slot_row(round_, plan, row, len(picks)))
             if picks:
                 fired.append((plan, row.at, picks))
-                round_.attempts[plan.revision.lane] += len(picks)
         plan.schedule.cursor_at = plan.cursor_at
         plan.schedule.next_slot_at = plan.next_slot_at
     round_.session.flush()
@@ -305,8 +304,8 @@ def _record(round_: _Round, plans: list[_Plan]) -> None:
         # One statement for all: rows added to the session are written one by one on SQLite.
         round_.session.execute(insert(Slot), rows)
     ids = fired_slot_ids(round_.session, [(plan.schedule.id, at) for plan, at, _ in fired])
-    slots = [FiredSlot(ids[plan.schedule.id, at], plan.revision, picks) for plan, at, picks in fired]
-    add_for_slots(round_.session, slots, round_.now)
+    slots = [FiredSlot(ids[plan.schedule.id, at], at, plan.revision, picks) for plan, at, picks in fired]
+    round_.attempts.update(add_for_slots(round_.session, slots, round_.now))
 
 
 def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pick]]:

@@ -27,6 +27,7 @@ class AttemptLine:
     uuid: UUID
     created_at: datetime
     changed_at: datetime
+    not_before: datetime
     state: AttemptState
     stage: AttemptStage | None
     reason: Reason | None
@@ -122,6 +123,7 @@ def attempt_lines() -> Select:
             Attempt.uuid,
             Attempt.created_at,
             Attempt.changed_at,
+            Attempt.not_before,
             Attempt.state,
             Attempt.stage,
             Attempt.reason,

@@ -5,7 +5,7 @@ be down, the scheduler's reconcile does it later.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +15,10 @@ from ..attempts.obstacles import as_sentence
 from ..attempts.selection import installation_seed, request_key
 from ..domain import cron
 from ..domain.cron import CadenceError
+from ..domain.days import DaysError, check_days, day_text
+from ..domain.jitter import check_jitter
 from ..domain.reasons import ExperimentState, Trigger
+from ..domain.zones import beginning_of, zone_of
 from ..dt_service import DTService
 from ..errors import BadInput, NobodyEligible
 from ..models import (
@@ -39,6 +42,7 @@ LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
 next_slots = cadence.next_slots
+ended_on = cadence.ended_on
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Wish:
     """What somebody wants of a schedule: `cron`, or `interval_seconds` counted from `anchor_at`.
 
     `experiment` None is every running experiment. The anchor is itself a slot; by default it is the
-    present minute. `zone` None is the experiment's.
+    present minute, or the beginning of a first day to come. `zone` None is the experiment's. Both days
+    count, in that zone; None is open. Each attempt of a slot waits a random part of `jitter_seconds`.
     """
 
     name: str
@@ -55,6 +60,9 @@ class Wish:
     interval_seconds: int | None = None
     anchor_at: datetime | None = None
     zone: str | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+    jitter_seconds: int = 0
     twins_per_slot: int = 1
     is_forced: bool = False
     lane: str = "default"
@@ -107,15 +115,17 @@ def change_schedule(
 def enable(session: Session, schedule: Schedule, now: datetime, account: Account | None = None) -> bool:
     """Switches the schedule on; its first slot is the next one. False if it was on. The caller commits.
 
-    Raises BadInput where it cannot run: archived, its experiment over, or a cadence that cannot be read.
+    Raises BadInput where it cannot run: archived, its experiment or its last day over, or a cadence that
+    cannot be read.
     """
     if schedule.is_archived:
         raise BadInput("This schedule is archived. Make a new one.")
     _check_experiment(schedule.experiment, account)
     try:
-        cadence_of(schedule)
+        found = cadence_of(schedule)
     except CadenceError as error:
         raise BadInput(str(error), schedule.cadence.value) from None
+    _check_has_slots_ahead(found, now)
     return _switch(session, schedule, True, now, account)
 
 
@@ -182,7 +192,7 @@ def shown(schedule: Schedule) -> dict[str, object]:
     words = {"name": schedule.name}
     for key in cadence.INTENT:
         value = getattr(schedule, key)
-        words[key] = value.isoformat() if isinstance(value, datetime) else value
+        words[key] = value.isoformat() if isinstance(value, date) else value
     return words
 
 
@@ -205,7 +215,6 @@ def _checked(
     return {
         "experiment_id": wish.experiment.id if wish.experiment else None,
         **_checked_cadence(wish, zone, now, keeps_anchor_of),
-        "zone": zone,
         "twins_per_slot": wish.twins_per_slot,
         "is_forced": bool(wish.is_forced),
         "lane": wish.lane,
@@ -237,33 +246,60 @@ def _check_experiment(experiment: Experiment | None, account: Account | None) ->
         )
 
 
-def _checked_cadence(
-    wish: Wish, zone: str, now: datetime, keeps_anchor_of: Schedule | None
-) -> dict[str, object]:
-    expression = (wish.cron or "").strip()
-    if bool(expression) == (wish.interval_seconds is not None):
+def _checked_cadence(wish: Wish, zone: str, now: datetime, present: Schedule | None) -> dict[str, object]:
+    """The columns that say when it is due; `present` is the schedule that is to be changed."""
+    field = "cron" if (wish.cron or "").strip() else "interval_seconds"
+    if (field == "cron") == (wish.interval_seconds is not None):
         raise BadInput("Give either a cron expression or an interval. Example: */15 9-17 * * 1-5", "cron")
-    if expression:
-        try:
-            found = cron.parse_cron(expression, zone)
-        except CadenceError as error:
-            raise BadInput(str(error), "cron") from None
-        return {
-            "cadence": Cadence.cron, "cron": found.expression, "interval_seconds": None, "anchor_at": None
-        }  # fmt: skip
-    anchor_at = wish.anchor_at or (keeps_anchor_of.anchor_at if keeps_anchor_of else None)
-    anchor_at = anchor_at or now.replace(second=0, microsecond=0)
-    field = "interval_seconds"
     try:
-        cron.parse_interval(wish.interval_seconds, now, zone)
-        field = "anchor_at"
-        interval = cron.parse_interval(wish.interval_seconds, anchor_at, zone)
+        if field == "cron":
+            found = cron.parse_cron(wish.cron, zone)
+        else:
+            cron.parse_interval(wish.interval_seconds, now, zone)
+            field = "anchor_at"
+            found = cron.parse_interval(wish.interval_seconds, _anchor(wish, zone, now, present), zone)
+        field = "last_day"
+        found = cron.with_days(found, wish.first_day, wish.last_day)
+        is_empty = cron.next_slot(found, cron.EARLIEST_AT) is None
+        if is_empty and (found.last_day is None or found.last_day >= now.astimezone(zone_of(zone)).date()):
+            raise CadenceError("No slot lies in these days. Choose more days, or other times.")
+        field = "jitter_seconds"
+        check_jitter(wish.jitter_seconds, found)
+    except DaysError as error:
+        raise BadInput(str(error), error.field) from None
     except CadenceError as error:
         raise BadInput(str(error), field) from None
-    return {
-        "cadence": Cadence.interval, "cron": "", "interval_seconds": interval.seconds,
-        "anchor_at": interval.anchor_at,
-    }  # fmt: skip
+    columns = {
+        "cadence": Cadence.cron if isinstance(found, cron.Cron) else Cadence.interval,
+        "cron": getattr(found, "expression", ""),
+        "interval_seconds": getattr(found, "seconds", None),
+        "anchor_at": getattr(found, "anchor_at", None),
+        "zone": zone,
+        "first_day": found.first_day,
+        "last_day": found.last_day,
+        "jitter_seconds": wish.jitter_seconds,
+    }
+    if present is None or any(getattr(present, name) != value for name, value in columns.items()):
+        _check_has_slots_ahead(found, now)
+    return columns
+
+
+def _anchor(wish: Wish, zone: str, now: datetime, present: Schedule | None) -> datetime:
+    if wish.anchor_at or (present is not None and present.anchor_at):
+        return wish.anchor_at or present.anchor_at
+    minute = now.replace(second=0, microsecond=0)
+    if wish.first_day is None:
+        return minute
+    check_days(wish.first_day, wish.last_day)
+    return max(minute, beginning_of(zone_of(zone), wish.first_day))
+
+
+def _check_has_slots_ahead(found: cron.Cadence, now: datetime) -> None:
+    if found.last_day is not None and cron.next_slot(found, now) is None:
+        raise BadInput(
+            f"No slot is left: its last day is {day_text(found.last_day)}. Choose a later one, or none.",
+            "last_day",
+        )
 
 
 def _take(schedule: Schedule, intent: dict[str, object]) -> None:

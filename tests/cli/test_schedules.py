@@ -1,9 +1,13 @@
 """`flask schedules …`"""
 
 import json
+import re
+import shlex
+from datetime import date
+from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from pdsapp.models import Attempt, Schedule, ScheduleRevision
 from tests import builders
@@ -39,6 +43,15 @@ def test_a_schedule_is_added_listed_and_previewed_in_its_zone(runner, study):
         pytest.param([], "either", id="no cadence"),
         pytest.param(["--cron", "* * * * *", "--twins", "0"], "Ask 1 to", id="no twins"),
         pytest.param(["--cron", "* * * * *", "--lane", "now"], "kept for", id="the people's lane"),
+        pytest.param(["--cron", "0 9 * * *", "--first-day", "soon"], "soon", id="no date"),
+        pytest.param(["--cron", "0 9 * * *", "--last-day", "2020-01-01"], "No slot is left", id="over"),
+        pytest.param(
+            ["--cron", "0 9 * * *", "--first-day", "2990-01-02", "--last-day", "2990-01-01"],
+            "is before the first",
+            id="days in the wrong order",
+        ),
+        pytest.param(["--cron", "*/5 * * * *", "--jitter", "300"], "as close as 5 min", id="jitter too long"),
+        pytest.param(["--cron", "0 9 * * *", "--missed", "burst"], "burst", id="unknown policy"),
     ],
 )
 def test_what_cannot_be_a_schedule_is_exit_2_and_adds_nothing(runner, study, session, options, said):
@@ -46,6 +59,37 @@ def test_what_cannot_be_a_schedule_is_exit_2_and_adds_nothing(runner, study, ses
     assert result.exit_code == 2
     assert said.lower() in result.stderr.lower()
     assert session.scalar(select(func.count(Schedule.id))) == 0
+
+
+def test_days_jitter_and_policies_are_taken_and_told(runner, study, session):
+    result = _add(
+        runner, study, "--cron", "0 9,18 * * *", "--first-day", "2998-12-01", "--last-day", "2998-12-02",
+        "--jitter", "600", "--missed", "fire-once", "--overlap", "allow",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    words = "09:00 and 18:00 daily, 1–2 Dec 2998, each attempt up to 10 min later"
+    assert f"Added “Daily”: {words}. Next: " in result.stdout
+    (row,) = map(json.loads, runner.invoke(args=["schedules", "list", "--json"]).stdout.splitlines())
+    assert (row["cadence"], row["first_day"], row["last_day"]) == (words, "2998-12-01", "2998-12-02")
+    assert (row["jitter_seconds"], row["missed"], row["overlap"]) == (600, "fire_once", "allow")
+    shown = runner.invoke(args=["schedules", "preview", "Daily", "--count", "9"]).stdout.splitlines()
+    assert shown[0] == f"Daily: {words} (America/New_York)"
+    assert [line.partition("   ")[2] for line in shown[1:]] == [
+        "2998-12-01 14:00:00 UTC",
+        "2998-12-01 23:00:00 UTC",
+        "2998-12-02 14:00:00 UTC",
+        "2998-12-02 23:00:00 UTC",
+    ]
+
+
+def test_an_ended_schedule_says_so_and_is_not_broken(runner, study, session):
+    _add(runner, study, "--cron", "0 9 * * *", "--last-day", "2998-12-02")
+    session.execute(update(Schedule).values(last_day=date(2020, 2, 1), next_slot_at=None))
+    session.commit()
+    (row,) = map(json.loads, runner.invoke(args=["schedules", "list", "--json"]).stdout.splitlines())
+    assert (row["ended"], row["broken"], row["next_slot_at"]) == ("2020-02-01", None, None)
+    shown = runner.invoke(args=["schedules", "preview", "Daily"]).stdout.splitlines()
+    assert shown[1:] == ["No slot is left: its last day is 1 Feb 2020."]
 
 
 def test_switching_makes_revisions_and_never_fires_at_once(runner, study, session):
@@ -81,3 +125,12 @@ def test_an_archived_schedule_is_no_longer_listed(runner, study):
 
 def test_an_unknown_schedule_is_exit_2(runner, app):
     assert runner.invoke(args=["schedules", "enable", "nothing"]).exit_code == 2
+
+
+def test_the_commands_of_the_documents_work_as_they_are_printed(runner, app):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+    block = re.search(r"```sh\n(flask schedules add.*?)```", page, re.S)[1].replace("\\\n", " ")
+    for command in block.strip().splitlines():
+        result = runner.invoke(args=shlex.split(command)[1:])
+        assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].startswith("Mon 02 Dec 2030, 09:00:00 CET")

@@ -218,6 +218,26 @@ def test_a_lane_with_due_attempts_and_no_wake_up_is_woken(study, session, connec
     assert queue.queued_count(connection, "now") == 1
 
 
+def test_attempts_with_a_delay_begin_within_about_a_second_of_its_end(study, settings, session, connection):
+    for _ in range(5):
+        builders.make_twin(study)
+    with world.worker(settings), world.scheduler(settings) as process:
+        process.says("scheduler leads")
+        at = utc_now().replace(microsecond=0) + timedelta(seconds=2)
+        projection.put(
+            connection,
+            make_schedule(study, ago=timedelta(0), anchor_at=at, jitter_seconds=8, twins_per_slot=8),
+        )
+        begun = select(func.count(Attempt.id)).where(Attempt.claimed_at.is_not(None))
+        wait_for(lambda: [session.rollback(), session.scalar(begun)][1] >= 8, seconds=25)
+    attempts = session.scalars(select(Attempt)).all()
+    assert all(attempt.not_before >= attempt.slot.slot_at for attempt in attempts)
+    late = sorted((attempt.claimed_at - attempt.not_before).total_seconds() for attempt in attempts)
+    assert late[0] >= 0
+    assert late[len(late) // 2] < 1.2, late
+    assert late[-1] < 2.5, late
+
+
 def test_an_attempt_whose_worker_was_lost_is_taken_back(study, session, scheduler):
     attempt_id = builders.add_attempt(session.scalars(select(DigitalTwin)).first())
     with transaction() as writing:

@@ -2,18 +2,15 @@
 
 import time
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import islice, pairwise
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from croniter import croniter
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from bench.every_minute import reference
 from pdsapp.domain.cron import (
     EARLIEST_AT,
     LATEST_AT,
-    Cron,
     count_slots,
     due_slots,
     last_slot,
@@ -22,35 +19,8 @@ from pdsapp.domain.cron import (
     parse_interval,
     upcoming,
 )
+from tests.clock_changes import CHANGES, DAY, found, utc
 
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-# The instants at which the clocks change. Some are harder than the zones that matter most: a gap and a
-# repeated hour at midnight, a gap of 15 minutes, one of a whole day.
-CHANGES = {
-    "utc-no-change": ("UTC", utc("2026-03-08T07:00")),
-    "new-york-spring": ("America/New_York", utc("2026-03-08T07:00")),
-    "new-york-autumn": ("America/New_York", utc("2026-11-01T06:00")),
-    "indianapolis-spring": ("America/Indiana/Indianapolis", utc("2026-03-08T07:00")),
-    "indianapolis-autumn": ("America/Indiana/Indianapolis", utc("2026-11-01T06:00")),
-    "rome-spring": ("Europe/Rome", utc("2026-03-29T01:00")),
-    "rome-autumn": ("Europe/Rome", utc("2026-10-25T01:00")),
-    "lord-howe-autumn": ("Australia/Lord_Howe", utc("2026-04-04T15:00")),
-    "lord-howe-spring": ("Australia/Lord_Howe", utc("2026-10-03T15:30")),
-    "kathmandu-no-change": ("Asia/Kathmandu", utc("2026-03-08T07:00")),
-    "kathmandu-quarter-hour": ("Asia/Kathmandu", utc("1985-12-31T18:30")),
-    "apia-skips-a-day": ("Pacific/Apia", utc("2011-12-30T10:00")),
-    "apia-autumn": ("Pacific/Apia", utc("2021-04-03T14:00")),
-    "sao-paulo-spring-midnight": ("America/Sao_Paulo", utc("2018-11-04T03:00")),
-    "sao-paulo-autumn-midnight": ("America/Sao_Paulo", utc("2018-02-18T02:00")),
-}
 EXPRESSIONS = (
     "* * * * *",
     "*/10 * * * *",
@@ -65,54 +35,6 @@ EXPRESSIONS = (
     "5-50/15 1,2,23 * * 0",
     "0 9 1-15 * 6",
 )
-
-
-def field_values(text: str, low: int, high: int) -> set[int]:
-    values: set[int] = set()
-    for part in text.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = span.partition("-")
-        start, end = (low, high) if span == "*" else (int(first), int(last or first))
-        values |= set(range(start, end + 1, int(step or 1)))
-    return values
-
-
-def reference(cron: Cron, after: datetime, until: datetime) -> list[tuple[datetime, str, str, int]]:
-    """The occurrences, found by looking at each minute of real time. Instants on whole minutes only."""
-    minute, hour, day, month, weekday = cron.expression.split()
-    minutes, hours, months = (
-        field_values(minute, 0, 59),
-        field_values(hour, 0, 23),
-        field_values(month, 1, 12),
-    )
-    days, weekdays = field_values(day, 1, 31), field_values(weekday, 0, 6)
-    zone = ZoneInfo(cron.zone)
-
-    def matches(wall: datetime) -> bool:
-        if wall.minute not in minutes or wall.hour not in hours or wall.month not in months:
-            return False
-        on_day, on_weekday = wall.day in days, wall.isoweekday() % 7 in weekdays
-        return (on_day or on_weekday) if day != "*" and weekday != "*" else (on_day and on_weekday)
-
-    found = []
-    at = after.replace(second=0, microsecond=0) + MINUTE
-    offset = (at - MINUTE).astimezone(zone).utcoffset()
-    while at <= until:
-        wall, before = at.astimezone(zone), offset
-        offset = wall.utcoffset()
-        if offset > before:
-            start = (at + before).replace(tzinfo=None)
-            skipped = [start + i * MINUTE for i in range((offset - before) // MINUTE)]
-            if missing := sum(map(matches, skipped)):
-                found.append((at, "clock_change", f"{start:%Y-%m-%d %H:%M}", missing))
-        if matches(wall) and (hour.startswith("*") or not wall.fold):
-            found.append((at, "slot", f"{wall:%Y-%m-%d %H:%M}", 1))
-        at += MINUTE
-    return found
-
-
-def found(cadence, after: datetime, until: datetime) -> list[tuple[datetime, str, str, int]]:
-    return [(o.at, o.kind, o.local, o.slot_count) for o in due_slots(cadence, after, until)]
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -225,88 +147,6 @@ def test_an_offset_with_seconds_keeps_the_instants_increasing():
     assert all(a < b for a, b in pairwise(slots))
 
 
-# Properties
-
-FIELD_CHOICES = (
-    st.sampled_from(["*", "*", "0", "30", "59", "*/10", "0,30", "5-50/15"]),
-    st.sampled_from(["*", "*", "*/2", "1", "2", "0-23", "1-3", "0,3", "23", "0,23"]),
-    st.sampled_from(["*", "*", "*", "8", "1-15", "31"]),
-    st.sampled_from(["*", "*", "*", "3,4,10-12"]),
-    st.sampled_from(["*", "*", "*", "0", "1-5"]),
-)
-expressions = st.tuples(*FIELD_CHOICES).map(" ".join)
-changes = st.sampled_from(list(CHANGES.values()))
-# Near the change in whole minutes, often exactly on it, and up to a day away.
-offsets = st.one_of(
-    st.just(timedelta()),
-    st.integers(-180, 180).map(lambda m: m * MINUTE),
-    st.integers(-1500, 1500).map(lambda m: m * MINUTE),
-)
-odd_bits = st.sampled_from([timedelta(), timedelta(), timedelta(seconds=17), timedelta(microseconds=1)])
-thousand = settings(max_examples=1000, deadline=None, database=None, derandomize=True)
-
-
-@st.composite
-def crons_and_cuts(draw, cuts: int):
-    """A cron cadence and ascending instants around a clock change of its zone."""
-    zone, at = draw(changes)
-    instants = sorted(at + draw(offsets) + draw(odd_bits) for _ in range(cuts))
-    return parse_cron(draw(expressions), zone), instants
-
-
-@given(crons_and_cuts(2))
-@settings(thousand, max_examples=500)
-def test_occurrences_are_those_of_the_reference(case):
-    cron, (after, until) = case
-    assert found(cron, after, until) == reference(cron, after, until)
-
-
-@given(crons_and_cuts(4))
-@thousand
-def test_a_period_cut_anywhere_gives_the_same_occurrences_as_the_whole(case):
-    cron, cuts = case
-    whole = list(due_slots(cron, cuts[0], cuts[-1]))
-    assert [o for a, b in pairwise(cuts) for o in due_slots(cron, a, b)] == whole
-
-
-@given(crons_and_cuts(1))
-@settings(thousand, max_examples=50)
-def test_stepping_from_occurrence_to_occurrence_gives_the_same_as_the_whole(case):
-    cron, (after,) = case
-    until, whole, cursor = after + 6 * HOUR, [], after
-    while batch := list(islice(due_slots(cron, cursor, until), 2)):
-        # Both occurrences of the instant of a gap are taken together, as a cursor has to.
-        whole += batch if len(batch) == 2 and batch[0].at == batch[1].at else batch[:1]
-        cursor = whole[-1].at
-    assert whole == list(due_slots(cron, after, until))
-
-
-@given(crons_and_cuts(2))
-@thousand
-def test_instants_strictly_increase_and_the_forecast_is_what_fires(case):
-    cron, (after, until) = case
-    occurrences = list(due_slots(cron, after, until))
-    keys = [(o.at, o.kind) for o in occurrences]
-    slots = [o.at for o in occurrences if o.kind == "slot"]
-    assert all(a < b for a, b in pairwise(keys))
-    assert all(a < b for a, b in pairwise(slots))
-    assert all(after < at <= until for at, _ in keys)
-    assert upcoming(cron, after, 10_000, until) == slots
-    assert upcoming(cron, after, 3, until) == slots[:3]
-    assert count_slots(cron, after, until) == len(slots)
-    assert last_slot(cron, after, until) == (slots[-1] if slots else None)
-    assert not slots or next_slot(cron, after) == slots[0]
-
-
-@given(expressions, st.integers(0, 4000))
-@settings(thousand, max_examples=200)
-def test_in_utc_the_slots_are_croniter_s_own(expression, days):
-    start = datetime(2024, 1, 1) + days * DAY
-    theirs = croniter(expression, start, ret_type=datetime)
-    expected = [theirs.get_next().replace(tzinfo=UTC) for _ in range(12)]
-    assert upcoming(parse_cron(expression, "UTC"), start.replace(tzinfo=UTC), 12) == expected
-
-
 # Intervals
 
 
@@ -329,26 +169,6 @@ def test_an_interval_has_no_slot_before_its_anchor_and_one_at_it():
     assert next_slot(interval, utc("2026-03-03T09:00")) == utc("2026-03-03T09:15")
     assert last_slot(interval, utc("2026-01-01T00:00"), utc("2026-03-03T08:59")) is None
     assert count_slots(interval, utc("2026-01-01T00:00"), utc("2026-03-03T08:59")) == 0
-
-
-@given(
-    st.integers(60, 200_000),
-    st.integers(-500_000, 500_000),
-    st.lists(st.integers(-600_000, 600_000), min_size=3, max_size=3).map(sorted),
-)
-@settings(thousand, max_examples=300)
-def test_an_interval_counts_finds_and_splits_as_it_lists(seconds, anchor, cuts):
-    base = utc("2026-03-08T07:00")
-    interval = parse_interval(seconds, base + timedelta(seconds=anchor), "Europe/Rome")
-    after, middle, until = (base + timedelta(seconds=cut) for cut in cuts)
-    whole = list(due_slots(interval, after, until))
-    slots = [o.at for o in whole]
-    assert [*due_slots(interval, after, middle), *due_slots(interval, middle, until)] == whole
-    assert all((at - interval.anchor_at) % timedelta(seconds=seconds) == timedelta() for at in slots)
-    assert all(b - a == timedelta(seconds=seconds) for a, b in pairwise(slots))
-    assert count_slots(interval, after, until) == len(slots)
-    assert last_slot(interval, after, until) == (slots[-1] if slots else None)
-    assert upcoming(interval, after, len(slots) + 1, until) == slots
 
 
 # Edges and speed

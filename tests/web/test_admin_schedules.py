@@ -1,12 +1,22 @@
 """The screen of schedules: cadence in words, next slots with zone, revisions, no surprise."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
-from sqlalchemy import select
+from markupsafe import escape
+from sqlalchemy import select, update
 
+from pdsapp.admin.schedule_forms import ScheduleForm
 from pdsapp.domain.reasons import SlotKind
-from pdsapp.models import Cadence, Schedule, ScheduleRevision, Slot, utc_now
+from pdsapp.models import (
+    Cadence,
+    MissedPolicy,
+    OverlapPolicy,
+    Schedule,
+    ScheduleRevision,
+    Slot,
+    utc_now,
+)
 from pdsapp.services import schedules
 from tests.conftest import NOON
 
@@ -109,6 +119,12 @@ def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher,
         ({"experiment": ""}, "experiment", "Only administrators schedule all experiments at once."),
         ({"experiment": "999"}, "experiment", ""),
         ({"missed_policy": "explode"}, "missed_policy", ""),
+        ({"overlap_policy": "pile up"}, "overlap_policy", ""),
+        ({"first_day": "tomorrow"}, "first_day", "Not a valid date value."),
+        ({"first_day": "2990-12-02", "last_day": "2990-12-01"}, "last_day", "choose the same day or a later"),
+        ({"last_day": "2020-01-01"}, "last_day", "No slot is left: its last day is 1 Jan 2020."),
+        ({"jitter_seconds": "900"}, "jitter_seconds", "as close as 15 min, and the jitter must be shorter"),
+        ({"jitter_seconds": "-1"}, "jitter_seconds", "The jitter is a whole number of seconds"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -121,6 +137,51 @@ def test_what_cannot_be_used_is_said_at_its_field_and_nothing_is_saved(
     assert words in answer.text
     assert session.scalars(select(Schedule)).all() == []
     assert session.scalars(select(ScheduleRevision)).all() == []
+
+
+def test_days_jitter_and_policies_are_stored_shown_and_edited(researcher, form, stored, session):
+    values = form(
+        kind="cron", cron="0 9,18 * * *", first_day="2998-12-01", last_day="2998-12-14",
+        jitter_seconds="600", missed_policy="fire_once", overlap_policy="allow",
+    )  # fmt: skip
+    page = researcher.post("/admin/schedule/new/", data=values, follow_redirects=True).text
+    row = stored()
+    assert (row.first_day, row.last_day, row.jitter_seconds) == (date(2998, 12, 1), date(2998, 12, 14), 600)
+    assert (row.missed_policy, row.overlap_policy) == (MissedPolicy.fire_once, OverlapPolicy.allow)
+    words = "09:00 and 18:00 daily, 1–14 Dec 2998, each attempt up to 10 min later"
+    assert words in page
+    page = researcher.get(f"/admin/schedule/details/?id={row.id}").text
+    assert page.count(words) >= 3, "above, among the facts, in the revision"
+    for said in ("1 Dec 2998", "14 Dec 2998", "fire once afterwards", "fire it too"):
+        assert said in page
+    assert words in researcher.get("/admin/schedule/").text
+    page = researcher.get(f"/admin/schedule/edit/?id={row.id}").text
+    assert 'value="2998-12-01"' in page and 'value="2998-12-14"' in page and 'value="600"' in page
+    values |= {"last_day": "2998-12-15", "zone": "Europe/Rome", "edit_version": 1}
+    researcher.post(f"/admin/schedule/edit/?id={row.id}", data=values)
+    assert (stored().revision_number, stored().last_day) == (2, date(2998, 12, 15))
+    exported = researcher.get("/admin/schedule/export/csv/").text
+    assert "2998-12-01,2998-12-15,600" in exported
+
+
+def test_a_schedule_past_its_last_day_has_ended_on_it_and_is_not_broken(researcher, form, stored, write):
+    researcher.post("/admin/schedule/new/", data=form(kind="cron", cron="0 9 * * *", last_day="2998-12-14"))
+    with write() as own:
+        own.execute(update(Schedule).values(next_slot_at=None, last_day=date(2020, 2, 1)))
+    page = researcher.get("/admin/schedule/").text
+    assert "ended" in page and "on 1 Feb 2020" in page
+    assert "broken" not in page
+    page = researcher.get(f"/admin/schedule/details/?id={stored().id}").text
+    assert "No slot is left: its last day is 1 Feb 2020. To go on, give it a later one." in page
+    assert "is broken" not in researcher.get("/admin/").text
+
+
+def test_every_field_of_the_form_explains_itself_with_an_example(researcher):
+    page = researcher.get("/admin/schedule/new/").text
+    for field in ScheduleForm():
+        if field.short_name != "edit_version":
+            assert "or example" in field.description, field.short_name
+            assert escape(field.description) in page, field.short_name
 
 
 def test_only_an_administrator_schedules_all_experiments(sign_in, form, stored):

@@ -7,6 +7,7 @@ from ...domain.reasons import Trigger
 from ...models import Account, ApiToken, Attempt, ModelCall
 from ...services.fields import parameters_words
 from . import links
+from .attempt_story import delay_words
 
 SHOWN_OF_HASH = 12
 SOURCES = {
@@ -49,6 +50,8 @@ def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
     if attempt.candidate_count is not None:
         found.append(("Selection", selection_words(attempt)))
         found.append(("Selection key", _code(attempt.selection_key)))
+    if delay := delay_words(attempt):
+        found.append(("Delay", delay))
     if attempt.decision_key:
         found.append(("Decision key", _code(attempt.decision_key)))
     if attempt.service:

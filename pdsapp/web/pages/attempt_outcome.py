@@ -109,6 +109,8 @@ def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool) -> str:
             "No worker serves lane “{}”, so nobody will ask this twin. Start one with "
             "<code>flask worker --lanes {}</code>, or the whole stack with <code>make run</code>.{}"
         ).format(attempt.lane, attempt.lane, lost)
+    if attempt.state == AttemptState.due and attempt.not_before > attempt.changed_at:
+        return f"Due at {_clock(attempt.not_before, zone)}; it is asked then.{lost} This page renews itself."
     if attempt.state == AttemptState.due:
         return (
             f"Waiting for a worker since {_clock(attempt.not_before, zone)}.{lost} This page renews itself."

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ...attempts.words import span_words
 from ...domain.reasons import REASON_WORDS, TERMINAL_STATES, AttemptState, CallState
@@ -115,6 +115,10 @@ def _steps(attempt: Attempt, asked_by: str) -> Iterator[Step]:
     if attempt.slot is not None:
         yield Step(attempt.slot.slot_at, "Slot due", words_of(attempt.slot.revision))
         yield Step(attempt.created_at, "Drawn", _drawn_words(attempt))
+        if attempt.delay_seconds is not None:
+            due_at = attempt.slot.slot_at + timedelta(seconds=attempt.delay_seconds)
+            if due_at > attempt.created_at:
+                yield Step(due_at, "Delay over", delay_words(attempt))
     else:
         yield Step(attempt.created_at, "Asked for", f"by {asked_by}")
     if attempt.claimed_at is not None:
@@ -138,6 +142,14 @@ def _decided_words(attempt: Attempt) -> str:
     if is_held_at_decision(attempt):
         return f"The rule said {'post' if attempt.would_post else 'stay silent'}"
     return "Decided to post" if attempt.is_forced or attempt.would_post else "Decided to stay silent"
+
+
+def delay_words(attempt: Attempt) -> str:
+    """The jitter drawn for it, out of how much; "" where it has none."""
+    if attempt.delay_seconds is None:
+        return ""
+    most = attempt.slot.revision.jitter_seconds if attempt.slot else 0
+    return f"{attempt.delay_seconds:.1f} s after the slot, drawn from 0–{most:,} s"
 
 
 def _drawn_words(attempt: Attempt) -> str:

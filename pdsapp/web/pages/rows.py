@@ -49,7 +49,7 @@ def attempt_row(line: AttemptLine, zone: ZoneInfo) -> AttemptRow:
         twin_url=links.details("digitaltwin", line.twin_id),
         state=line.state.value,
         draw=draw_of(line),
-        words="" if line.post_text else _why(line),
+        words="" if line.post_text else _why(line, zone),
         text=line.post_text,
         text_note=f"{line.length} characters, {line.length_band}" if line.post_text and line.length else "",
         is_stand_in=line.is_stand_in and bool(line.post_text),
@@ -100,7 +100,9 @@ def milliseconds_words(value: int | None) -> str:
     return f"{value / 1000:.1f} s" if value < 10_000 else f"{value / 1000:.0f} s"
 
 
-def _why(line: AttemptLine) -> str:
+def _why(line: AttemptLine, zone: ZoneInfo) -> str:
+    if line.state == AttemptState.due and line.not_before > line.changed_at:
+        return f"due at {line.not_before.astimezone(zone):%H:%M:%S %Z}"
     if line.state == AttemptState.due:
         return "waiting for a worker"
     if line.state == AttemptState.running:
