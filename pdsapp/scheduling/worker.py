@@ -31,6 +31,7 @@ from ..dt_service import load_service
 from ..extensions import db
 from ..models import ProcessKind, utc_now
 from ..services import database, heartbeats
+from ..services.disk import DiskWatch
 from . import queue
 from .bell import Bell
 from .orphans import die_with_parent
@@ -82,6 +83,7 @@ class TwinWorker(rq.Worker):
         self._beat_at = self._registered_at = self._cleaned_at = float("-inf")
         self._queue = Outage("queue")
         self._database = Outage("database")
+        self._disk = DiskWatch(settings)
         self._bell = Bell()
 
     def work(self, burst: bool = False, **_: object) -> bool:
@@ -94,7 +96,7 @@ class TwinWorker(rq.Worker):
         try:
             while not self._stop_requested:
                 self._beat_if_due()
-                if not self._queue.may_try:
+                if not (self._queue.may_try and self._disk.has_room()):
                     self._bell.wait(DEQUEUE_SECONDS)
                     continue
                 try:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +15,8 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import database, heartbeats
+from . import database, disk, heartbeats
 from .ledger import ledger
-
-LOW_DISK_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,13 @@ def _data_dir(settings: Settings, now: datetime) -> Found:
     if not path.is_dir() or not os.access(path, os.W_OK):
         yield "fail", f"{path} cannot be written. Set PDS_DATA_DIR to a folder you own."
         return
-    free = shutil.disk_usage(path).free
-    words = f"{path}, {free / 1e9:.1f} GB free"
-    yield ("ok", words) if free > LOW_DISK_BYTES else ("warn", f"{words}. Make room soon.")
+    room = disk.look(settings)
+    if room.is_low:
+        yield "fail", f"{path}: {room.sentence}"
+    elif room.is_tight:
+        yield "warn", f"{path}, {room.words}. Make room soon: below that no attempt is taken."
+    else:
+        yield "ok", f"{path}, {disk.bytes_words(room.free or 0)} free"
 
 
 def _database(settings: Settings, now: datetime) -> Found:
