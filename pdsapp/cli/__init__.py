@@ -4,6 +4,7 @@ from flask import Flask
 
 from .accounts import create_admin
 from .attempts import attempts, ledger
+from .data import backup, move, restore
 from .doctor import doctor
 from .experiments import experiments
 from .posting import generate_dt_post
@@ -16,7 +17,7 @@ from .twins import setup_digital_twins
 def init_app(app: Flask) -> None:
     """Adds every command to the application."""
     for command in (
-        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, scheduler, schedules,
-        setup_digital_twins, tokens, up, worker,
+        attempts, backup, create_admin, doctor, experiments, generate_dt_post, ledger, move, restore,
+        scheduler, schedules, setup_digital_twins, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)

@@ -15,7 +15,7 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import database, disk, heartbeats
+from . import backups, database, disk, heartbeats
 from .ledger import ledger
 
 
@@ -64,6 +64,19 @@ def _database(settings: Settings, now: datetime) -> Found:
     database.require_head()
     kind = "SQLite in the data folder" if settings.is_embedded else "by DATABASE_URL"
     yield "ok", f"{kind}, at revision {database.head_revision()}"
+
+
+def _backups(settings: Settings, now: datetime) -> Found:
+    if not settings.is_embedded:
+        yield "ok", "the database server's own; flask backup FILE says how"
+        return
+    if problem := backups.daily_problem(settings.data_dir):
+        yield "warn", f"the last daily backup failed. {problem}"
+    if found := backups.dailies(settings.data_dir):
+        noun = "backup" if len(found) == 1 else "backups"
+        yield "ok", f"{len(found)} daily {noun}, the newest {found[-1].name}"
+    else:
+        yield "ok", "no daily backup yet; the local stack makes one a day"
 
 
 def _ledger(settings: Settings, now: datetime) -> Found:
@@ -149,6 +162,7 @@ _CHECKS: dict[str, Callable[[Settings, datetime], Found]] = {
     "python": _python,
     "data folder": _data_dir,
     "database": _database,
+    "backups": _backups,
     "ledger": _ledger,
     "queue": _queue,
     "processes": _processes,

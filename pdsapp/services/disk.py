@@ -51,7 +51,7 @@ class Room:
 
 
 class DiskWatch:
-    """Looks for room on behalf of a process, and says once when it begins to lack and once when it is back."""
+    """Looks for room for a process; says once when it begins to lack and once when it is back."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
