@@ -2,9 +2,15 @@
 
 import sys
 
-from . import overhead, rules
+from . import data, overhead, rules
 
-PARTS = {"rules": rules.lines, "overhead": overhead.lines}
+PARTS = {
+    "rules": rules.lines,
+    "overhead": overhead.lines,
+    "growth": data.growth,
+    "backup": data.backup,
+    "move": data.moving,
+}
 
 
 def main(names: list[str]) -> int:
