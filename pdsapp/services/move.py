@@ -16,6 +16,7 @@ from urllib.parse import quote
 import psycopg
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..database import reading, transaction
@@ -138,7 +139,7 @@ def move(
                 "Look there. The source stays paused; resume it only if the target is empty."
             ) from None
         if not is_done:
-            _resume(before)
+            _resume(before, error)
             if isinstance(error, PdsError) or not isinstance(error, Exception):
                 raise
             raise CopyFailed(f"{_why(error, target)} The target is empty, the source as it was.") from None
@@ -159,9 +160,16 @@ def _pause(reason: str, now: datetime) -> dict:
         return before
 
 
-def _resume(before: dict) -> None:
-    with transaction() as session:
-        session.execute(sa.update(Installation).values(before))
+def _resume(before: dict, error: BaseException) -> None:
+    """Gives the source back its pause. Raises CopyFailed if it does not let itself be written."""
+    try:
+        with transaction() as session:
+            session.execute(sa.update(Installation).values(before))
+    except SQLAlchemyError:
+        raise CopyFailed(
+            f"The move failed ({type(error).__name__}) and the source could not be resumed; it is paused. "
+            "Resume it when its database can be written again."
+        ) from None
 
 
 @contextmanager

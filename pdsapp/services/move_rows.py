@@ -16,6 +16,7 @@ from ..models import Base
 
 CHUNK = 1000
 _WRAP = 1 << 256
+_AS_THEY_ARE = frozenset({int, str, bool, type(None)})
 
 
 @dataclass
@@ -31,8 +32,8 @@ class TableSum:
 
     def add(self, key: tuple, row: tuple) -> None:
         self.count += 1
-        self.keys = (self.keys + _hash(key)) % _WRAP
-        self.content = (self.content + _hash(row)) % _WRAP
+        self.keys = (self.keys + _hash(repr(key))) % _WRAP
+        self.content = (self.content + _hash(_text(row))) % _WRAP
 
 
 def tables() -> list[sa.Table]:
@@ -127,9 +128,13 @@ def _fill_in(table: sa.Table, column: sa.Column, source: sa.Connection, target: 
         target.execute(change, chunk)
 
 
-def _hash(values: tuple) -> int:
-    text = json.dumps([_plain(value) for value in values], sort_keys=True, default=str)
+def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest())
+
+
+def _text(row: tuple) -> str:
+    plain = [value if type(value) in _AS_THEY_ARE else _plain(value) for value in row]
+    return json.dumps(plain, sort_keys=True)
 
 
 def _plain(value: Any) -> Any:
