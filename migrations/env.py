@@ -30,18 +30,27 @@ def run_migrations_offline():
 
 
 def run_migrations_online():
-    """Runs the migrations in one transaction."""
+    """Runs the migrations in one transaction: of its own, or that of the connection it was given."""
+    given = context.config.attributes.get("connection")
+    if given is not None:
+        run_over(given)
+        return
     with migration.db.engine.connect() as connection:
-        context.configure(
-            connection=connection,
-            target_metadata=migration.db.metadata,
-            render_as_batch=True,
-            render_item=render_item,
-            transactional_ddl=True,
-        )
-        with context.begin_transaction():
-            context.run_migrations()
+        run_over(connection)
         connection.commit()
+
+
+def run_over(connection):
+    """Runs the migrations over one connection."""
+    context.configure(
+        connection=connection,
+        target_metadata=migration.db.metadata,
+        render_as_batch=True,
+        render_item=render_item,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 if context.is_offline_mode():

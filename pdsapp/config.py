@@ -4,6 +4,7 @@ Names and defaults are the contract of the README's settings table. `NAME_FILE` 
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ SECRET_NAMES = (
     "DATABASE_URL",
     "REDIS_URL",
 )
+BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 LOOPBACK_HOSTS = ("127.0.0.0/8", "::1/128", "localhost")
 
 
@@ -28,6 +30,16 @@ def _csv(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
+
+
+def _bytes(value: Any) -> Any:
+    """500MB, 2 GB, 1500000: a number of bytes."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)\s*([KMGT]?B)?", value.strip().upper())
+    if found is None:
+        raise ValueError("must be a number of bytes such as 500MB, 2GB or 1500000; 0 switches it off")
+    return int(float(found[1]) * BYTES[found[2] if found[2] != "B" and found[2] else ""])
 
 
 class Settings(BaseSettings):
@@ -45,6 +57,7 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(None, alias="OPENAI_BASE_URL")
     llm_model: str | None = Field(None, alias="LLM_MODEL")
     data_dir: Path = Field(Path("instance"), alias="PDS_DATA_DIR")
+    min_free: int = Field(500_000_000, alias="PDS_MIN_FREE", ge=0)
     host: str = Field("127.0.0.1", alias="PDS_HOST")
     port: int = Field(8000, alias="PDS_PORT", ge=0, le=65535)
     admin_email: str | None = Field(None, alias="PDS_ADMIN_EMAIL")
@@ -70,6 +83,7 @@ class Settings(BaseSettings):
             raise ValueError("must not hold user or password; a key goes into OPENAI_API_KEY")
         return value
 
+    _read_bytes = field_validator("min_free", mode="before")(_bytes)
     _split_hosts = field_validator("llm_allowed_hosts", mode="before")(_csv)
 
     @property

@@ -52,5 +52,13 @@ class QueueDown(PdsError):
     """Redis or Valkey does not answer. What is in SQL stays; wake-ups follow later."""
 
 
+class DiskLow(PdsError):
+    """Less room than PDS_MIN_FREE is left where the data dir is, so nothing is claimed or paid for."""
+
+
+class CopyFailed(PdsError):
+    """A backup, a restore or a move could not be made or checked; nothing half done carries its name."""
+
+
 class StackError(PdsError):
     """The local stack cannot start: taken port, unwritable folder, second stack."""

@@ -32,7 +32,7 @@ from .dt_service import load_service
 from .errors import PdsError
 from .models import Attempt, DigitalTwin, utc_now
 from .scheduling import projection, queue, slots
-from .services import lookup
+from .services import disk, lookup
 
 # What giving attempts back takes at most, so that a worker is gone within PDS_STOP_SECONDS.
 GIVE_BACK_SECONDS = 0.4
@@ -60,11 +60,12 @@ def generate_digital_twin_post(experiment_id: str | None = None, force: bool = F
     """Asks one random twin, of the given experiment or of any, whether and what to post, here and now.
 
     `experiment_id` is a UUID or the five-character identifier. Gives `attempt`, `twin`, `state`, `reason`
-    and `detail`; all but `state` are None when nobody is eligible. Raises NotFound, BadInput.
+    and `detail`; all but `state` are None when nobody is eligible. Raises NotFound, BadInput, DiskLow.
     """
     job = get_current_job()
     request = Request(Trigger.api, f"task-{job.id if job else uuid4()}"[:60], is_forced=force)
     with _application() as settings:
+        disk.require_room(settings)
         batch = _batch(settings, None, 1)
         with transaction() as session:
             picks = _drawn(session, settings, experiment_id, 1, request.request_id)

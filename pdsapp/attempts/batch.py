@@ -12,6 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from ..database import transaction
 from ..domain.reasons import AttemptState
+from ..services import disk
 from . import claim
 from .claim import Lease
 from .run import Workshop, run_attempt
@@ -89,6 +90,8 @@ class Batch:
                 return
 
     def _claim(self, room: int) -> list[Lease]:
+        if disk.look(self.shop.settings).is_low:
+            return []
         now = self.shop.clock()
         with transaction() as session:
             return claim.claim(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select, update
 
+from ..config import Settings
 from ..database import reading, transaction
 from ..domain.draft import CallFailed
 from ..domain.length import whole_sentences
@@ -18,6 +19,7 @@ from ..errors import LeaseLost, Stopped
 from ..llm.client import CallOutcome, ModelClient
 from ..llm.endpoint import Endpoint
 from ..models import ApiToken, ModelCall
+from ..services import disk
 from .claim import Lease, held
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, stop_of
@@ -40,6 +42,7 @@ class RecordedCalls:
     client: ModelClient
     clock: Callable[[], datetime]
     max_calls: int
+    settings: Settings
     deadline_at: float = field(default_factory=lambda: time.monotonic() + TOTAL_DEADLINE_SECONDS)
     wait_seconds: float = 0.0
     last_reply: Reply | None = None
@@ -78,6 +81,8 @@ class RecordedCalls:
         return retry_after if retry_after is not None else BACK_OFF_SECONDS[min(failures, 1)]
 
     async def _call_once(self, messages: Messages, is_rewrite: bool) -> CallOutcome:
+        if (room := disk.look(self.settings)).is_low:  # what could not be stored is not paid for
+            raise CallFailed(Reason.disk_low, room.sentence)
         remaining = self.deadline_at - time.monotonic()
         call_id = self._start(messages, is_rewrite, remaining)
         outcome = await self.client.complete(

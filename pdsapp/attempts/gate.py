@@ -3,7 +3,7 @@
 Deciding, starting a call and publishing pass it: each holds the row in share from its first statement to its
 commit. Pausing, stopping and resuming close it: they hold the row for themselves. So each of these short
 transactions lies wholly before or wholly after a stop, and what it reads behind the gate is the last word.
-docs/adr/0009-a-gate-between-work-and-stop.md goes through the races.
+docs/adr/0010-a-gate-between-work-and-stop.md goes through the races.
 
 Lock order, for all: the gate, then an experiment, schedule or token, then attempts by id.
 """

@@ -103,6 +103,7 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
             shop.client,
             shop.clock,
             order.brief.policy.max_model_calls,
+            shop.settings,
         )
         async with asyncio.timeout(WRITING_SECONDS):
             draft = await shop.service.generate_original_post_content(order.brief, ask)

@@ -4,6 +4,7 @@ from flask import Flask
 
 from .accounts import create_admin
 from .attempts import attempts, ledger
+from .data import backup, move, restore
 from .doctor import doctor
 from .experiments import experiments
 from .limits import limits
@@ -18,8 +19,8 @@ from .twins import setup_digital_twins
 def init_app(app: Flask) -> None:
     """Adds every command to the application."""
     for command in (
-        attempts, create_admin, doctor, experiments, generate_dt_post, ledger, pause, resume, scheduler,
-        schedules, setup_digital_twins, stop_now, tokens, up, worker,
+        attempts, backup, create_admin, doctor, experiments, generate_dt_post, ledger, move, pause, restore,
+        resume, scheduler, schedules, setup_digital_twins, stop_now, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)
     experiments.add_command(limits)

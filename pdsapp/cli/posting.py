@@ -24,7 +24,7 @@ from ..domain.reasons import TERMINAL_STATES, AttemptState, ExperimentState, Tri
 from ..dt_service import DTService, load_service
 from ..errors import BadInput, NobodyEligible, PdsError
 from ..models import Attempt, DigitalTwin, Experiment
-from ..services import lookup
+from ..services import disk, lookup
 from ..services.attempt_rows import attempt_object, with_everything
 from . import common
 
@@ -92,6 +92,7 @@ def _experiments(session: Session, wish: _Wish) -> list[Experiment]:
 
 
 def _foreground(wish: _Wish, service: DTService, settings: Settings, count: int, as_json: bool) -> None:
+    disk.require_room(settings)
     worker = f"{socket.gethostname()}-{os.getpid()}-cli"
     states: list[AttemptState] = []
     for _ in range(count):

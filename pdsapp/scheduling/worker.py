@@ -35,6 +35,7 @@ from ..errors import DatabaseNotReady
 from ..extensions import db
 from ..models import ProcessKind, utc_now
 from ..services import database, heartbeats
+from ..services.disk import DiskWatch
 from . import queue
 from .bell import Bell, end_undisturbed
 from .orphans import die_with_parent
@@ -89,6 +90,7 @@ class TwinWorker(rq.Worker):
         self._beat_at = self._registered_at = self._cleaned_at = float("-inf")
         self._queue = Outage("queue")
         self._database = Outage("database")
+        self._disk = DiskWatch(settings)
         self._bell = Bell()
 
     def work(self, burst: bool = False, **_: object) -> bool:
@@ -101,7 +103,7 @@ class TwinWorker(rq.Worker):
         try:
             while not self._stop_requested:
                 self._beat_if_due()
-                if not self._queue.may_try:
+                if not (self._queue.may_try and self._disk.has_room()):
                     self._bell.wait(DEQUEUE_SECONDS)
                     continue
                 try:

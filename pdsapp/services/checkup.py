@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +15,8 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import database, heartbeats
+from . import backups, database, disk, heartbeats
 from .ledger import ledger
-
-LOW_DISK_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,32 @@ def _data_dir(settings: Settings, now: datetime) -> Found:
     if not path.is_dir() or not os.access(path, os.W_OK):
         yield "fail", f"{path} cannot be written. Set PDS_DATA_DIR to a folder you own."
         return
-    free = shutil.disk_usage(path).free
-    words = f"{path}, {free / 1e9:.1f} GB free"
-    yield ("ok", words) if free > LOW_DISK_BYTES else ("warn", f"{words}. Make room soon.")
+    room = disk.look(settings)
+    if room.is_low:
+        yield "fail", f"{path}: {room.sentence}"
+    elif room.is_tight:
+        yield "warn", f"{path}, {room.words}. Make room soon: below that no attempt is taken."
+    else:
+        yield "ok", f"{path}, {disk.bytes_words(room.free or 0)} free"
 
 
 def _database(settings: Settings, now: datetime) -> Found:
     database.require_head()
     kind = "SQLite in the data folder" if settings.is_embedded else "by DATABASE_URL"
     yield "ok", f"{kind}, at revision {database.head_revision()}"
+
+
+def _backups(settings: Settings, now: datetime) -> Found:
+    if not settings.is_embedded:
+        yield "ok", "the database server's own; flask backup FILE says how"
+        return
+    if problem := backups.daily_problem(settings.data_dir):
+        yield "warn", f"the last daily backup failed. {problem}"
+    if found := backups.dailies(settings.data_dir):
+        noun = "backup" if len(found) == 1 else "backups"
+        yield "ok", f"{len(found)} daily {noun}, the newest {found[-1].name}"
+    else:
+        yield "ok", "no daily backup yet; the local stack makes one a day"
 
 
 def _ledger(settings: Settings, now: datetime) -> Found:
@@ -148,6 +162,7 @@ _CHECKS: dict[str, Callable[[Settings, datetime], Found]] = {
     "python": _python,
     "data folder": _data_dir,
     "database": _database,
+    "backups": _backups,
     "ledger": _ledger,
     "queue": _queue,
     "processes": _processes,

@@ -1,8 +1,7 @@
 """The schema: is it there and at head, bring it there, back it up first."""
 
 import os
-import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -23,7 +22,7 @@ from ..database import transaction
 from ..errors import DatabaseNotReady
 from ..extensions import db
 from ..models import utc_now
-from . import demo
+from . import backups, demo
 from .experiments import ensure_installation
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -99,7 +98,7 @@ def prepare(app: Flask) -> Prepared:
             is_at_head = found == head_revision()
             saved = None
             if not is_at_head:
-                _require_known(found)
+                require_known(found)
                 saved = backup(settings.data_dir, utc_now()) if found else None
                 _upgrade(app)
             return Prepared(
@@ -134,7 +133,8 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(config)
 
 
-def _require_known(found: str | None) -> None:
+def require_known(found: str | None) -> None:
+    """Returns for a revision of this version's migrations, or none. Raises DatabaseNotReady."""
     if found is not None and found not in _known_revisions():
         raise DatabaseNotReady(
             f"The database is at revision {found}, which this version does not know. It was made by a newer "
@@ -142,22 +142,29 @@ def _require_known(found: str | None) -> None:
         )
 
 
-def _upgrade(app: Flask) -> None:
-    migrations = app.extensions["migrate"]
+def upgrade_over(app: Flask, connection: sa.Connection) -> None:
+    """Brings this connection's database to head within its transaction. Raises DatabaseNotReady."""
+    _upgrade(app, connection)
+
+
+def _upgrade(app: Flask, connection: sa.Connection | None = None) -> None:
+    config = app.extensions["migrate"].migrate.get_config(str(MIGRATIONS))
+    config.attributes["connection"] = connection
     try:
-        command.upgrade(migrations.migrate.get_config(str(MIGRATIONS)), "head")
+        command.upgrade(config, "head")
     except CommandError as error:
         raise DatabaseNotReady(f"The database cannot be brought to this version: {error}.") from None
 
 
 def backup(data_dir: Path, now: datetime) -> Path:
-    """A consistent copy of the embedded database under `backups/`, its path. Keeps the newest ten."""
-    folder = data_dir / "backups"
+    """A checked copy of the embedded database under `backups/`, its path. Keeps the newest ten.
+
+    Apart from the daily ones, which have another name. Raises CopyFailed.
+    """
+    folder = data_dir / backups.FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"discourse_twins-{now:%Y%m%dT%H%M%S}-{os.getpid()}.sqlite3"
-    with closing(sqlite3.connect(db.engine.url.database)) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
-    target.chmod(0o600)
+    backups.copy_database(Path(db.engine.url.database), target)
     for old in sorted(folder.glob("discourse_twins-*.sqlite3"))[:-KEPT_BACKUPS]:
         old.unlink()
     return target

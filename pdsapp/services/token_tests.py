@@ -13,6 +13,7 @@ from ..llm.endpoint import Endpoint
 from ..llm.secrets import SecretBox
 from ..llm.token_test import Step, TokenTest, test_endpoint
 from ..models import ApiToken, ModelCall
+from . import disk
 
 
 async def test_token(
@@ -20,8 +21,11 @@ async def test_token(
 ) -> TokenTest:
     """The steps of a test of this token. Keeps the outcome on the token and records the call.
 
-    In short transactions of its own; none is open while the endpoint is asked.
+    In short transactions of its own; none is open while the endpoint is asked. While disk is low nobody is
+    asked, and the one step says so.
     """
+    if (room := disk.look(settings)).is_low:
+        return TokenTest(False, (Step("disk", False, room.sentence, 0),), ())
     with reading() as session:
         endpoint = endpoint_of_token(
             session.get_one(ApiToken, token_id), SecretBox(settings.require("fernet_keys"))

@@ -58,6 +58,8 @@ def _run(settings: Settings, listener: socket.socket, address: str) -> None:
         environment = _environment(settings, listener)
         supervisor.start(_web(settings, environment, listener))
         supervisor.start(*_workers(app, settings, environment), _scheduler(app, environment))
+        if settings.is_embedded:
+            supervisor.start(_keeper(settings))
         supervisor.wait_until_ready()
         _announce(app, output, address)
         supervisor.watch()
@@ -173,6 +175,24 @@ def _workers(app: "Flask", settings: Settings, environment: Mapping[str, str]) -
 
 def _scheduler(app: "Flask", environment: Mapping[str, str]) -> ChildSpec:
     return _beating(app, environment, "scheduler", ("scheduler",), SCHEDULER, 0.5)
+
+
+def _keeper(settings: Settings) -> ChildSpec:
+    """Who makes the daily backups. It needs no time to stop: a half-made copy has no name."""
+    from . import keeper
+
+    return ChildSpec(
+        name="keeper",
+        argv=(
+            *(sys.executable, "-m", "pdsapp.stack.keeper", str(settings.data_dir)),
+            *("--min-free", str(settings.min_free)),
+        ),
+        function=lambda: keeper.keep(settings.data_dir, settings.min_free),
+        env={"PYTHONUNBUFFERED": "1"},
+        cwd=ROOT,
+        stop_turn=WRITER,
+        stop_seconds=0.25,
+    )
 
 
 def _beating(

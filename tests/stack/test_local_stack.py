@@ -112,7 +112,7 @@ def test_it_comes_up_stops_within_10_s_and_comes_up_again_with_the_same_secrets(
     assert get(f"{address}/healthz") == 200
     assert f"{address}/" in re.search(r"sign in once with: (\S+)", first.text)[1]
     children = first.children()
-    assert len(children) == 7
+    assert len(children) == 8
     key = (tmp_path / "data" / "secret_key").read_text()
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(10) == 0
@@ -123,7 +123,7 @@ def test_it_comes_up_stops_within_10_s_and_comes_up_again_with_the_same_secrets(
     second.wait_until_up(15)
     assert (tmp_path / "data" / "secret_key").read_text() == key
     children = second.children()
-    assert len(children) == 7
+    assert len(children) == 8
     worker = next(pid for pid, name in children.items() if "worker-1" in name)
     os.kill(worker, signal.SIGKILL)
     second.wait_for("worker-1 is back")

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from flask import current_app
 from markupsafe import Markup
 
 from ...attempts.words import span_words
 from ...domain.reasons import ExperimentState
 from ...models import Experiment
-from ...services import pauses
+from ...services import disk, pauses
 from ...services.heartbeats import LifeSign
 from ...services.ledger import Ledger
 from ...services.reports import TwinCounts
@@ -67,7 +68,7 @@ def attention_list(
     experiment: Experiment | None, now: Now, troubles: Troubles, twins: TwinCounts, books: Ledger
 ) -> list[Attention]:
     """Everything that needs a person; empty when all is well."""
-    found = processes(now)
+    found = [*_disk(), *processes(now)]
     found.extend(
         Attention(
             "bad",
@@ -114,6 +115,14 @@ def attention_list(
         words = "Slots find nobody to ask. Activate a twin to let it post."
         found.append(Attention("warn", "No twin is active.", words, url, "See the twins"))
     return found
+
+
+def _disk() -> list[Attention]:
+    room = disk.look(current_app.extensions["settings"])
+    if not room.is_low:
+        return []
+    title, _, words = room.sentence.partition(". ")
+    return [Attention("bad", f"{title}.", words)]
 
 
 def _last_seen(sign: LifeSign) -> str:

@@ -15,7 +15,7 @@ from ...errors import NotConfigured, QueueDown
 from ...extensions import db
 from ...models import Attempt, ProcessKind, utc_now
 from ...scheduling import queue
-from ...services import heartbeats, reports_now
+from ...services import disk, heartbeats, reports_now
 from ...services.database import head_revision
 
 TIME_OUT_SECONDS = 1
@@ -118,6 +118,9 @@ def _probe(settings: Settings) -> sa.Engine:
 
 def _figures(session: Session) -> CollectorRegistry:
     registry = CollectorRegistry()
+    free = disk.look(current_app.extensions["settings"]).free
+    if free is not None:
+        Gauge("dt_disk_free_bytes", "Free bytes at the data folder.", registry=registry).set(free)
     now = utc_now()
     seen = reports_now.now_of(session, now)
     attempts = Gauge("dt_attempts", "Attempts by state.", ["state"], registry=registry)

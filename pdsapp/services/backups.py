@@ -1,0 +1,277 @@
+"""Copies of the embedded database: consistent, checked, and never under their name unless whole.
+
+Needs nothing but SQLite, so that the process that makes the daily ones stays small.
+"""
+
+import errno
+import os
+import shlex
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from ..errors import BadInput, CopyFailed
+from .disk import bytes_words, free_bytes
+
+DATABASE_NAME = "discourse_twins.sqlite3"
+KEYS_NAME = "fernet_keys"
+FOLDER = "backups"
+KEPT_DAILY = 7
+PROBLEM_NAME = "daily.problem"
+BUSY_SECONDS = 15
+# Between two of these steps whoever makes the copy may pause; 4 kB a page.
+STEP_PAGES = 1024
+ROOM_LEFT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A finished copy: where it is, its rows by table, its bytes, and how long it took to make and check."""
+
+    path: Path
+    counts: dict[str, int]
+    size: int
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """ "12,345 rows in 25 tables, 12 MB, in 0.4 s"."""
+        rows = sum(self.counts.values())
+        return (
+            f"{rows:,} rows in {len(self.counts)} tables, {bytes_words(self.size)}, in {self.seconds:.1f} s"
+        )
+
+
+def copy_database(
+    source: Path, target: Path, pause: Callable[[], object] | None = None, is_at_rest: bool = False
+) -> Copy:
+    """A copy of a SQLite database as it was at one moment, whoever writes meanwhile; writers do not wait.
+
+    It is made beside the target with mode 0600, checked (integrity, foreign keys, as many rows in every
+    table as at that moment), flushed to the disk and only then given its name. `pause` is called between
+    steps of some megabytes; `is_at_rest` opens the source for reading only.
+
+    Raises BadInput for a target that exists or cannot be, CopyFailed for the rest.
+    """
+    began = time.monotonic()
+    if not source.is_file():
+        raise BadInput(f"There is no database at {source} yet, so there is nothing to back up.")
+    needed = sum(file.stat().st_size for file in (source, Path(f"{source}-wal")) if file.exists())
+    with new_database(target, needed) as draft:
+        counts = _copy(source, draft, pause, is_at_rest)
+        check(draft, counts)
+    return Copy(target, counts, target.stat().st_size, time.monotonic() - began)
+
+
+@contextmanager
+def new_database(target: Path, needed: int = 0) -> Iterator[Path]:
+    """An empty file beside the target, which is flushed and given the target's name if the block ends well.
+
+    Raises BadInput for a target that exists or cannot be, CopyFailed where there is no room for `needed`
+    bytes or something goes wrong with the file.
+    """
+    draft = _draft(target, needed)
+    try:
+        yield draft
+        _flush(draft)
+        _publish(draft, target)
+    except FileExistsError:
+        raise BadInput(f"{target} exists already. Choose another name; nothing is overwritten.") from None
+    except (sqlite3.Error, OSError) as error:
+        raise CopyFailed(_why(error, target)) from None
+    finally:
+        for left in (draft, Path(f"{draft}-journal"), Path(f"{draft}-wal"), Path(f"{draft}-shm")):
+            left.unlink(missing_ok=True)
+
+
+def check(path: Path, counts: dict[str, int] | None = None) -> dict[str, int]:
+    """The rows by table of a database file in which nothing is broken. Raises CopyFailed, sqlite3.Error.
+
+    `counts` is what there must be.
+    """
+    with closing(_open(path)) as connection:
+        problems = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
+        if problems != ["ok"]:
+            raise CopyFailed(
+                f"The database is damaged ({problems[0]}), so no copy of it was kept. Keep the backups there "
+                "are, and restore one."
+            )
+        if broken := connection.execute("PRAGMA foreign_key_check").fetchone():
+            raise CopyFailed(
+                f"A row of table {broken[0]} points at a row of {broken[2]} that is not there, so no copy "
+                "was kept. Keep the backups there are."
+            )
+        found = row_counts(connection)
+    if counts is not None and found != counts:
+        tables = sorted(t for t in found.keys() | counts.keys() if found.get(t) != counts.get(t))
+        raise CopyFailed(f"The copy has other row counts than the database in: {', '.join(tables)}.")
+    return found
+
+
+def row_counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many rows each table has, as this connection's transaction sees it."""
+    tables = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' "
+        "ORDER BY name"
+    ).fetchall()
+    return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables}
+
+
+def copy_keys(keys: Path, target: Path) -> None:
+    """Copies a key file, for its owner only. Raises BadInput if the target exists, CopyFailed."""
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(keys.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise BadInput(f"{target} exists already. Choose another name; nothing is overwritten.") from None
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise CopyFailed(f"The key file cannot be copied to {target} ({error.strerror}).") from None
+
+
+def dump_command(url, file: Path) -> str:
+    """The pg_dump command that backs up the PostgreSQL database of a SQLAlchemy URL; never a password."""
+    parts = ["pg_dump", "--format=custom", "--no-owner", f"--file={file}"]
+    for option, value in (("host", url.host), ("port", url.port), ("username", url.username)):
+        if value:
+            parts.append(f"--{option}={value}")
+    return shlex.join([*parts, f"--dbname={url.database}"])
+
+
+def daily_path(data_dir: Path, day: date) -> Path:
+    """Where the backup of a day is, or would be."""
+    return data_dir / FOLDER / f"daily-{day:%Y-%m-%d}.sqlite3"
+
+
+def dailies(data_dir: Path) -> list[Path]:
+    """The daily backups there are, oldest first."""
+    return sorted((data_dir / FOLDER).glob("daily-????-??-??.sqlite3"))
+
+
+def make_daily(
+    data_dir: Path, now: datetime, min_free: int, pause: Callable[[], object] | None = None
+) -> Copy | None:
+    """The backup of the machine's present day, the eighth oldest removed; None if there is one already.
+
+    Without a database yet there is nothing to do. What went wrong is also left in a file for
+    `daily_problem`. Raises CopyFailed, also rather than leave less than `min_free` bytes.
+    """
+    database, target = data_dir / DATABASE_NAME, daily_path(data_dir, now.astimezone().date())
+    if target.exists() or not database.exists():
+        return None
+    try:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        clear_drafts(target.parent)
+        _require_room(target.parent, database.stat().st_size, min_free)
+        made = copy_database(database, target, pause)
+    except (BadInput, CopyFailed, OSError) as error:
+        words = str(error) if isinstance(error, BadInput | CopyFailed) else _why(error, target)
+        with suppress(OSError):
+            (target.parent / PROBLEM_NAME).write_text(f"{now:%Y-%m-%d %H:%M} UTC: {words}\n")
+        raise CopyFailed(words) from None
+    (target.parent / PROBLEM_NAME).unlink(missing_ok=True)
+    for old in dailies(data_dir)[:-KEPT_DAILY]:
+        old.unlink()
+    return made
+
+
+def daily_problem(data_dir: Path) -> str:
+    """When and why the last daily backup failed; "" if it did not."""
+    try:
+        return (data_dir / FOLDER / PROBLEM_NAME).read_text().strip()
+    except OSError:
+        return ""
+
+
+def clear_drafts(folder: Path) -> None:
+    """Removes what a process that was killed in the middle has left."""
+    for left in folder.glob(".*.partial*"):
+        left.unlink(missing_ok=True)
+
+
+def _draft(target: Path, needed: int) -> Path:
+    """An empty file beside the target, for its owner only."""
+    if target.is_dir():
+        raise BadInput(f"{target} is a folder. Name a file in it.")
+    if os.path.lexists(target):
+        raise BadInput(f"{target} exists already. Choose another name; nothing is overwritten.")
+    if not target.parent.is_dir():
+        raise BadInput(f"The folder {target.parent} does not exist. Make it, or choose another.")
+    _require_room(target.parent, needed, ROOM_LEFT)
+    draft = target.with_name(f".{target.name[:200]}.{os.getpid()}.partial")
+    try:
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise CopyFailed(_why(error, target)) from None
+    return draft
+
+
+def _require_room(folder: Path, needed: int, left: int) -> None:
+    free = free_bytes(folder)
+    if free is not None and free < needed + left:
+        raise CopyFailed(
+            f"There is no room for a copy in {folder}: it needs {bytes_words(needed)} and must leave "
+            f"{bytes_words(left)}, but {bytes_words(free)} are free. Make room, or choose another disk."
+        )
+
+
+def _copy(source: Path, draft: Path, pause: Callable[[], object] | None, is_at_rest: bool) -> dict[str, int]:
+    """Copies within one reading transaction: no restart when others write, and the counts are of it."""
+    with closing(_open(source, is_at_rest)) as database, closing(_open(draft)) as copy:
+        database.execute("PRAGMA query_only=ON")
+        database.execute("BEGIN")
+        counts = row_counts(database)
+        database.backup(copy, pages=STEP_PAGES, progress=(lambda *_: pause()) if pause else None)
+        database.execute("ROLLBACK")
+        # One file that needs no second one beside it.
+        copy.execute("PRAGMA journal_mode=DELETE")
+    return counts
+
+
+def _open(path: Path, is_at_rest: bool = False) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={'ro' if is_at_rest else 'rw'}"
+    return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _publish(draft: Path, target: Path) -> None:
+    """Gives the draft its name. Raises FileExistsError rather than overwrite."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: FAT, some network drives
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        shutil.move(draft, target)
+    with suppress(OSError):
+        _flush(target.parent)
+
+
+def _why(error: Exception, target: Path) -> str:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk of {target.parent} is full; the unfinished copy was removed. Make room, or choose "
+            "another disk."
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return "The file is not a SQLite database."
+    words = getattr(error, "strerror", None) or str(error)
+    return f"{target} cannot be written ({words}). The unfinished copy was removed."

@@ -1,0 +1,217 @@
+"""Restoring: into an empty folder only, checked, migrated, and paused until the other copy is off."""
+
+import json
+import sqlite3
+from contextlib import closing, contextmanager
+
+import pytest
+from cryptography.fernet import Fernet
+from flask_migrate import downgrade, upgrade
+
+from pdsapp import create_app
+from pdsapp.database import transaction
+from pdsapp.extensions import db
+from pdsapp.models import Installation
+from pdsapp.services import backups
+from pdsapp.services.database import head_revision
+from pdsapp.stack.lock import StackLock, prepare_data_dir
+from tests import builders
+from tests.conftest import TEST_DATABASE_URL, _settings
+
+pytestmark = pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
+
+
+@pytest.fixture
+def backup(settings, session, study, twin, tmp_path):
+    """A backup of a study with a posted attempt, one that is due, and a stored key."""
+    assert builders.ask_and_run(session, settings, twin).state == "posted"
+    builders.add_attempt(twin)
+    file = tmp_path / "copy.sqlite3"
+    backups.copy_database(settings.data_dir / backups.DATABASE_NAME, file)
+    return file
+
+
+@pytest.fixture
+def keys(settings, tmp_path):
+    file = tmp_path / "fernet_keys"
+    file.write_text(settings.require("fernet_keys") + "\n")
+    return file
+
+
+def _row(path, statement):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchone()
+
+
+@contextmanager
+def restored(folder, **changes):
+    """The restored installation's application."""
+    app = create_app(_settings(folder, None, **changes), with_web=False)
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_a_backup_becomes_an_installation_of_its_own_that_is_paused(runner, backup, keys, tmp_path):
+    folder = tmp_path / "new"
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder), "--keys", str(keys)])
+    assert result.exit_code == 0, result.stderr
+    assert "The ledger adds up." in result.stdout
+    assert "All 1 stored API keys can be read." in result.stdout
+    database = folder / backups.DATABASE_NAME
+    assert _row(database, "SELECT is_paused, paused_reason, paused_by FROM installation") == (
+        1, "Restored from copy.sqlite3, resume when the other copy is off.", "flask restore",
+    )  # fmt: skip
+    assert _row(database, "SELECT count(*) FROM attempt") == (2,)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "discourse_twins.sqlite3", "fernet_keys", "stack.lock",
+    ]  # fmt: skip
+    assert {path.stat().st_mode & 0o077 for path in folder.iterdir()} == {0}
+    assert _row(backup, "SELECT is_paused FROM installation") == (0,), "the backup itself is as it was"
+
+
+def test_nothing_is_posted_by_the_restored_copy_before_it_is_resumed(
+    runner, backup, keys, tmp_path, model_server
+):
+    folder = tmp_path / "new"
+    runner.invoke(args=["restore", str(backup), "--data-dir", str(folder), "--keys", str(keys)])
+    calls = len(model_server.calls)
+    with restored(folder) as app:
+        assert builders.run_due(app.extensions["settings"]) == {"skipped": 1}
+        assert len(model_server.calls) == calls
+        with transaction() as session:
+            session.get_one(Installation, 1).is_paused = False
+        (twin,) = (
+            app.test_cli_runner()
+            .invoke(args=["generate-dt-post", "--force", "--json"])
+            .stdout.split("\n")[:1]
+        )
+        assert json.loads(twin)["state"] == "posted", "the restored key works"
+
+
+def test_without_the_key_file_it_says_that_keys_must_be_entered_again_and_so_does_doctor(
+    runner, backup, tmp_path
+):
+    folder = tmp_path / "new"
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder)])
+    assert result.exit_code == 0, result.stderr
+    assert "1 of 1 stored API keys cannot be read" in result.stderr
+    assert "Enter them again" in result.stderr
+    assert _row(folder / backups.DATABASE_NAME, "SELECT count(*) FROM post") == (1,)
+    with restored(folder, PDS_FERNET_KEYS=Fernet.generate_key().decode()) as app:
+        lines = app.test_cli_runner().invoke(args=["doctor", "--json"]).stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    (check,) = [each for each in found if each["name"] == "secrets" and each["state"] == "fail"]
+    assert "cannot be decrypted" in check["detail"] and "Enter it again" in check["detail"]
+
+
+def test_a_key_file_beside_the_backup_is_used(runner, backup, keys, tmp_path):
+    keys.rename(tmp_path / "copy.sqlite3.keys")
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(tmp_path / "new")])
+    assert "All 1 stored API keys can be read." in result.stdout
+
+
+def test_keys_that_are_there_already_are_kept_behind_those_of_the_backup(runner, backup, keys, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    mine = Fernet.generate_key().decode()
+    (folder / "fernet_keys").write_text(mine)
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder), "--keys", str(keys)])
+    assert result.exit_code == 0, result.stderr
+    assert (folder / "fernet_keys").read_text() == f"{keys.read_text().strip()},{mine}"
+
+
+def test_a_backup_of_an_older_version_is_migrated(app, runner, settings, study, tmp_path):
+    downgrade(revision="0001")
+    db.session.remove()
+    db.engine.dispose()
+    file = tmp_path / "old.sqlite3"
+    backups.copy_database(settings.data_dir / backups.DATABASE_NAME, file)
+    upgrade()
+    result = runner.invoke(args=["restore", str(file), "--data-dir", str(tmp_path / "new")])
+    assert result.exit_code == 0, result.stderr
+    assert "Migrated to this version." in result.stdout
+    database = tmp_path / "new" / backups.DATABASE_NAME
+    assert _row(database, "SELECT version_num FROM alembic_version") == (head_revision(),)
+    assert _row(database, "SELECT is_paused FROM installation") == (1,)
+    assert _row(file, "SELECT version_num FROM alembic_version") == ("0001",)
+    assert sorted(p.name for p in database.parent.iterdir()) == ["discourse_twins.sqlite3", "stack.lock"]
+
+
+def _strange(path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE other (id INTEGER)")
+
+
+def _newer(path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def _broken(path):
+    body = bytearray(path.read_bytes())
+    body[20480:24576] = b"\xff" * 4096
+    path.write_bytes(body)
+
+
+def _dangling(path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE attempt SET digital_twin_id = 4711")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        pytest.param(lambda p: p.unlink(), 2, "There is no file", id="no file"),
+        pytest.param(
+            lambda p: p.write_text("hello" * 200), 2, "not a backup of Discourse Twins", id="a text"
+        ),
+        pytest.param(lambda p: (p.unlink(), _strange(p)), 2, "not one of Discourse Twins", id="another's"),
+        pytest.param(_newer, 2, "newer version", id="newer"),
+        pytest.param(_broken, 1, "Take another backup", id="damaged"),
+        pytest.param(_dangling, 1, "points at a row of", id="dangling"),
+    ],
+)
+def test_what_is_no_good_backup_is_refused_and_leaves_nothing(runner, backup, tmp_path, spoil, code, said):
+    spoil(backup)
+    folder = tmp_path / "new"
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder)])
+    assert (result.exit_code, said in result.stderr) == (code, True), result.stderr
+    assert "Traceback" not in result.output
+    assert not folder.exists() or [path.name for path in folder.iterdir()] == ["stack.lock"]
+
+
+def test_a_folder_that_holds_anything_is_left_alone(runner, backup, settings, tmp_path):
+    before = (settings.data_dir / backups.DATABASE_NAME).read_bytes()
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(settings.data_dir)])
+    assert (result.exit_code, "is not empty" in result.stderr) == (2, True)
+    assert (settings.data_dir / backups.DATABASE_NAME).read_bytes() == before
+
+
+def test_a_folder_in_which_a_stack_runs_is_refused(runner, backup, tmp_path):
+    folder = prepare_data_dir(tmp_path / "new")
+    with StackLock(folder) as lock:
+        lock.announce("http://127.0.0.1:8000")
+        result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder)])
+    assert result.exit_code == 1
+    assert "Another stack already uses the data directory" in result.stderr
+    assert not (folder / backups.DATABASE_NAME).exists()
+
+
+def test_a_key_file_that_holds_no_key_is_named(runner, backup, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("not a key")
+    result = runner.invoke(
+        args=["restore", str(backup), "--data-dir", str(tmp_path / "new"), "--keys", str(keys)]
+    )
+    assert (result.exit_code, "holds no usable keys" in result.stderr) == (2, True)
+
+
+def test_what_a_killed_restore_has_left_does_not_stand_in_the_way(runner, backup, tmp_path):
+    folder = tmp_path / "new"
+    (folder / ".restoring-4711").mkdir(parents=True)
+    (folder / ".restoring-4711" / backups.DATABASE_NAME).write_bytes(b"half")
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder)])
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["discourse_twins.sqlite3", "stack.lock"]
