@@ -22,6 +22,9 @@ from .claim import Lease, held
 
 TOTAL_DEADLINE_SECONDS = 90.0
 BACK_OFF_SECONDS = (1.0, 4.0)
+CAME_BACK = (
+    "The worker was lost before the answer was stored. It came back with one later, which was refused."
+)
 
 
 @dataclass
@@ -126,8 +129,10 @@ class RecordedCalls:
         now = self.clock()
         with transaction() as session:
             call = session.get_one(ModelCall, call_id)
-            if call.state == CallState.started:  # else the attempt was taken back, and the call is lost
+            if call.state == CallState.started:
                 store_outcome(call, outcome, now)
+            elif call.state == CallState.lost:  # the attempt was taken back while the model wrote
+                call.detail = CAME_BACK
             bad = outcome.bad
             if bad is not None and bad.pauses_token and self.endpoint.token_id is not None:
                 pause_token(session, self.endpoint.token_id, bad.detail, now)

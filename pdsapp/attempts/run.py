@@ -33,6 +33,7 @@ from .claim import Lease, held
 from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
 from .feed import stored_context, twin_state
 from .finish import end
+from .lost import record_return
 from .obstacles import obstacle_to
 from .words import decision_sentence
 
@@ -76,6 +77,8 @@ async def run_attempt(lease: Lease, shop: Workshop) -> AttemptState | None:
             state = await _run(lease, shop)
         except LeaseLost:
             log.warning("lease lost, result dropped")
+            with transaction() as session:
+                record_return(session, lease.token, shop.clock())
             return None
         log.info("attempt ended", state=str(state))
         return state
