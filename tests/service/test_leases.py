@@ -81,13 +81,13 @@ def test_each_lost_worker_is_written_down_with_where_it_was_lost(session, twin, 
 
 
 def test_a_worker_that_comes_back_too_late_is_refused_and_the_row_says_so(
-    session, settings, twin, write, model_server
+    app, session, settings, twin, write, model_server
 ):
     attempt_id = builders.add_attempt(twin)
     later = utc_now() + timedelta(minutes=2)
 
     def taken_back_meanwhile(_request):
-        with write() as writing:
+        with app.app_context(), write() as writing:
             assert claim.reap(writing, later) == 1
         return fake.text(SHORT_POST)
 
