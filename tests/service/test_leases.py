@@ -94,7 +94,13 @@ def test_a_worker_that_comes_back_too_late_is_refused_and_the_row_says_so(
     model_server.default = taken_back_meanwhile
     with write() as writing:
         lease = claim.claim(writing, "frozen", utc_now(), 1)[0]
-    assert asyncio.run(run_attempt(lease, make_workshop(settings, DTService()))) is None
+    shop = make_workshop(settings, DTService())
+
+    async def run_late():
+        async with shop.client:
+            return await run_attempt(lease, shop)
+
+    assert asyncio.run(run_late()) is None
     attempt = builders.load_attempt(session, attempt_id)
     row = session.scalars(select(LostLease)).one()
     assert (row.worker, row.taken_back_at) == ("frozen", later)
