@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from ..config import Settings
-from ..database import transaction
+from ..database import is_outage, transaction
 from ..domain.decision import draw_for
 from ..domain.draft import Brief, CallFailed, Draft
 from ..domain.length import LengthTarget
@@ -100,7 +99,7 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
         async with asyncio.timeout(WRITING_SECONDS):
             draft = await shop.service.generate_original_post_content(order.brief, ask)
         return _publish(lease, shop, draft, ask)
-    except (LeaseLost, asyncio.CancelledError, OperationalError, InterfaceError, *shop.passes):
+    except (LeaseLost, asyncio.CancelledError, *shop.passes):
         raise
     except CallFailed as failure:
         return _fail(lease, shop, failure.reason, failure.detail)
@@ -109,6 +108,8 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
             lease, shop, Reason.deadline, f"Writing the post took longer than {WRITING_SECONDS:.0f} s."
         )
     except Exception as error:
+        if is_outage(error):
+            raise
         log.exception("posting code failed")
         return _fail(lease, shop, Reason.service_error, f"{type(error).__name__} in {shop.service.name}.")
 

@@ -21,8 +21,8 @@ class Size:
     """How much is done in one run of one stack. `lease_seconds` None: the product's own.
 
     `rounds`: at each point, each of work-horse, worker and both is killed so often. `stacks`: so often the
-    whole stack is killed at each of the first `stack_points` points. `outside`: so often each other fault. `at_once`: how many faults may be
-    waiting to happen; `together`: how many posts are asked for at a time.
+    whole stack is killed at each of the first `stack_points` points. `outside`: so often each other fault.
+    `at_once`: how many faults may be waiting to happen; `together`: how many posts are asked for at a time.
     """
 
     rounds: int

@@ -3,17 +3,17 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdsapp.scheduling.orphans import die_with_parent
-
 from .orders import identity
 
 MARK = "PDS_FAULTS_RUN"
 RESTART_SECONDS = 0.5
+LEASH = Path(__file__).with_name("leashed.py")
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,15 @@ class Kept:
 
     def start(self) -> None:
         """Starts it, in a session of its own, to die with this process. Only for the main thread."""
-        own_pid = os.getpid()
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*self._argv],
+                [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self._argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._cwd,
                 env=dict(self._environment),
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(own_pid),
             )
 
     def tick(self) -> None:

@@ -1,10 +1,11 @@
 """Leases, strikes and second workers: an attempt is run once, whoever dies."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
 from pdsapp.attempts import claim
@@ -20,6 +21,7 @@ from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
 from tests.builders import SHORT_POST
+from tests.conftest import TEST_DATABASE_URL
 
 pytestmark = pytest.mark.database
 
@@ -274,6 +276,22 @@ def test_a_database_that_fails_for_a_moment_costs_no_attempt_and_no_strike(sessi
     attempt = builders.load_attempt(session, attempt_id)
     assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
     assert attempt.not_before > utc_now()
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is None, reason="on SQLite nobody ends a session; the supervisor kills")
+def test_a_session_that_slept_in_the_final_transaction_costs_no_attempt(session, settings, twin):
+    attempt_id = builders.add_attempt(twin)
+
+    class Sleepy(DTService):
+        def create_original_post(self, session, *args):
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 100"))
+            time.sleep(0.5)
+            return super().create_original_post(session, *args)
+
+    assert builders.run_due(settings, Sleepy()) == {}
+    attempt = builders.load_attempt(session, attempt_id)
+    assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
+    assert session.scalar(select(func.count(Post.id))) == 0
 
 
 def test_a_lease_is_renewed_while_the_model_writes(session, settings, twin, model_server, monkeypatch):
