@@ -28,6 +28,7 @@ PROOF_SECONDS = 30
 UP_SECONDS = 120
 POST_NOW_EVERY_SECONDS = 6
 LOCK_DELETIONS = 20
+FREEZES_SOMEBODY = ("worker_frozen", "queue_stopped")
 FROZEN_AT_MOST_SECONDS = 20
 
 
@@ -89,10 +90,8 @@ class Director:
         """Returns when every worker and scheduler beats. Raises AssertionError."""
 
         def is_up():
-            pids = set(self.stack.keeper.members())
-            workers = [beat for beat in scene.live_beats("worker") if beat.pid in pids]
-            schedulers = [beat for beat in scene.live_beats("scheduler") if beat.pid in pids]
-            return len(workers) >= self._size.workers and len(schedulers) >= self._size.schedulers
+            workers, schedulers = len(self._beating("worker")), len(self._beating("scheduler"))
+            return workers >= self._size.workers and schedulers >= self._size.schedulers
 
         wait_for(is_up, UP_SECONDS, f"the {self.stack.name} stack", self.stack.keeper.tick)
 
@@ -115,7 +114,10 @@ class Director:
             orders.place(self.stack.orders, order)
         else:
             do: Callable[[], str] = getattr(self, f"_{order.point}")
+            began = time.monotonic()
             fault.end(do())
+            if order.point in FREEZES_SOMEBODY:
+                fault.ended_after = time.monotonic() - began
             self._tell(fault)
 
     def _look_at(self, fault: Fault) -> None:
@@ -188,14 +190,35 @@ class Director:
         if identity(fault.note.pid) == fault.note.identity:
             hit(fault.note.pid, signal.SIGCONT)
 
+    def _worker_frozen(self) -> str:
+        pids = self._beating("worker")
+        if not pids:
+            return "no worker was there"
+        pid = self._dice.choice(pids)
+        before = identity(pid)
+        hit(pid, signal.SIGSTOP)
+        if isinstance(self.stack, Deployed):  # nobody watches there; it sleeps beyond its heartbeat
+            time.sleep(FROZEN_AT_MOST_SECONDS)
+            return "" if hit(pid, signal.SIGCONT) and identity(pid) == before else "it was killed"
+        until = time.monotonic() + FROZEN_AT_MOST_SECONDS
+        while identity(pid) == before:
+            if time.monotonic() > until:
+                hit(pid, signal.SIGCONT)
+                return "nobody ended it"
+            time.sleep(0.1)
+        wait_for(lambda: self.stack.log.take("frozen"), 5, "the supervisor to say so")
+        return ""
+
     def _scheduler_killed(self) -> str:
-        ours = set(self.stack.keeper.members())
-        beats = [beat for beat in scene.live_beats("scheduler") if beat.pid in ours]
-        # The leader two times in three.
-        victim = beats[0 if self._dice.random() < 2 / 3 else -1] if beats else None
-        if victim is None:
+        pids = self._beating("scheduler")
+        if not pids:
             return "no scheduler was there"
-        return self._kill(victim.pid)
+        # The leader two times in three.
+        return self._kill(pids[0 if self._dice.random() < 2 / 3 else -1])
+
+    def _beating(self, kind: str) -> list[int]:
+        ours = set(self.stack.keeper.members())
+        return [beat.pid for beat in scene.live_beats(kind) if beat.pid in ours]
 
     def _queue_killed(self) -> str:
         pid = self.stack.keeper.queue_server()

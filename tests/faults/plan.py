@@ -7,6 +7,7 @@ from .orders import BOTH, FREEZE, FREEZES, HORSE, POINTS, STACK, WORKER, Order
 
 # Faults that do not wait for an attempt to come by, and how they are told.
 OUTSIDE = {
+    "worker_frozen": "worker frozen, its work-horse running on",
     "scheduler_killed": "scheduler killed",
     "queue_killed": "queue server killed",
     "queue_flushed": "queue emptied (FLUSHALL)",
@@ -69,4 +70,4 @@ def make_plan(size: Size, dice: random.Random) -> list[Order]:
 
 def is_exclusive(order: Order) -> bool:
     """Whether nothing else may be going on: it would be hit as well, and prove nothing any more."""
-    return order.victim == STACK or order.point in ("frozen_inside", "queue_stopped")
+    return order.victim == STACK or order.point in ("frozen_inside", "worker_frozen", "queue_stopped")

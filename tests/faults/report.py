@@ -15,6 +15,8 @@ from .stacks import ROOT
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+# Freezes that somebody has to end; how long they lasted is part of what is shown.
+ENDED = ("frozen_inside", "worker_frozen")
 HEAD = (
     "| fault | repeats | doubles | losses | due again, median s | due again, longest s |",
     "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -94,7 +96,7 @@ def _row(name: str, found: list[Tally]) -> str:
     repeats = f"{len(proven)} ({', '.join(named)})" if named else str(len(proven))
     times = [seconds for tally in found for seconds in tally.recovery]
     words = WORDS[name]
-    if ended := [t.fault.ended_after for t in found if t.fault.ended_after and name == "frozen_inside"]:
+    if ended := [t.fault.ended_after for t in found if t.fault.ended_after and name in ENDED]:
         words += f"; ended after {', '.join(f'{seconds:.1f}' for seconds in ended)} s"
     doubles, losses = sum(t.doubles for t in found), sum(t.losses for t in found)
     words = f"killed {words}" if name in POINTS else words

@@ -13,12 +13,14 @@ from .orders import BOTH, FREEZES, HORSE, POINTS, STACK, WORKER
 from .plan import FULL, OUTSIDE, SMALL, make_plan
 from .stacks import Deployed, Embedded
 
-KINDS = [Embedded, *([Deployed] if TEST_DATABASE_URL else [])]
+KINDS = [pytest.param(Embedded, id="embedded")]
+if TEST_DATABASE_URL:
+    KINDS.append(pytest.param(Deployed, id="deployed", marks=pytest.mark.database))
 
 
 @pytest.mark.stack
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds and proves processes by /proc")
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_doubles_and_nothing_is_lost_wherever_it_is_killed_or_frozen(kind):
     result = show.run(kind, SMALL, seed=1)
     assert result.problems == []
