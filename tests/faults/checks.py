@@ -240,10 +240,16 @@ def _call_problems(session: Session, calls: Path) -> Iterator[str]:
 
 
 def _loss_problems(session: Session, faults: list[Fault], wait_seconds: float) -> Iterator[str]:
-    for row, seconds in (
-        pair for pairs in _assign(session.scalars(select(LostLease)).all(), faults).values() for pair in pairs
-    ):
-        if seconds > wait_seconds:
+    lost = _assign(session.scalars(select(LostLease)).all(), faults)
+    for row, seconds in (pair for pairs in lost.values() for pair in pairs):
+        until = row.taken_back_at.timestamp()
+        # While the whole stack is down or starts nobody can take anything back.
+        down = sum(
+            max(0.0, min(until, fault.up_at) - max(until - seconds, fault.note.at))
+            for fault in faults
+            if fault.up_at is not None
+        )
+        if seconds - down > wait_seconds:
             yield f"Attempt {row.attempt_id} was due again {seconds:.0f} s after its worker was hit."
     losses = select(LostLease.attempt_id, func.count()).group_by(LostLease.attempt_id)
     strikes = dict(session.execute(losses).all())

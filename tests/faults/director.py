@@ -34,7 +34,11 @@ FROZEN_AT_MOST_SECONDS = 20
 
 @dataclass
 class Fault:
-    """An order and how it went. `ended_after`: what a freeze lasted until it did no more harm, in seconds."""
+    """An order and how it went.
+
+    `ended_after`: what a freeze lasted until it did no more harm, in seconds. `up_at`: when a stack that was
+    killed was there again.
+    """
 
     order: Order
     placed_at: float = field(default_factory=time.time)
@@ -43,6 +47,7 @@ class Fault:
     is_over: bool = False
     ended_after: float | None = None
     thawed_at: float | None = None
+    up_at: float | None = None
 
     @property
     def happened_at(self) -> float:
@@ -147,6 +152,7 @@ class Director:
         killed = [e.pid for kept in keeper.kept for e in kept.exits if e.code == -signal.SIGKILL]
         keeper.start()
         self.wait_until_up()
+        fault.up_at = time.time()
         if left:
             fault.end(f"{len(left)} processes outlived the stack")
         else:
