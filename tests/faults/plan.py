@@ -23,8 +23,8 @@ class Size:
 
     `rounds`: at each point, each of work-horse, worker and both is killed so often. `stacks`: so often the
     whole stack is killed at each of the first `stack_points` points. `outside`: so often each other fault
-    but those in `skips`.
-    `at_once`: how many faults may be waiting to happen; `together`: how many posts are asked for at a time.
+    but those in `skips`. `at_once`: how many faults may be waiting to happen; `together`: how many posts are
+    asked for at a time.
     """
 
     rounds: int
@@ -48,8 +48,8 @@ class Size:
 FULL = Size(rounds=4)
 # Each point once, victims in turn; the whole stack once.
 SMALL = Size(
-    rounds=0, stacks=1, stack_points=1, freezes=1, outside=1, skips=("worker_frozen",), workers=2, schedulers=2, schedules=20,
-    twins=60, slots=0, at_once=4, together=3, queue_stop_seconds=3,
+    rounds=0, stacks=1, stack_points=1, freezes=1, outside=1, skips=("worker_frozen",),
+    workers=2, schedulers=2, schedules=20, twins=60, slots=0, at_once=4, together=3, queue_stop_seconds=3,
     pause_seconds=0.3, lease_seconds=5,
 )  # fmt: skip
 
