@@ -14,7 +14,7 @@ VERSIONS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 SAME := import sys; sys.exit(open(sys.argv[1]).read() != open(sys.argv[2]).read())
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock bench screenshots venv dev
+.PHONY: help setup run test check lock bench faults screenshots venv dev
 
 help: ## Show this list
 	@echo "Discourse Twins"
@@ -39,6 +39,9 @@ lock: dev ## Renew the locked versions and hashes from requirements/*.in
 
 bench: dev ## Measure; ARGS chooses what
 	@$(BIN)/python -m bench $(ARGS)
+
+faults: dev ## Kill and freeze real stacks and count what is left; ARGS="--small" is a short one
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 screenshots: dev ## Take the pictures in docs/img anew
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from .extensions import db
@@ -52,6 +53,17 @@ def reading() -> Iterator[Session]:
     """A session of its own in one reading transaction."""
     with read_only(), Session(db.engine, expire_on_commit=False) as session:
         yield session
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database failed, not the code that asked it: it may be asked again later.
+
+    PostgreSQL calls the end of a session that slept in its transaction an internal error; what tells it
+    apart is that it cost the connection.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
 def engine_options(url: str) -> dict:

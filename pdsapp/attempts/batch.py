@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ..database import transaction
+from ..database import is_outage, transaction
 from ..domain.reasons import AttemptState
 from ..services import disk
 from . import claim
@@ -124,7 +124,9 @@ class Batch:
         for task in [task for task in self._running if task.done()]:
             try:
                 state = task.result()
-            except (OperationalError, InterfaceError) as error:
+            except DBAPIError as error:
+                if not is_outage(error):
+                    raise
                 log.warning("database failed, attempt given back", why=type(error).__name__)
                 self._give_back_later(self._running[task])
                 state = None

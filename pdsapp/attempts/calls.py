@@ -26,6 +26,9 @@ from .obstacles import BY_ENDPOINT, stop_of
 
 TOTAL_DEADLINE_SECONDS = 90.0
 BACK_OFF_SECONDS = (1.0, 4.0)
+CAME_BACK = (
+    "The worker was lost before the answer was stored. It came back with one later, which was refused."
+)
 
 
 @dataclass
@@ -137,8 +140,10 @@ class RecordedCalls:
         now = self.clock()
         with transaction() as session:
             call = session.get_one(ModelCall, call_id)
-            if call.state == CallState.started:  # else the attempt was taken back, and the call is lost
+            if call.state == CallState.started:
                 store_outcome(call, outcome, now)
+            elif call.state == CallState.lost:  # the attempt was taken back while the model wrote
+                call.detail = CAME_BACK
             bad = outcome.bad
             if bad is not None and bad.pauses_token and self.endpoint.token_id is not None:
                 pause_token(session, self.endpoint.token_id, bad.detail, now)

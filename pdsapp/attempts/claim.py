@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
 from ..models import Attempt, ModelCall
 from .finish import end
+from .lost import record_loss, record_return
 
 LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 15.0
@@ -52,7 +53,9 @@ def claim(
     leases: list[Lease] = []
     found = session.scalars(query.with_for_update(skip_locked=True, of=Attempt)).all()
     # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
-    for attempt in sorted(found, key=lambda attempt: attempt.digital_twin_id):
+    # One that lost a worker goes first where it may: it ends the claim, so it cannot close a circle either,
+    # and it does not wait for ever behind those that can run together.
+    for attempt in sorted(found, key=lambda a: (not (a.strikes and may_be_struck), a.digital_twin_id)):
         if attempt.strikes and (leases or not may_be_struck):
             continue
         if _is_twin_busy(session, attempt):
@@ -84,12 +87,14 @@ def renew(session: Session, leases: list[Lease], now: datetime) -> int:
 def give_back(session: Session, lease: Lease, now: datetime, wait: timedelta = timedelta(0)) -> None:
     """Returns an attempt to due without a strike: the worker stops in good order. The caller commits.
 
-    It is not taken again before `wait` is over.
+    It is not taken again before `wait` is over. If it was taken back before, only that is written down.
     """
     attempt = session.scalars(held(lease)).one_or_none()
-    if attempt is not None:
-        _to_due(session, attempt, now)
-        attempt.not_before = now + wait
+    if attempt is None:
+        record_return(session, lease.token, now)
+        return
+    _to_due(session, attempt, now)
+    attempt.not_before = now + wait
 
 
 def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
@@ -119,6 +124,7 @@ def reap(session: Session, now: datetime, limit: int = 200) -> int:
         .with_for_update(skip_locked=True, of=Attempt)
     ).all()
     for attempt in expired:
+        record_loss(session, attempt, now)
         attempt.strikes += 1
         if attempt.strikes >= MAX_STRIKES:
             _mark_calls_lost(session, attempt, now)

@@ -11,11 +11,10 @@ from datetime import datetime
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from ..config import Settings
-from ..database import transaction
+from ..database import is_outage, transaction
 from ..domain.decision import draw_for
 from ..domain.draft import Brief, CallFailed, Draft
 from ..domain.length import LengthTarget
@@ -36,6 +35,7 @@ from .feed import stored_context, twin_state
 from .finish import end
 from .gate import pass_gate
 from .limits import hold_twin, limit_at_publishing, limit_on
+from .lost import record_return
 from .obstacles import (
     NOT_PUBLISHED,
     obstacle_to,
@@ -86,6 +86,8 @@ async def run_attempt(lease: Lease, shop: Workshop) -> AttemptState | None:
             state = await _run(lease, shop)
         except LeaseLost:
             log.warning("lease lost, result dropped")
+            with transaction() as session:
+                record_return(session, lease.token, shop.clock())
             return None
         log.info("attempt ended", state=str(state))
         return state
@@ -108,7 +110,7 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
         async with asyncio.timeout(WRITING_SECONDS):
             draft = await shop.service.generate_original_post_content(order.brief, ask)
         return _publish(lease, shop, draft, ask)
-    except (LeaseLost, asyncio.CancelledError, OperationalError, InterfaceError, *shop.passes):
+    except (LeaseLost, asyncio.CancelledError, *shop.passes):
         raise
     except Stopped:
         return _stop(lease, shop, ask)
@@ -119,6 +121,8 @@ async def _run(lease: Lease, shop: Workshop) -> AttemptState:
             lease, shop, Reason.deadline, f"Writing the post took longer than {WRITING_SECONDS:.0f} s."
         )
     except Exception as error:
+        if is_outage(error):
+            raise
         log.exception("posting code failed")
         return _fail(lease, shop, Reason.service_error, f"{type(error).__name__} in {shop.service.name}.")
 

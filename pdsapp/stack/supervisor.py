@@ -31,9 +31,15 @@ LOST_SECONDS = 5
 
 @dataclass(frozen=True)
 class Pace:
-    """How patient the supervisor is, in seconds."""
+    """How patient the supervisor is, in seconds.
+
+    `quiet`: without a sign of life for so long, a child is killed. `frozen`: the same for one that is
+    stopped by a signal, which no load can explain. Shorter than the wait for a database lock: whoever is
+    frozen inside a transaction is gone before the others give up waiting.
+    """
 
     quiet: float = 20
+    frozen: float = 12
     first_heartbeat: float = 30
     first_wait: float = 0.5
     longest_wait: float = 30
@@ -211,29 +217,32 @@ class Supervisor:
         if now < self._next_heartbeat_check:
             return
         self._next_heartbeat_check = now + 1
-        quiet = [child for child in self.children if self._is_quiet(child, now)]
+        silence = {child.spec.name: self._silence(child, now) for child in self.children}
+        hushed = [child for child in self.children if silence[child.spec.name] > self._pace.frozen]
         # A process frozen inside a transaction silences all others: without it they speak again.
-        frozen = [child for child in quiet if child.is_frozen()]
-        for child in frozen or quiet:
+        if frozen := [child for child in hushed if child.is_frozen()]:
+            self._attentive_since = now
+        for child in frozen or [c for c in self.children if silence[c.spec.name] > self._patience(c)]:
+            is_frozen = "is frozen and " if child in frozen else ""
+            seconds = self._pace.frozen if child in frozen else self._patience(child)
             self._output.say(
-                f"{child.spec.name} has given no sign of life for {self._patience(child):g} s: it is killed."
+                f"{child.spec.name} {is_frozen}has given no sign of life for {seconds:g} s: it is killed."
             )
             child.kill()
-        if frozen:
-            self._attentive_since = now
 
-    def _is_quiet(self, child: Child, now: float) -> bool:
+    def _silence(self, child: Child, now: float) -> float:
+        """For how many seconds a child has owed a sign of life; 0 while it is not worth asking."""
         if child.spec.heartbeat_age is None or not child.is_alive or not child.is_ready:
-            return False
-        patience = self._patience(child)
-        if now - max(child.ready_at, self._attentive_since) < patience:
-            return False
+            return 0.0
+        watched = now - max(child.ready_at, self._attentive_since)
+        if watched < min(self._pace.frozen, self._patience(child)):
+            return 0.0
         lifetime = now - child.started_at
         age = self._ask(child, lambda: child.spec.heartbeat_age(child.pid), if_broken=0.0)
         if age is None or age > lifetime:
             # Nothing yet, or left by an earlier process of the same number.
-            return lifetime > self._pace.first_heartbeat
-        return age > patience
+            return watched if lifetime > self._pace.first_heartbeat else 0.0
+        return min(age, watched)
 
     def _patience(self, child: Child) -> float:
         quiet = child.spec.quiet_seconds

@@ -1,10 +1,11 @@
 """Leases, strikes and second workers: an attempt is run once, whoever dies."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
 from pdsapp.attempts import claim
@@ -12,14 +13,15 @@ from pdsapp.attempts.batch import Batch
 from pdsapp.attempts.run import run_attempt
 from pdsapp.attempts.workshop import make_workshop
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, CallState, Reason, Trigger
+from pdsapp.domain.reasons import AttemptStage, AttemptState, CallState, Reason, Trigger
 from pdsapp.dt_service import DTService
-from pdsapp.models import Attempt, DigitalTwin, Post, utc_now
+from pdsapp.models import Attempt, DigitalTwin, LostLease, Post, utc_now
 from pdsapp.services import twins
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
 from tests.builders import SHORT_POST
+from tests.conftest import TEST_DATABASE_URL
 
 pytestmark = pytest.mark.database
 
@@ -60,6 +62,73 @@ def test_a_lost_worker_s_attempt_is_due_again_and_fails_at_the_third_strike(sess
         attempt = builders.load_attempt(session, attempt_id)
         assert attempt.strikes == strike
     assert (attempt.state, attempt.reason) == (AttemptState.failed, Reason.worker_lost)
+
+
+def test_each_lost_worker_is_written_down_with_where_it_was_lost(session, twin, write):
+    attempt_id = builders.add_attempt(twin)
+    began = utc_now()
+    for strike in (1, 2, 3):
+        later = began + timedelta(minutes=strike)
+        with write() as writing:
+            lease = claim.claim(writing, f"w{strike}", later, 1)[0]
+            writing.get_one(Attempt, attempt_id).stage = AttemptStage.asking
+        with write() as writing:
+            claim.reap(writing, later + timedelta(seconds=50))
+        row = session.scalars(select(LostLease).order_by(LostLease.id.desc())).first()
+        assert (row.attempt_id, row.worker, row.stage) == (attempt_id, f"w{strike}", AttemptStage.asking)
+        assert (row.lease_token, row.claimed_at, row.lease_until) == (lease.token, later, later + claim.LEASE)
+        assert (row.taken_back_at, row.returned_at) == (later + timedelta(seconds=50), None)
+        session.rollback()
+    assert session.scalar(select(func.count(LostLease.id))) == 3
+
+
+def test_a_worker_that_comes_back_too_late_is_refused_and_the_row_says_so(
+    app, session, settings, twin, write, model_server
+):
+    attempt_id = builders.add_attempt(twin)
+    later = utc_now() + timedelta(minutes=2)
+
+    def taken_back_meanwhile(_request):
+        with app.app_context(), write() as writing:
+            assert claim.reap(writing, later) == 1
+        return fake.text(SHORT_POST)
+
+    model_server.default = taken_back_meanwhile
+    with write() as writing:
+        lease = claim.claim(writing, "frozen", utc_now(), 1)[0]
+    shop = make_workshop(settings, DTService())
+
+    async def run_late():
+        async with shop.client:
+            return await run_attempt(lease, shop)
+
+    assert asyncio.run(run_late()) is None
+    attempt = builders.load_attempt(session, attempt_id)
+    row = session.scalars(select(LostLease)).one()
+    assert (row.worker, row.taken_back_at) == ("frozen", later)
+    assert row.returned_at is not None
+    assert attempt.calls[0].state == CallState.lost
+    assert "came back" in attempt.calls[0].detail and "refused" in attempt.calls[0].detail
+    assert attempt.calls[0].reply is None
+    assert (attempt.state, attempt.strikes) == (AttemptState.due, 1)
+    assert session.scalar(select(func.count(Post.id))) == 0
+
+
+def test_a_lease_given_back_too_late_is_a_return_too(session, twin, write):
+    attempt_id = builders.add_attempt(twin)
+    with write() as writing:
+        lease = claim.claim(writing, "frozen", utc_now(), 1)[0]
+    with write() as writing:
+        claim.reap(writing, utc_now() + timedelta(minutes=2))
+    with write() as writing:
+        claim.give_back(writing, lease, utc_now())
+    assert session.scalars(select(LostLease.returned_at)).one() is not None
+    assert builders.load_attempt(session, attempt_id).strikes == 1
+
+
+def test_a_lease_that_was_never_taken_back_leaves_no_trace(session, settings, twin):
+    builders.ask_and_run(session, settings, twin)
+    assert session.scalar(select(func.count(LostLease.id))) == 0
 
 
 def test_a_worker_that_lost_its_lease_changes_nothing(session, settings, twin, write, model_server):
@@ -127,6 +196,23 @@ def test_an_attempt_that_lost_a_worker_runs_alone(session, settings, study, twin
     assert all(end <= alone[0] or begin >= alone[1] for begin, end in times.values())
 
 
+def test_an_attempt_that_lost_a_worker_does_not_wait_behind_those_that_can_run_together(
+    session, settings, study, twin, write
+):
+    others = [builders.make_twin(study, f"other_{n}", twin.api_token) for n in range(3)]
+    for other in others[:2]:
+        builders.add_attempt(other)
+    struck = builders.add_attempt(others[2])
+    with write() as writing:
+        writing.get_one(Attempt, struck).strikes = 1
+    builders.add_attempt(twin)
+    with write() as writing:
+        assert len(claim.claim(writing, "busy", utc_now(), 10, may_be_struck=False)) == 3
+    builders.add_attempt(builders.make_twin(study, "one_more", twin.api_token))
+    with write() as writing:
+        assert [lease.attempt_id for lease in claim.claim(writing, "free", utc_now(), 10)] == [struck]
+
+
 def test_a_batch_that_is_told_to_stop_gives_back_without_a_strike(session, settings, twin, model_server):
     model_server.enqueue(fake.hang(20))
     attempt_id = builders.add_attempt(twin)
@@ -190,6 +276,22 @@ def test_a_database_that_fails_for_a_moment_costs_no_attempt_and_no_strike(sessi
     attempt = builders.load_attempt(session, attempt_id)
     assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
     assert attempt.not_before > utc_now()
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is None, reason="on SQLite nobody ends a session; the supervisor kills")
+def test_a_session_that_slept_in_the_final_transaction_costs_no_attempt(session, settings, twin):
+    attempt_id = builders.add_attempt(twin)
+
+    class Sleepy(DTService):
+        def create_original_post(self, session, *args):
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 100"))
+            time.sleep(0.5)
+            return super().create_original_post(session, *args)
+
+    assert builders.run_due(settings, Sleepy()) == {}
+    attempt = builders.load_attempt(session, attempt_id)
+    assert (attempt.state, attempt.strikes) == (AttemptState.due, 0)
+    assert session.scalar(select(func.count(Post.id))) == 0
 
 
 def test_a_lease_is_renewed_while_the_model_writes(session, settings, twin, model_server, monkeypatch):

@@ -71,6 +71,8 @@ def main(mode: str, file: Path | None) -> None:
         sys.exit(7)
     if mode == "crash":
         sys.exit(7)
+    if mode == "beat_once":
+        file.write_text(str(os.getpid()))
     until = time.monotonic() + LONG
     while time.monotonic() < until:
         if mode == "beat":

@@ -21,7 +21,7 @@ from pdsapp.stack.supervisor import Pace, Supervisor
 from pdsapp.stack.valkey import valkey_child
 
 CHILD = Path(__file__).with_name("dummy_child.py")
-PACE = Pace(quiet=1.5, first_heartbeat=3, first_wait=0.2, longest_wait=0.8, healthy=60)
+PACE = Pace(quiet=1.5, frozen=1, first_heartbeat=3, first_wait=0.2, longest_wait=0.8, healthy=60)
 
 
 def dummy(
@@ -39,7 +39,7 @@ def dummy(
         env={"DUMMY_NOTE": f"for {name}"},
         is_ready=says("ready"),
         ready_seconds=ready_seconds,
-        heartbeat_age=heartbeat_age if mode == "beat" else None,
+        heartbeat_age=heartbeat_age if mode.startswith("beat") else None,
         **options,
     )
 

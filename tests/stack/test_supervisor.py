@@ -181,12 +181,23 @@ def test_what_a_killed_child_had_forked_is_gone_before_it_is_back(start_stack):
 
 
 def test_a_child_without_heartbeat_is_killed_and_started_again(start_stack):
+    stack = start_stack({"silent": {"mode": "beat_once"}, "lively": {"mode": "beat"}})
+    stack.wait_for("up pid")
+    first = stack.pids("silent")[0]
+    stack.wait_for("silent is back")
+    assert "silent has given no sign of life for 1.5 s: it is killed." in stack.text
+    assert not is_running(first)
+    assert len(stack.pids("lively")) == 1
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="reads /proc")
+def test_a_frozen_child_is_killed_sooner_than_a_silent_one(start_stack):
     stack = start_stack({"frozen": {"mode": "beat"}, "lively": {"mode": "beat"}})
     stack.wait_for("up pid")
     first = stack.pids("frozen")[0]
     os.kill(first, signal.SIGSTOP)
     stack.wait_for("frozen is back")
-    assert "frozen has given no sign of life for 1.5 s: it is killed." in stack.text
+    assert "frozen is frozen and has given no sign of life for 1 s: it is killed." in stack.text
     assert not is_running(first)
     assert len(stack.pids("lively")) == 1
 

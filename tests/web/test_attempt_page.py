@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from pdsapp.domain.reasons import AttemptStage, AttemptState
-from pdsapp.models import Attempt, ModelCall, Post, PostRevision, ProcessKind, utc_now
+from pdsapp.models import Attempt, LostLease, ModelCall, Post, PostRevision, ProcessKind, utc_now
 from pdsapp.services import heartbeats
 from tests.attempt_rows import add_row
 from tests.builders import (
@@ -350,6 +350,28 @@ def test_a_call_that_was_lost_is_told(viewer, session, twin, write):
     words = words_of(viewer.get(f"/attempts/{uuid_of(session, number)}"))
     assert "the worker was lost before the answer was stored" in words
     assert "Workers lost 3" in words
+
+
+def test_a_lost_worker_is_told_with_when_it_was_given_up_and_when_it_came_back(viewer, session, twin, write):
+    at = utc_now() - timedelta(minutes=5)
+    number = add_row(twin, "posted", None, at, claimed_by="w2", claimed_at=at + timedelta(seconds=51),
+                     finished_at=at + timedelta(seconds=52), strikes=1)  # fmt: skip
+    with write() as other:
+        other.add(
+            LostLease(
+                attempt_id=number, lease_token=uuid4(), worker="w1", stage="asking",
+                claimed_at=at + timedelta(seconds=1), lease_until=at + timedelta(seconds=46),
+                taken_back_at=at + timedelta(seconds=50), returned_at=at + timedelta(seconds=70),
+            )
+        )  # fmt: skip
+    answer = viewer.get(f"/attempts/{uuid_of(session, number)}")
+    assert titles_of(answer) == [
+        "Asked for", "Claimed", "Worker lost", "Claimed", "Posted", "Lost worker came back",
+    ]  # fmt: skip
+    words = words_of(answer)
+    assert "w1, while the model was asked; the attempt was taken back" in words
+    assert "w1; its result was refused" in words
+    assert "w2, after 1 lost" in words
 
 
 @pytest.mark.parametrize("text", ["nonsense", "00000000-0000-0000-0000-000000000000", "%00", "1"])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ...attempts.words import span_words
-from ...domain.reasons import REASON_WORDS, TERMINAL_STATES, AttemptState, CallState
-from ...models import Attempt, ModelCall
+from ...domain.reasons import REASON_WORDS, TERMINAL_STATES, AttemptStage, AttemptState, CallState
+from ...models import Attempt, LostLease, ModelCall
 from ...scheduling.cadence import words_of
 from .rows import is_held_at_decision, milliseconds_words
 
@@ -34,6 +34,13 @@ FLAG_WORDS = {
     "cut_at_word": "cut after a word, it was too long",
     "too_short": "shorter than asked for",
     "rewrite_failed": "the rewrite request failed, so the first draft was used",
+}
+LOST_WORDS = {
+    None: "before it began",
+    AttemptStage.deciding: "after the decision",
+    AttemptStage.asking: "while the model was asked",
+    AttemptStage.rewriting: "while a rewrite was asked for",
+    AttemptStage.saving: "while the post was saved",
 }
 NO_ANSWER = (CallState.failed, CallState.lost)
 END_WORDS = {
@@ -121,7 +128,9 @@ def _steps(attempt: Attempt, asked_by: str) -> Iterator[Step]:
                 yield Step(due_at, "Delay over", delay_words(attempt))
     else:
         yield Step(attempt.created_at, "Asked for", f"by {asked_by}")
-    if attempt.claimed_at is not None:
+    for lost in attempt.lost_leases:
+        yield from _loss_steps(lost)
+    if attempt.claimed_at is not None and not _is_of_lost(attempt):
         lost = f"after {attempt.strikes} lost" if attempt.strikes else ""
         yield Step(
             attempt.claimed_at, "Claimed", ", ".join(part for part in (attempt.claimed_by, lost) if part)
@@ -150,6 +159,21 @@ def delay_words(attempt: Attempt) -> str:
         return ""
     most = attempt.slot.revision.jitter_seconds if attempt.slot else 0
     return f"{attempt.delay_seconds:.1f} s after the slot, drawn from 0–{most:,} s"
+
+
+def _loss_steps(lost: LostLease) -> Iterator[Step]:
+    worker = lost.worker or "a worker"
+    if lost.claimed_at is not None:
+        yield Step(lost.claimed_at, "Claimed", lost.worker)
+    stage = LOST_WORDS.get(lost.stage, "")
+    yield Step(lost.taken_back_at, "Worker lost", f"{worker}, {stage}; the attempt was taken back", True)
+    if lost.returned_at is not None:
+        yield Step(lost.returned_at, "Lost worker came back", f"{worker}; its result was refused", True)
+
+
+def _is_of_lost(attempt: Attempt) -> bool:
+    """Whether the last claim is one that was lost, and is told with its loss."""
+    return any(lost.claimed_at == attempt.claimed_at for lost in attempt.lost_leases)
 
 
 def _drawn_words(attempt: Attempt) -> str:

@@ -63,6 +63,7 @@ def _find(session: Session, text: str) -> Attempt:
             joinedload(Attempt.persona_version),
             joinedload(Attempt.post),
             selectinload(Attempt.calls),
+            selectinload(Attempt.lost_leases),
         )
     )
     found = session.scalars(query).one_or_none() if uuid else None
