@@ -7,6 +7,7 @@ from ..domain.cron import CadenceError
 from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
 
+MOST_TWINS = 1_000
 INTENT = tuple(sorted(Intent.__annotations__))
 
 
@@ -27,7 +28,23 @@ def readable_cadence(schedule: Schedule, revision: ScheduleRevision | None) -> c
         raise CadenceError("It has no revision that says what it wants. Save it again.")
     if any(getattr(schedule, name) != getattr(revision, name) for name in INTENT):
         raise CadenceError("It was changed without leaving a revision. Save it again.")
+    check_numbers(revision)
     return cadence_of(revision)
+
+
+def check_numbers(intent: Schedule | ScheduleRevision) -> None:
+    """Raises CadenceError for numbers no form accepts: somebody has written them by hand."""
+    if not 1 <= intent.twins_per_slot <= MOST_TWINS:
+        raise CadenceError(f"It asks {intent.twins_per_slot:,} twins per slot; 1 to {MOST_TWINS:,} can be.")
+    if intent.jitter_seconds < 0:
+        raise CadenceError(f"It delays attempts by {intent.jitter_seconds:,} s; that cannot be negative.")
+
+
+def next_instant(cadence: cron.Cadence, after: datetime) -> datetime | None:
+    """The next slot; where there is none any more, the next clock change that swallows one, or None."""
+    if (slot := cron.next_slot(cadence, after)) is not None:
+        return slot
+    return next((occurrence.at for occurrence in cron.due_slots(cadence, after, cron.LATEST_AT)), None)
 
 
 def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int = 5) -> list[datetime]:

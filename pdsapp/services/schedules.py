@@ -33,7 +33,7 @@ from ..scheduling.slots import nobody_words, pause_words
 from . import audit, edits
 from .fields import clean_line, clean_zone
 
-MOST_TWINS = 1_000
+MOST_TWINS = cadence.MOST_TWINS
 LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
@@ -113,6 +113,7 @@ def enable(session: Session, schedule: Schedule, now: datetime, account: Account
     _check_experiment(schedule.experiment, account)
     try:
         cadence_of(schedule)
+        cadence.check_numbers(schedule)
     except CadenceError as error:
         raise BadInput(str(error), schedule.cadence.value) from None
     return _switch(session, schedule, True, now, account)
@@ -136,7 +137,7 @@ def archive(session: Session, schedule: Schedule, now: datetime, account: Accoun
         return False
     disable(session, schedule, now, account)
     schedule.is_archived = True
-    _close_revision(session, schedule, now)
+    _close_revision(session, schedule, max(now, schedule.cursor_at or now))
     audit.record(session, "archive", schedule, now, account)
     return True
 
@@ -299,7 +300,7 @@ def _revise(session: Session, schedule: Schedule, now: datetime, account: Accoun
     _close_revision(session, schedule, at)
     schedule.revision_number = (schedule.revision_number or 0) + 1
     schedule.cursor_at = at
-    schedule.next_slot_at = cron.next_slot(cadence_of(schedule), at) if schedule.is_enabled else None
+    schedule.next_slot_at = cadence.next_instant(cadence_of(schedule), at) if schedule.is_enabled else None
     schedule.broken_reason = ""
     session.flush()
     session.add(

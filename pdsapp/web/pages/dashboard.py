@@ -13,7 +13,7 @@ from ...domain.reasons import REASON_WORDS, AttemptState, ExperimentState, Reaso
 from ...extensions import db
 from ...models import Experiment, utc_now
 from ...services import reports, reports_attempts, reports_now
-from ...services.ledger import Ledger, ledger
+from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Bin, Counts, Period
 from .. import access, frame
 from ..charts import Bucket, HBar, OutcomeStrip, StackedBars, hbars, outcome_strip, stacked_bars
@@ -104,7 +104,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     before = reports.counts(tally for tally in tallies if not tally.is_current)
     current = [tally for tally in tallies if tally.is_current]
     twins = reports.twin_counts(session, experiment)
-    books = ledger(session, experiment, now - period.span)
+    books = brief(session, experiment, now - period.span)
     happening = reports_now.now_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
     slots = reports_now.next_slots(session, experiment, SLOTS_SHOWN)
@@ -212,9 +212,7 @@ def _commonest(failures: dict[ReasonClass, dict[Reason, int]]) -> Reason | None:
 
 
 def _ledger_words(books: Ledger) -> str:
-    slots = ", ".join(
-        f"{count:,} {kind.replace('_', ' ')}" for kind, count in sorted(books.slots.items()) if count
-    )
+    slots = kind_words(books.slots, ", ")
     verdict = "It adds up." if books.adds_up else "It does not add up: " + " ".join(books.problems)
     return f"Ledger: {books.sentence}. {f'Slots: {slots}. ' if slots else ''}{verdict}"
 
