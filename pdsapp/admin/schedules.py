@@ -27,6 +27,7 @@ from .schedule_forms import FORM_SECTIONS, ScheduleForm, values_of
 
 ALL = "all running experiments"
 SLOTS_SHOWN = 5
+ROWS_SHOWN = 20
 REVISIONS_SHOWN = 50
 
 
@@ -51,13 +52,15 @@ def _last_slot(row: Schedule) -> Markup | str:
     many = f" × {slot.slot_count:,}" if slot.slot_count > 1 else ""
     return cells.two_lines(
         cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
-        cells.time(slot.slot_at, ZoneInfo(row.zone), "minute"),
+        cells.time(slot.slot_at, service.zone_of(row), "minute"),
     )
 
 
 def _next_slot(row: Schedule) -> Markup | str:
     return (
-        cells.moment(row.next_slot_at, ZoneInfo(row.zone)) if row.is_enabled and row.next_slot_at else "none"
+        cells.moment(row.next_slot_at, service.zone_of(row))
+        if row.is_enabled and row.next_slot_at
+        else "none"
     )
 
 
@@ -157,7 +160,7 @@ class ScheduleScreen(Screen):
         "is_forced": lambda _v, _c, row, _n: cells.yes_no(row.is_forced),
         "missed_policy": lambda _v, _c, row, _n: str(row.missed_policy).replace("_", " "),
         "overlap_policy": lambda _v, _c, row, _n: str(row.overlap_policy),
-        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone)),
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, service.zone_of(row)),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
     }
     column_formatters_export = {
@@ -218,7 +221,7 @@ class ScheduleScreen(Screen):
 
     def zone_of(self, row: Schedule) -> ZoneInfo:
         """A schedule's times are shown in its own zone."""
-        return ZoneInfo(row.zone)
+        return service.zone_of(row)
 
     def record_lead(self, row: Schedule) -> str:
         """Cadence and zone."""
@@ -325,6 +328,11 @@ class ScheduleScreen(Screen):
     def slots_ahead(self, row: Schedule) -> list[datetime]:
         """The next slots from now on, as if it were enabled."""
         return service.next_slots(row, utc_now(), SLOTS_SHOWN)
+
+    def latest_slots(self, row: Schedule) -> list[Slot]:
+        """The newest slot rows, newest first."""
+        query = select(Slot).where(Slot.schedule_id == row.id)
+        return list(db.session.scalars(query.order_by(Slot.slot_at.desc(), Slot.id.desc()).limit(ROWS_SHOWN)))
 
     def revisions_of(self, row: Schedule) -> list[tuple[ScheduleRevision, str]]:
         """What it wanted and when, newest first, with the cadence in words."""

@@ -1,6 +1,7 @@
 """The cadence of schedules: from their rows to exact instants and words."""
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from ..domain import cron
 from ..domain.cron import CadenceError
@@ -53,6 +54,14 @@ def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int 
         return cron.upcoming(cadence_of(intent), after, count)
     except CadenceError:
         return []
+
+
+def zone_of(intent: Schedule | ScheduleRevision) -> ZoneInfo:
+    """The zone its times are shown in; UTC where somebody has written one that does not exist."""
+    try:
+        return ZoneInfo(cron.parse_zone(intent.zone))
+    except CadenceError:
+        return ZoneInfo("UTC")
 
 
 def words_of(intent: Schedule | ScheduleRevision) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Select, and_, exists, or_, select, update
+from sqlalchemy import Select, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..domain.cron import Occurrence
@@ -55,6 +55,18 @@ def _put_back(session: Session, schedule_id: int, error: Exception) -> None:
         .values(broken_reason=words[:500], next_slot_at=None, **intent)
         .execution_options(synchronize_session=False)
     )
+    try:
+        session.scalars(select(Schedule.cursor_at).where(Schedule.id == schedule_id)).one()
+    except UNREADABLE:
+        told = select(func.max(func.coalesce(Slot.covers_until, Slot.slot_at))).where(
+            Slot.schedule_id == schedule_id
+        )
+        session.execute(
+            update(Schedule)
+            .where(Schedule.id == schedule_id)
+            .values(cursor_at=told.scalar_subquery())
+            .execution_options(synchronize_session=False)
+        )
 
 
 def open_revision(session: Session, schedule_id: int) -> ScheduleRevision | None:

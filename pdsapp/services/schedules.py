@@ -38,6 +38,7 @@ LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
 next_slots = cadence.next_slots
+zone_of = cadence.zone_of
 
 
 @dataclass(frozen=True)

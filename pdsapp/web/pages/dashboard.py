@@ -12,6 +12,7 @@ from ...attempts.words import span_words
 from ...domain.reasons import REASON_WORDS, AttemptState, ExperimentState, Reason, ReasonClass
 from ...extensions import db
 from ...models import Experiment, utc_now
+from ...scheduling.cadence import zone_of
 from ...services import reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Bin, Counts, Period
@@ -115,7 +116,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
             (each.short, url_for("admin.index", period=each.key), each == period) for each in PERIODS.values()
         ],
         attention=attention_list(
-            experiment, happening, reports_now.troubles(session, experiment), twins, books
+            experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
         ),
         kpis=_kpis(counts, before, twins, period, reports.reasons(current, AttemptState.failed)),
         ledger=_ledger_words(books),
@@ -289,7 +290,7 @@ def _slot(slot: reports_now.NextSlot, experiment: Experiment | None, now: dateti
     stopped = slot.experiment_state not in (None, ExperimentState.running.value)
     return SlotRow(
         at=slot.at,
-        zone=ZoneInfo(slot.schedule.zone),
+        zone=zone_of(slot.schedule),
         in_words=in_words,
         schedule=slot.schedule.name,
         url=links.details("schedule", slot.schedule.id),
