@@ -7,6 +7,7 @@ from ..domain import cron
 from ..domain.cron import CadenceError
 from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
+from .queue import is_lane
 
 MOST_TWINS = 1_000
 INTENT = tuple(sorted(Intent.__annotations__))
@@ -29,16 +30,18 @@ def readable_cadence(schedule: Schedule, revision: ScheduleRevision | None) -> c
         raise CadenceError("It has no revision that says what it wants. Save it again.")
     if any(getattr(schedule, name) != getattr(revision, name) for name in INTENT):
         raise CadenceError("It was changed without leaving a revision. Save it again.")
-    check_numbers(revision)
+    check_values(revision)
     return cadence_of(revision)
 
 
-def check_numbers(intent: Schedule | ScheduleRevision) -> None:
-    """Raises CadenceError for numbers no form accepts: somebody has written them by hand."""
+def check_values(intent: Schedule | ScheduleRevision) -> None:
+    """Raises CadenceError for what no form accepts beside a cadence: somebody has written it by hand."""
     if not 1 <= intent.twins_per_slot <= MOST_TWINS:
         raise CadenceError(f"It asks {intent.twins_per_slot:,} twins per slot; 1 to {MOST_TWINS:,} can be.")
     if intent.jitter_seconds < 0:
         raise CadenceError(f"It delays attempts by {intent.jitter_seconds:,} s; that cannot be negative.")
+    if not is_lane(intent.lane):
+        raise CadenceError("Its lane cannot be one. Name it with 1 to 40 of a–z, 0–9 and -.")
 
 
 def next_instant(cadence: cron.Cadence, after: datetime) -> datetime | None:

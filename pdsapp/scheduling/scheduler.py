@@ -285,6 +285,10 @@ class TwinScheduler(Scheduler):
 
     def _lose_queue(self, error: QueueDown) -> None:
         self.is_leader = False
+        if queue.is_wrong_type(error):
+            ours = {self.scheduler_lock_key: b"string", projection.ENTRIES: b"zset"}
+            with suppress(QueueDown):
+                queue.drop_impossible_keys(self.connection, ours)
         self._queue.begin(error)
 
     def _put_unreadable_back(self) -> bool:

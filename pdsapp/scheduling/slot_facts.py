@@ -2,16 +2,17 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Select, and_, exists, func, or_, select, update
+from sqlalchemy import Enum, Select, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..domain.cron import Occurrence
 from ..domain.reasons import AttemptState, SlotKind
 from ..models import Attempt, OverlapPolicy, Schedule, ScheduleRevision, Slot
-from ..models.schedules import Intent
+from .cadence import INTENT
 
 # What reading a row raises whose column holds what its type cannot be.
 UNREADABLE = (LookupError, ValueError, TypeError, OverflowError)
@@ -46,35 +47,37 @@ def _put_back(session: Session, schedule_id: int, error: Exception) -> None:
         )
         .correlate(Schedule)
         .scalar_subquery()
-        for name in Intent.__annotations__
+        for name in INTENT
     }
     words = f"Its row held what cannot be read ({error}), and was put back to its revision. Save it again."
+    _write(session, schedule_id, broken_reason=words[:500], next_slot_at=None, **intent)
+    for name in ("cursor_at", *INTENT):  # what is still not readable is no better in the revision
+        column = getattr(Schedule, name)
+        try:
+            session.scalars(select(column).where(Schedule.id == schedule_id)).one()
+        except UNREADABLE:
+            plain = column.type.enums[0] if isinstance(column.type, Enum) else None
+            _write(session, schedule_id, **{name: plain})
+
+
+def _write(session: Session, schedule_id: int, **values: object) -> None:
     session.execute(
         update(Schedule)
         .where(Schedule.id == schedule_id)
-        .values(broken_reason=words[:500], next_slot_at=None, **intent)
+        .values(**values)
         .execution_options(synchronize_session=False)
     )
-    try:
-        session.scalars(select(Schedule.cursor_at).where(Schedule.id == schedule_id)).one()
-    except UNREADABLE:
-        told = select(func.max(func.coalesce(Slot.covers_until, Slot.slot_at))).where(
-            Slot.schedule_id == schedule_id
-        )
-        session.execute(
-            update(Schedule)
-            .where(Schedule.id == schedule_id)
-            .values(cursor_at=told.scalar_subquery())
-            .execution_options(synchronize_session=False)
-        )
 
 
 def open_revision(session: Session, schedule_id: int) -> ScheduleRevision | None:
-    """The schedule's newest revision that is still open."""
+    """The schedule's newest revision that is still open; None if it has none that can be read."""
     query = select(ScheduleRevision).where(
         ScheduleRevision.schedule_id == schedule_id, ScheduleRevision.valid_until.is_(None)
     )
-    return session.scalars(query.order_by(ScheduleRevision.number.desc()).limit(1)).first()
+    try:
+        return session.scalars(query.order_by(ScheduleRevision.number.desc()).limit(1)).first()
+    except UNREADABLE:
+        return None
 
 
 def told_since(session: Session, schedule_id: int, at: datetime) -> Callable[[Occurrence], bool]:
@@ -97,7 +100,7 @@ def told_since(session: Session, schedule_id: int, at: datetime) -> Callable[[Oc
 
 
 def current_revisions(session: Session, schedule_ids: Sequence[int]) -> dict[int, ScheduleRevision]:
-    """The newest revision of each schedule, by schedule."""
+    """The newest revision of each schedule, by schedule; without those that cannot be read."""
     query = (
         select(ScheduleRevision)
         .join(
@@ -109,7 +112,17 @@ def current_revisions(session: Session, schedule_ids: Sequence[int]) -> dict[int
         )
         .where(Schedule.id.in_(schedule_ids))
     )
-    return {revision.schedule_id: revision for revision in session.scalars(query)}
+    try:
+        return {revision.schedule_id: revision for revision in session.scalars(query)}
+    except UNREADABLE:
+        found = {}
+    for schedule_id in schedule_ids:
+        with suppress(*UNREADABLE):
+            found.update(
+                (schedule_id, revision)
+                for revision in session.scalars(query.where(Schedule.id == schedule_id))
+            )
+    return found
 
 
 def last_slots(session: Session, schedule_ids: Sequence[int]) -> dict[int, Slot]:

@@ -7,7 +7,7 @@ be down, the scheduler's reconcile does it later.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from ..attempts.create import LANE_NOW, Request, add_for_picks
@@ -114,7 +114,7 @@ def enable(session: Session, schedule: Schedule, now: datetime, account: Account
     _check_experiment(schedule.experiment, account)
     try:
         cadence_of(schedule)
-        cadence.check_numbers(schedule)
+        cadence.check_values(schedule)
     except CadenceError as error:
         raise BadInput(str(error), schedule.cadence.value) from None
     return _switch(session, schedule, True, now, account)
@@ -320,9 +320,8 @@ def _revise(session: Session, schedule: Schedule, now: datetime, account: Accoun
 def _close_revision(session: Session, schedule: Schedule, at: datetime) -> None:
     if schedule.id is None:
         return
-    for revision in session.scalars(
-        select(ScheduleRevision).where(
-            ScheduleRevision.schedule_id == schedule.id, ScheduleRevision.valid_until.is_(None)
-        )
-    ):
-        revision.valid_until = at
+    session.execute(
+        update(ScheduleRevision)
+        .where(ScheduleRevision.schedule_id == schedule.id, ScheduleRevision.valid_until.is_(None))
+        .values(valid_until=at)
+    )

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 
 from pdsapp.attempts import claim
@@ -259,3 +259,27 @@ def test_a_wait_that_no_clock_explains_is_kept(session, twin, write):
         writing.get_one(Attempt, attempt_id).not_before = now + timedelta(hours=2)
         claim.reap(writing, now)
     assert builders.load_attempt(session, attempt_id).not_before == now + timedelta(hours=2)
+
+
+def test_a_busy_twin_skips_what_is_scheduled_and_makes_wait_what_somebody_asked_for(
+    session, settings, twin, write, model_server
+):
+    """With the overlap of slots allowed, it is the twin that keeps two attempts apart."""
+    first, now = builders.add_attempt(twin), utc_now()
+    with write() as writing:
+        (lease,) = claim.claim(writing, "w1", now, 1, only={first})
+    scheduled = builders.add_attempt(twin, trigger=Trigger.schedule)
+    manual = builders.add_attempt(twin)
+    assert builders.run_due(settings) == {"skipped": 1}
+    skipped = builders.load_attempt(session, scheduled)
+    assert (skipped.state, skipped.reason) == (AttemptState.skipped, Reason.twin_busy)
+    waiting = builders.load_attempt(session, manual)
+    assert waiting.state == AttemptState.due
+    assert waiting.not_before > now
+    with write() as writing:
+        claim.give_back(writing, lease, utc_now())
+        writing.execute(update(Attempt).where(Attempt.id == manual).values(not_before=utc_now()))
+    builders.run_due(settings)
+    assert builders.load_attempt(session, manual).state == AttemptState.posted
+    assert builders.load_attempt(session, first).state == AttemptState.posted
+    assert ledger(session).adds_up
