@@ -66,6 +66,16 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 
 
+@contextmanager
+def snapshot() -> Iterator[Session]:
+    """A session as `reading` gives it that sees one moment, however many statements it takes."""
+    engine = db.engine
+    if engine.dialect.name != "sqlite":  # there a reading transaction is a snapshot anyway
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    with read_only(), Session(engine, expire_on_commit=False) as session:
+        yield session
+
+
 def engine_options(url: str) -> dict:
     """Engine options for a database URL: pool and time-outs."""
     if url.startswith("sqlite"):

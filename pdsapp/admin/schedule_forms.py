@@ -19,7 +19,7 @@ from wtforms.validators import NumberRange, Optional
 from ..errors import BadInput
 from ..models import Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
 from ..services.fields import clean_line, clean_zone
-from ..services.schedules import MOST_TWINS, Wish
+from ..services.schedules import MOST_TWINS, Wish, zone_of
 from .forms import Clean, Form, Needed, RowField
 
 MINUTE, HOUR = 60, 3600
@@ -187,7 +187,7 @@ def values_of(row: Schedule) -> dict[str, Any]:
     """What the form shows of a schedule that is there."""
     seconds = row.interval_seconds or 15 * MINUTE
     unit = "hours" if seconds % HOUR == 0 else "minutes"
-    anchor = row.anchor_at.astimezone(ZoneInfo(row.zone)).replace(tzinfo=None) if row.anchor_at else None
+    anchor = row.anchor_at.astimezone(zone_of(row)).replace(tzinfo=None) if row.anchor_at else None
     return {
         "name": row.name,
         "experiment": row.experiment_id,

@@ -31,6 +31,7 @@ from .schedule_forms import FORM_SECTIONS, MISSED_WORDS, OVERLAP_WORDS, Schedule
 ALL = "all running experiments"
 _ASIDE = re.compile(r" \([^)]*\)")
 SLOTS_SHOWN = 5
+ROWS_SHOWN = 20
 REVISIONS_SHOWN = 50
 
 
@@ -59,13 +60,15 @@ def _last_slot(row: Schedule) -> Markup | str:
     many = f" × {slot.slot_count:,}" if slot.slot_count > 1 else ""
     return cells.two_lines(
         cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
-        cells.time(slot.slot_at, ZoneInfo(row.zone), "minute"),
+        cells.time(slot.slot_at, service.zone_of(row), "minute"),
     )
 
 
 def _next_slot(row: Schedule) -> Markup | str:
     return (
-        cells.moment(row.next_slot_at, ZoneInfo(row.zone)) if row.is_enabled and row.next_slot_at else "none"
+        cells.moment(row.next_slot_at, service.zone_of(row))
+        if row.is_enabled and row.next_slot_at
+        else "none"
     )
 
 
@@ -191,7 +194,7 @@ class ScheduleScreen(PausingScreen):
         "jitter_seconds": lambda _v, _c, row, _n: jitter_words(row.jitter_seconds) or "none",
         "missed_policy": lambda _v, _c, row, _n: MISSED_WORDS[row.missed_policy],
         "overlap_policy": lambda _v, _c, row, _n: OVERLAP_WORDS[row.overlap_policy],
-        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone)),
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, service.zone_of(row)),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
     }
     column_formatters_export = {
@@ -253,7 +256,7 @@ class ScheduleScreen(PausingScreen):
 
     def zone_of(self, row: Schedule) -> ZoneInfo:
         """A schedule's times are shown in its own zone."""
-        return ZoneInfo(row.zone)
+        return service.zone_of(row)
 
     def record_lead(self, row: Schedule) -> str:
         """Cadence and zone."""
@@ -370,6 +373,11 @@ class ScheduleScreen(PausingScreen):
         if row.last_day is None:
             return "It never fires again."
         return f"No slot is left: its last day is {day_text(row.last_day)}. To go on, give it a later one."
+
+    def latest_slots(self, row: Schedule) -> list[Slot]:
+        """The newest slot rows, newest first."""
+        query = select(Slot).where(Slot.schedule_id == row.id)
+        return list(db.session.scalars(query.order_by(Slot.slot_at.desc(), Slot.id.desc()).limit(ROWS_SHOWN)))
 
     def revisions_of(self, row: Schedule) -> list[tuple[ScheduleRevision, str]]:
         """What it wanted and when, newest first, with the cadence in words."""

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
 from ..models import Attempt, ModelCall
+from . import clock_steps
 from .finish import end
 from .lost import record_loss, record_return
 
@@ -114,8 +115,10 @@ def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
 def reap(session: Session, now: datetime, limit: int = 200) -> int:
     """Takes back attempts whose lease ran out; gives how many. The caller commits.
 
-    Each gets a strike; the third ends it as `failed: worker_lost`.
+    Each gets a strike; the third ends it as `failed: worker_lost`. Times that only a clock set back
+    explains are mended first.
     """
+    clock_steps.mend(session, now, LEASE)
     expired = session.scalars(
         select(Attempt)
         .where(Attempt.state == AttemptState.running, Attempt.lease_until < now)

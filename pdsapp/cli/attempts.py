@@ -3,7 +3,7 @@
 import click
 from flask.cli import AppGroup
 
-from ..database import reading
+from ..database import reading, snapshot
 from ..domain.reasons import AttemptState
 from ..models import Attempt
 from ..services import ledger as ledgers
@@ -48,37 +48,59 @@ def list_attempts(experiment, state, since, limit, as_json):
 @common.with_database
 def ledger(experiment, since, as_json):
     """The sums of slots and attempts; exit status 1 if they do not add up."""
-    with reading() as session:
+    with snapshot() as session:
         scope = lookup.find_experiment(session, experiment) if experiment else None
-        found = ledgers.ledger(session, scope, common.parse_time(since))
+        found = ledgers.ledger(session, scope, common.parse_time(since), common.now())
     if as_json:
-        common.emit(
-            {
-                "slots": found.slots,
-                "states": found.states,
-                "reasons": [
-                    {"state": s, "class": c, "reason": r, "count": n}
-                    for (s, c, r), n in sorted(found.reasons.items())
-                ],
-                "asked": found.asked,
-                "waiting": found.waiting,
-                "adds_up": found.adds_up,
-                "problems": list(found.problems),
-            }
-        )
+        common.emit(_object(found))
     else:
         _print(found)
     if not found.adds_up:
         raise SystemExit(common.EXIT_FAILED)
 
 
+def _object(found: ledgers.Ledger) -> dict:
+    slots, turns = found.slot_sum, found.turn_sum
+    return {
+        "slots": found.slots,
+        "slots_due": slots.due,
+        "slots_waiting": slots.waiting,
+        "missing": slots.missing,
+        "missing_slots": [_entry(entry) for entry in slots.missing_slots],
+        "surplus": slots.surplus,
+        "surplus_slots": [_entry(entry) for entry in slots.surplus_slots],
+        "wanted": turns.wanted,
+        "expanded": turns.expanded,
+        "attempts_of_slots": turns.attempts_of_slots,
+        "posts_of_attempts": turns.posts_of_attempts,
+        "states": found.states,
+        "reasons": [
+            {"state": s, "class": c, "reason": r, "count": n}
+            for (s, c, r), n in sorted(found.reasons.items())
+        ],
+        "asked": found.asked,
+        "waiting": found.waiting,
+        "adds_up": found.adds_up,
+        "problems": list(found.problems),
+    }
+
+
+def _entry(entry: ledgers.Entry) -> dict:
+    return {"schedule": entry.schedule, "slot_at": entry.at, "kind": entry.kind}
+
+
 def _print(found: ledgers.Ledger) -> None:
-    slots = " + ".join(f"{count} {kind}" for kind, count in sorted(found.slots.items())) or "none yet"
-    click.echo(f"Slots: {sum(found.slots.values())} due = {slots}")
-    click.echo(f"Attempts: {found.sentence}")
+    slots, turns = found.slot_sum, found.turn_sum
+    click.echo(f"Slots: {found.slot_sentence}")
+    click.echo(
+        f"  {slots.missing:,} missing, {slots.surplus:,} surplus, {slots.waiting:,} waiting to be claimed"
+    )
+    click.echo(f"Turns: {found.sentence}")
+    click.echo(f"  {turns.wanted:,} wanted by fired slots, {turns.expanded:,} expanded, "
+               f"{turns.attempts_of_slots:,} attempts; {turns.posts_of_attempts:,} posts")  # fmt: skip
     for (state, cls, reason), count in sorted(found.reasons.items()):
         if reason:
-            click.echo(f"  {count:>7}  {state:<10} {cls:<12} {reason}")
+            click.echo(f"  {count:>9,}  {state:<10} {cls:<12} {reason}")
     click.echo("It adds up." if found.adds_up else "It does not add up:")
     for problem in found.problems:
         click.echo(f"  {problem}")

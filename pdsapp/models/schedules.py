@@ -84,8 +84,8 @@ class Schedule(Base, Intent, HasUuid, HasEditVersion, HasPause):
 
 
 class ScheduleRevision(Base, Intent):
-    """What a schedule wanted from `valid_from` (included) to `valid_until` (excluded). Never edited,
-    but for closing `valid_until`."""
+    """What a schedule wanted after `valid_from` (excluded) until `valid_until` (included). Never edited,
+    but for closing `valid_until`: a slot at the very instant of a change belongs to what was before."""
 
     __tablename__ = "schedule_revision"
     __table_args__ = (sa.UniqueConstraint("schedule_id", "number"),)

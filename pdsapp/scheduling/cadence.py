@@ -1,13 +1,16 @@
 """The cadence of schedules: from their rows to exact instants and words."""
 
 from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from ..domain import cron
 from ..domain.cron import CadenceError
 from ..domain.jitter import jitter_words
 from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
+from .queue import is_lane
 
+MOST_TWINS = 1_000
 INTENT = tuple(sorted(Intent.__annotations__))
 
 
@@ -30,7 +33,25 @@ def readable_cadence(schedule: Schedule, revision: ScheduleRevision | None) -> c
         raise CadenceError("It has no revision that says what it wants. Save it again.")
     if any(getattr(schedule, name) != getattr(revision, name) for name in INTENT):
         raise CadenceError("It was changed without leaving a revision. Save it again.")
+    check_values(revision)
     return cadence_of(revision)
+
+
+def check_values(intent: Schedule | ScheduleRevision) -> None:
+    """Raises CadenceError for what no form accepts beside a cadence: somebody has written it by hand."""
+    if not 1 <= intent.twins_per_slot <= MOST_TWINS:
+        raise CadenceError(f"It asks {intent.twins_per_slot:,} twins per slot; 1 to {MOST_TWINS:,} can be.")
+    if intent.jitter_seconds < 0:
+        raise CadenceError(f"It delays attempts by {intent.jitter_seconds:,} s; that cannot be negative.")
+    if not is_lane(intent.lane):
+        raise CadenceError("Its lane cannot be one. Name it with 1 to 40 of a–z, 0–9 and -.")
+
+
+def next_instant(cadence: cron.Cadence, after: datetime) -> datetime | None:
+    """The next slot; where there is none any more, the next clock change that swallows one, or None."""
+    if (slot := cron.next_slot(cadence, after)) is not None:
+        return slot
+    return next((occurrence.at for occurrence in cron.due_slots(cadence, after, cron.LATEST_AT)), None)
 
 
 def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int = 5) -> list[datetime]:
@@ -39,6 +60,14 @@ def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int 
         return cron.upcoming(cadence_of(intent), after, count)
     except CadenceError:
         return []
+
+
+def zone_of(intent: Schedule | ScheduleRevision) -> ZoneInfo:
+    """The zone its times are shown in; UTC where somebody has written one that does not exist."""
+    try:
+        return ZoneInfo(cron.parse_zone(intent.zone))
+    except CadenceError:
+        return ZoneInfo("UTC")
 
 
 def words_of(intent: Schedule | ScheduleRevision) -> str:

@@ -1,6 +1,6 @@
 """What becomes of due instants: the rules between an enumerated slot and its row. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -49,15 +49,27 @@ class Outcome:
         return self.kind in RUNS
 
 
-def outcomes(occurrences: Sequence[Occurrence], facts: Facts) -> tuple[Outcome, ...]:
+def outcomes(
+    occurrences: Sequence[Occurrence],
+    facts: Facts,
+    is_told: Callable[[Occurrence], bool] | None = None,
+) -> tuple[Outcome, ...]:
     """The rows for a schedule's due instants, in order; at most one is `fired`, and it is the newest slot.
 
-    Each occurrence is in exactly one of them. A run ends where the clocks change.
+    Each occurrence is in exactly one of them, but for those a row tells of already. A run ends where the
+    clocks change, and where it meets one of those.
     """
-    newest = next((o for o in reversed(occurrences) if o.kind == "slot"), None)
+    told = {id(o) for o in occurrences if is_told(o)} if is_told else frozenset()
+    newest = next((o for o in reversed(occurrences) if o.kind == "slot" and id(o) not in told), None)
     rows: list[Outcome] = []
-    for (kind, detail), found in groupby(occurrences, lambda o: _verdict(o, o is newest, facts)):
-        group = list(found)
+
+    def verdict(occurrence: Occurrence) -> tuple[SlotKind, str] | None:
+        return None if id(occurrence) in told else _verdict(occurrence, occurrence is newest, facts)
+
+    for found, alike in groupby(occurrences, verdict):
+        if found is None:
+            continue
+        (kind, detail), group = found, list(alike)
         if kind in RUNS:
             rows.append(Outcome(kind, group[0].at, group[-1].at, len(group), detail))
         else:

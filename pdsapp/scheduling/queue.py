@@ -215,6 +215,29 @@ def errors_as_down() -> Iterator[None]:
         raise QueueDown(f"The queue does not answer ({type(error).__name__}).") from error
 
 
+def drop_impossible_keys(connection: redis.Redis, expected: Mapping[str, bytes]) -> list[str]:
+    """The keys that were taken away because they hold another type than we can use.
+
+    `expected`: types by key; those of all lanes are looked at too. Nothing in Redis is more than a
+    projection, so what was in them is written anew. Raises QueueDown.
+    """
+    with errors_as_down():
+        lanes = connection.scan_iter(
+            match=f"{Queue.redis_queue_namespace_prefix}{QUEUE_PREFIX}*", count=1_000
+        )
+        wanted = {Queue.redis_queues_keys: b"set", **{key.decode(): b"list" for key in lanes}, **expected}
+        wrong = [key for key, kind in wanted.items() if connection.type(key) not in (kind, b"none")]
+        for key in wrong:
+            log.warning("key refused", key=key, why="It holds another type than it should.")
+            connection.delete(key)
+        return wrong
+
+
+def is_wrong_type(error: QueueDown) -> bool:
+    """Whether it was not the server that failed, but a key of another type that was in the way."""
+    return isinstance(error.__cause__, redis.ResponseError) and "WRONGTYPE" in str(error.__cause__)
+
+
 def ping(connection: redis.Redis) -> None:
     """Returns if the queue server answers. Raises QueueDown."""
     with errors_as_down():

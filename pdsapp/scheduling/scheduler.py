@@ -19,7 +19,7 @@ import redis
 import structlog
 from flask import Flask
 from rq_scheduler.scheduler import Scheduler
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..attempts import claim
@@ -28,8 +28,8 @@ from ..domain.reasons import AttemptState
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
 from ..models import Attempt, ProcessKind, Schedule, utc_now
-from ..services import database, heartbeats
-from . import projection, queue, slots
+from ..services import database, downtimes, heartbeats
+from . import projection, queue, slot_facts, slots
 from .bell import end_undisturbed
 from .outage import Outage
 from .slots import Claimed
@@ -103,7 +103,7 @@ class TwinScheduler(Scheduler):
             self._leave()
 
     def turn(self) -> float:
-        """One look at everything; gives how many seconds to sleep. Never raises for Redis or SQL.
+        """One look at everything; gives how many seconds to sleep. Never raises for Redis, SQL or a row.
 
         Raises DatabaseNotReady when somebody has migrated the database: this code must not write to it.
         """
@@ -120,6 +120,9 @@ class TwinScheduler(Scheduler):
             self._lose_queue(error)
         except SQLAlchemyError as error:
             return self._database.begin(error)
+        except slot_facts.UNREADABLE:
+            if not self._put_unreadable_back():
+                raise
         return self._seconds_to_next()
 
     def acquire_lock(self) -> bool:
@@ -266,11 +269,13 @@ class TwinScheduler(Scheduler):
                 queue.wake_idle(self.connection, lanes)
 
     def _beat(self) -> None:
+        now = self._clock()
         with transaction() as session:
             database.require_head_still(session)
-            heartbeats.beat(
-                session, ProcessKind.scheduler, self.name, self._clock(), is_leader=self.is_leader
-            )
+            gap = downtimes.note(session, self.name, now)
+            heartbeats.beat(session, ProcessKind.scheduler, self.name, now, is_leader=self.is_leader)
+        if gap is not None:
+            log.warning("no scheduler lived for a while", since=gap.from_at.isoformat())
 
     def _seconds_to_next(self) -> float:
         if not self.is_leader or self._queue.is_on:
@@ -287,7 +292,19 @@ class TwinScheduler(Scheduler):
 
     def _lose_queue(self, error: QueueDown) -> None:
         self.is_leader = False
+        if queue.is_wrong_type(error):
+            ours = {self.scheduler_lock_key: b"string", projection.ENTRIES: b"zset"}
+            with suppress(QueueDown):
+                queue.drop_impossible_keys(self.connection, ours)
         self._queue.begin(error)
+
+    def _put_unreadable_back(self) -> bool:
+        """Whether a schedule's row held what no column type can read; it is out of the way now."""
+        with transaction() as session:
+            query = select(Schedule).execution_options(populate_existing=True)
+            return len(slot_facts.readable_schedules(session, query)) < session.scalar(
+                select(func.count(Schedule.id))
+            )
 
     def _now_and_then(self, what: str, seconds: float, do: Callable[[], object]) -> None:
         if time.monotonic() - self._last.get(what, -seconds) >= seconds:

@@ -1,17 +1,106 @@
 """What a claim must know of its schedules, read for all of them at once."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
-from sqlalchemy import and_, exists, select
+import structlog
+from sqlalchemy import Enum, Select, and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from ..domain.cron import Occurrence
 from ..domain.reasons import AttemptState, SlotKind
 from ..models import Attempt, OverlapPolicy, Schedule, ScheduleRevision, Slot
+from .cadence import INTENT
+
+# What reading a row raises whose column holds what its type cannot be.
+UNREADABLE = (LookupError, ValueError, TypeError, OverflowError)
+log = structlog.get_logger()
+
+
+def readable_schedules(session: Session, query: Select[tuple[Schedule]]) -> list[Schedule]:
+    """The schedules of a query; one whose row cannot even be read is broken alone and left out.
+
+    What it wants is put back to what its revision says, so that screens can show it; it stays broken
+    until somebody saves it.
+    """
+    try:
+        return list(session.scalars(query))
+    except UNREADABLE:
+        found = []
+    for schedule_id in session.scalars(query.with_only_columns(Schedule.id)).all():
+        try:
+            found += session.scalars(query.where(Schedule.id == schedule_id))
+        except UNREADABLE as error:
+            log.warning("schedule is broken", schedule=schedule_id, why=f"{type(error).__name__}: {error}")
+            _put_back(session, schedule_id, error)
+    return found
+
+
+def _put_back(session: Session, schedule_id: int, error: Exception) -> None:
+    intent = {
+        name: select(getattr(ScheduleRevision, name))
+        .where(
+            ScheduleRevision.schedule_id == Schedule.id,
+            ScheduleRevision.number == Schedule.revision_number,
+        )
+        .correlate(Schedule)
+        .scalar_subquery()
+        for name in INTENT
+    }
+    words = f"Its row held what cannot be read ({error}), and was put back to its revision. Save it again."
+    _write(session, schedule_id, broken_reason=words[:500], next_slot_at=None, **intent)
+    for name in ("cursor_at", *INTENT):  # what is still not readable is no better in the revision
+        column = getattr(Schedule, name)
+        try:
+            session.scalars(select(column).where(Schedule.id == schedule_id)).one()
+        except UNREADABLE:
+            plain = column.type.enums[0] if isinstance(column.type, Enum) else None
+            _write(session, schedule_id, **{name: plain})
+
+
+def _write(session: Session, schedule_id: int, **values: object) -> None:
+    session.execute(
+        update(Schedule)
+        .where(Schedule.id == schedule_id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def open_revision(session: Session, schedule_id: int) -> ScheduleRevision | None:
+    """The schedule's newest revision that is still open; None if it has none that can be read."""
+    query = select(ScheduleRevision).where(
+        ScheduleRevision.schedule_id == schedule_id, ScheduleRevision.valid_until.is_(None)
+    )
+    try:
+        return session.scalars(query.order_by(ScheduleRevision.number.desc()).limit(1)).first()
+    except UNREADABLE:
+        return None
+
+
+def told_since(session: Session, schedule_id: int, at: datetime) -> Callable[[Occurrence], bool]:
+    """Whether one of the schedule's rows tells of an occurrence at or after an instant."""
+    query = select(Slot.slot_at, Slot.covers_until, Slot.kind).where(
+        Slot.schedule_id == schedule_id, or_(Slot.slot_at >= at, Slot.covers_until >= at)
+    )
+    rows = session.execute(query.order_by(Slot.slot_at)).all()
+    gaps = {row.slot_at for row in rows if row.kind == SlotKind.clock_change}
+    spans = [(r.slot_at, r.covers_until or r.slot_at) for r in rows if r.kind != SlotKind.clock_change]
+    starts = [start for start, _ in spans]
+
+    def is_told(occurrence: Occurrence) -> bool:
+        if occurrence.kind == "clock_change":
+            return occurrence.at in gaps
+        index = bisect_right(starts, occurrence.at)
+        return index > 0 and spans[index - 1][1] >= occurrence.at
+
+    return is_told
 
 
 def current_revisions(session: Session, schedule_ids: Sequence[int]) -> dict[int, ScheduleRevision]:
-    """The newest revision of each schedule, by schedule."""
+    """The newest revision of each schedule, by schedule; without those that cannot be read."""
     query = (
         select(ScheduleRevision)
         .join(
@@ -23,7 +112,17 @@ def current_revisions(session: Session, schedule_ids: Sequence[int]) -> dict[int
         )
         .where(Schedule.id.in_(schedule_ids))
     )
-    return {revision.schedule_id: revision for revision in session.scalars(query)}
+    try:
+        return {revision.schedule_id: revision for revision in session.scalars(query)}
+    except UNREADABLE:
+        found = {}
+    for schedule_id in schedule_ids:
+        with suppress(*UNREADABLE):
+            found.update(
+                (schedule_id, revision)
+                for revision in session.scalars(query.where(Schedule.id == schedule_id))
+            )
+    return found
 
 
 def last_slots(session: Session, schedule_ids: Sequence[int]) -> dict[int, Slot]:

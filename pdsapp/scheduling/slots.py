@@ -5,7 +5,7 @@ Whoever claims holds the schedule's row, so a slot is claimed once however many 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 from rq.timeouts import BaseTimeoutException
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,12 +26,21 @@ from ..domain.cron import CadenceError, Occurrence
 from ..domain.reasons import ExperimentState, SlotKind
 from ..dt_service import DTService
 from ..models import Experiment, Installation, MissedPolicy, Schedule, ScheduleRevision, Slot
-from .cadence import readable_cadence
+from .cadence import cadence_of, next_instant, readable_cadence
 from .outcomes import PASSED, PASSED_BEFORE_CHANGE, Facts, Outcome, outcomes
-from .slot_facts import busy_schedules, current_revisions, fired_slot_ids, last_slots
+from .slot_facts import (
+    busy_schedules,
+    current_revisions,
+    fired_slot_ids,
+    last_slots,
+    open_revision,
+    readable_schedules,
+    told_since,
+)
 
 MOST_AT_ONCE = 1_000
 MOST_OCCURRENCES = 20_000
+MOST_IN_ALL = 40_000
 log = structlog.get_logger()
 
 
@@ -58,6 +67,8 @@ class _Plan:
 
     schedule: Schedule
     revision: ScheduleRevision
+    cadence: cron.Cadence
+    after: datetime
     rows: tuple[Outcome, ...]
     cursor_at: datetime
     next_slot_at: datetime | None
@@ -78,6 +89,7 @@ class _Round:
     experiments: list[Experiment]
     may_fire: bool = True
     missed_words: str = PASSED
+    occurrences: int = 0
     attempts: Counter = field(default_factory=Counter)
     slots: Counter = field(default_factory=Counter)
 
@@ -88,14 +100,15 @@ def claim_due(
     """What became of all slots due at `now`, of these schedules or of all; the caller commits.
 
     A schedule that somebody else claims or edits at this moment is left out. One that cannot be read is
-    marked as broken and does not disturb the others. At most 1,000 schedules and, of each, 20,000 slots
-    are done at once; what is left over stays due.
+    marked as broken and does not disturb the others. At most 1,000 schedules, 20,000 slots of each and
+    about 60,000 in all are done at once, so that no claim lasts longer than a moment; what is left over
+    stays due.
     """
     standing = {} if uuids is None else _standing(session, list(uuids)[:MOST_AT_ONCE])
     schedules = _due_and_locked(session, now, None if uuids is None else list(standing))
     with session.no_autoflush:
         round_ = _open_round(session, service, schedules, now, claimed_by)
-        _record_all(round_, [plan for s in schedules if (plan := _plan_or_break(s, round_)) is not None])
+        _record_all(round_, list(_plans(schedules, round_)))
     session.flush()
     standing = {uuid: at for uuid, at in standing.items() if at is None or at > now}
     standing |= {schedule.uuid: schedule.next_slot_at for schedule in schedules}
@@ -105,13 +118,22 @@ def claim_due(
 def settle(session: Session, schedule: Schedule, now: datetime) -> None:
     """Accounts for a schedule's slots up to `now` without firing any: it is about to change.
 
-    The caller holds the schedule's row and commits.
+    They are those of its open revision, whatever somebody may have written into its row meanwhile, also
+    while it is broken. The caller holds the schedule's row and commits.
     """
-    while schedule.is_enabled and schedule.next_slot_at is not None and schedule.next_slot_at <= now:
+    revision = open_revision(session, schedule.id)
+    if revision is None or not revision.is_enabled:
+        return
+    while max(schedule.cursor_at or revision.valid_from, revision.valid_from) < now:
         round_ = _open_round(session, None, [schedule], now, "")
+        round_.revisions = {schedule.id: revision}
         round_.may_fire, round_.missed_words = False, PASSED_BEFORE_CHANGE
-        if (plan := _plan_or_break(schedule, round_)) is not None:
-            _record_all(round_, [plan])
+        if (plan := _plan_or_break(schedule, round_)) is None:
+            return
+        before = schedule.cursor_at
+        _record_all(round_, [plan])
+        if schedule.cursor_at == before:
+            return
 
 
 def is_any_due(session: Session, at: datetime) -> bool:
@@ -159,7 +181,7 @@ def _due_and_locked(session: Session, now: datetime, uuids: list[UUID] | None) -
     if uuids is not None:
         query = query.where(Schedule.uuid.in_(uuids))
     query = query.with_for_update(skip_locked=True, of=Schedule).execution_options(populate_existing=True)
-    return list(session.scalars(query))
+    return readable_schedules(session, query)
 
 
 def _open_round(
@@ -181,6 +203,16 @@ def _open_round(
     )
 
 
+def _plans(schedules: Sequence[Schedule], round_: _Round) -> Iterator[_Plan]:
+    """The plans, oldest slots first, until there is enough to do for one claim."""
+    for schedule in schedules:
+        if round_.occurrences >= MOST_IN_ALL:
+            log.info("more slots are due than are claimed at once", left=len(schedules))
+            return
+        if (plan := _plan_or_break(schedule, round_)) is not None:
+            yield plan
+
+
 def _plan_or_break(schedule: Schedule, round_: _Round) -> _Plan | None:
     try:
         return _plan(schedule, round_)
@@ -198,13 +230,15 @@ def _plan_or_break(schedule: Schedule, round_: _Round) -> _Plan | None:
 
 def _plan(schedule: Schedule, round_: _Round) -> _Plan:
     revision = round_.revisions.get(schedule.id)
-    cadence = readable_cadence(schedule, revision)
-    after = schedule.cursor_at or revision.valid_from
+    cadence = readable_cadence(schedule, revision) if round_.may_fire else cadence_of(revision)
+    # No revision enumerates what was due before it, wherever somebody has set the cursor.
+    after = max(schedule.cursor_at or revision.valid_from, revision.valid_from)
     due = list(islice(cron.due_slots(cadence, after, round_.now), MOST_OCCURRENCES + 2))
     is_cut = len(due) > MOST_OCCURRENCES
     if is_cut:  # at an instant: a gap and a slot may share one
         due = [o for o in due if o.at <= due[MOST_OCCURRENCES - 1].at]
     until = due[-1].at if is_cut else max(after, round_.now)
+    round_.occurrences += len(due)
     facts = Facts(
         now=round_.now,
         pause=pause_words(round_.installation, schedule.experiment, schedule),
@@ -213,27 +247,19 @@ def _plan(schedule: Schedule, round_: _Round) -> _Plan:
         may_fire=round_.may_fire and not is_cut,
         missed_words=round_.missed_words,
     )
-    rows = outcomes(_unknown(schedule, due, round_), facts)
-    return _Plan(schedule, revision, rows, until, cron.next_slot(cadence, until))
+    rows = outcomes(due, facts, _is_told(schedule, due, round_))
+    return _Plan(schedule, revision, cadence, after, rows, until, next_instant(cadence, until))
 
 
-def _unknown(schedule: Schedule, due: list[Occurrence], round_: _Round) -> list[Occurrence]:
-    """The occurrences no row tells of yet: all, unless somebody has set the cursor back."""
+def _is_told(
+    schedule: Schedule, due: list[Occurrence], round_: _Round
+) -> Callable[[Occurrence], bool] | None:
+    """Which occurrences a row tells of already: none, unless somebody has set the cursor back."""
     last = round_.last.get(schedule.id)
     if last is None or not due or (last.covers_until or last.slot_at) < due[0].at:
-        return due
-    query = select(Slot.slot_at, Slot.covers_until, Slot.kind).where(
-        Slot.schedule_id == schedule.id, or_(Slot.slot_at >= due[0].at, Slot.covers_until >= due[0].at)
-    )
-    rows = round_.session.execute(query).all()
-    log.warning("slots were claimed before", schedule=str(schedule.uuid), rows=len(rows))
-    gaps = {row.slot_at for row in rows if row.kind == SlotKind.clock_change}
-    spans = [(r.slot_at, r.covers_until or r.slot_at) for r in rows if r.kind != SlotKind.clock_change]
-    return [
-        o
-        for o in due
-        if not (o.at in gaps if o.kind == "clock_change" else any(a <= o.at <= b for a, b in spans))
-    ]
+        return None
+    log.warning("slots were claimed before", schedule=str(schedule.uuid))
+    return told_since(round_.session, schedule.id, due[0].at)
 
 
 def _record_all(round_: _Round, plans: list[_Plan]) -> None:
@@ -328,11 +354,19 @@ def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pic
 
 
 def _has_grown(round_: _Round, plan: _Plan, row: Outcome) -> bool:
-    """Whether the schedule's newest row is the beginning of the same run, and has taken this one in."""
+    """Whether the schedule's newest row is the beginning of the same run, and has taken this one in.
+
+    A run never reaches over an instant that is not its own. One of missed slots is one stretch in which
+    nothing claimed: it grows only where a claim left off because there was too much to do at once.
+    """
     last = round_.last.get(plan.schedule.id)
-    if last is None or not row.is_run:
+    if last is None or not row.is_run or last.covers_until is None:
         return False
     if (last.kind, last.revision_id, last.detail) != (row.kind, plan.revision.id, row.detail):
+        return False
+    if row.kind == SlotKind.missed and plan.after != last.covers_until:
+        return False
+    if row.at <= last.covers_until or cron.next_slot(plan.cadence, last.covers_until) != row.at:
         return False
     last.covers_until = row.until
     last.slot_count += row.count

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from ..config import Settings
-from ..database import reading
+from ..database import reading, snapshot
 from ..domain.reasons import ExperimentState, TokenState
 from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
@@ -81,9 +81,13 @@ def _backups(settings: Settings, now: datetime) -> Found:
 
 def _ledger(settings: Settings, now: datetime) -> Found:
     database.require_head()
-    with reading() as session:
-        found = ledger(session)
-    yield ("ok", found.sentence) if found.adds_up else ("fail", " ".join(found.problems))
+    with snapshot() as session:
+        found = ledger(session, now=now)
+    yield (
+        ("ok", f"{found.slot_sentence}; {found.sentence}")
+        if found.adds_up
+        else ("fail", " ".join(found.problems))
+    )
 
 
 def _queue(settings: Settings, now: datetime) -> Found:

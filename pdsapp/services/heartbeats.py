@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from ..database import reading
@@ -40,9 +40,11 @@ def beat(
     """Writes this process's heartbeat; the caller commits."""
     row = session.scalars(select(Heartbeat).where(Heartbeat.name == name)).one_or_none()
     if row is None:
+        # Of its own kind: a worker that starts first must not take away when a scheduler was last seen.
+        is_old = or_(Heartbeat.beat_at < now - FORGET_AFTER, Heartbeat.beat_at > now + FORGET_AFTER)
+        session.execute(delete(Heartbeat).where(Heartbeat.kind == kind, is_old))
         row = Heartbeat(kind=kind, name=name, host=socket.gethostname(), pid=os.getpid(), started_at=now)
         session.add(row)
-        session.execute(delete(Heartbeat).where(Heartbeat.beat_at < now - FORGET_AFTER))
     row.beat_at = now
     row.lanes = lanes
     row.is_leader = is_leader
@@ -57,6 +59,11 @@ def farewell(session: Session, name: str, now: datetime) -> None:
         row.is_leader = False
 
 
+def is_fresh(beat_at: datetime, now: datetime) -> bool:
+    """Whether a process that beat then counts as alive. A beat far ahead is of a clock that was set back."""
+    return abs(now - beat_at) < DEAD_AFTER
+
+
 def life_sign(session: Session, kind: ProcessKind, now: datetime) -> LifeSign:
     """The life sign of all workers, or of all schedulers."""
     rows = session.execute(
@@ -67,7 +74,7 @@ def life_sign(session: Session, kind: ProcessKind, now: datetime) -> LifeSign:
     ).all()
     if not rows:
         return LifeSign(False, None, 0)
-    alive = [beat for beat, stopped in rows if stopped is None and now - beat < DEAD_AFTER]
+    alive = [beat for beat, stopped in rows if stopped is None and is_fresh(beat, now)]
     freshest = (now - (alive[0] if alive else rows[0].beat_at)).total_seconds()
     return LifeSign(bool(alive), max(0.0, freshest), len(alive))
 
@@ -79,6 +86,7 @@ def is_lane_served(session: Session, lane: str, now: datetime) -> bool:
             Heartbeat.kind == ProcessKind.worker,
             Heartbeat.stopped_at.is_(None),
             Heartbeat.beat_at > now - DEAD_AFTER,
+            Heartbeat.beat_at < now + DEAD_AFTER,
         )
     )
     return any(lane in text.split(",") for text in lanes)

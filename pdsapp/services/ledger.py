@@ -1,39 +1,51 @@
 """The ledger: every due slot and every attempt accounted for, as two sums."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from ..domain.reasons import TERMINAL_STATES, AttemptState, SlotKind
-from ..models import Attempt, Experiment, Post, Slot
+from ..models import Experiment
+from .ledger_slots import Entry, SlotSum, expected_and_told, kinds_told
+from .ledger_turns import TurnSum, each_turn, totals
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Slots by kind, attempts by state and by (state, class, reason).
+    """Both sums. `is_brief`: only the rows were summed up, nothing was enumerated or looked at one by one."""
 
-    `wanted` is the sum over fired slots of the twins they were to ask, `expanded` of the attempts
-    they made, `attempts_of_slots` the attempt rows that point at a slot.
-    """
+    slot_sum: SlotSum
+    turn_sum: TurnSum
+    is_brief: bool = False
 
-    slots: dict[str, int]
-    states: dict[str, int]
-    reasons: dict[tuple[str, str, str], int]
-    wanted: int
-    expanded: int
-    attempts_of_slots: int
-    posts_of_attempts: int
-    problems: tuple[str, ...] = field(default=())
+    @property
+    def slots(self) -> dict[str, int]:
+        """What became of the slots, by kind; a clock change counts the wall times it swallowed."""
+        return dict(self.slot_sum.kinds)
+
+    @property
+    def states(self) -> dict[str, int]:
+        """The attempts by state."""
+        return dict(self.turn_sum.states)
+
+    @property
+    def reasons(self) -> dict[tuple[str, str, str], int]:
+        """The attempts by (state, class, reason)."""
+        return self.turn_sum.reasons
 
     @property
     def asked(self) -> int:
-        return sum(self.states.values())
+        return self.turn_sum.states.total()
 
     @property
     def waiting(self) -> int:
-        return self.states.get("due", 0) + self.states.get("running", 0)
+        """How many attempts are due or running."""
+        return self.turn_sum.waiting
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything that does not add up, in sentences."""
+        return (*self.slot_sum.problems, *self.turn_sum.problems)
 
     @property
     def adds_up(self) -> bool:
@@ -41,68 +53,39 @@ class Ledger:
 
     @property
     def sentence(self) -> str:
-        """ "752 asked = 312 posted + 431 skipped + 9 failed + 0 cancelled + 0 waiting"."""
-        parts = [f"{self.states.get(s.value, 0)} {s.value}" for s in AttemptState if s in TERMINAL_STATES]
-        return f"{self.asked} asked = {' + '.join(parts)} + {self.waiting} waiting"
+        """ "752 asked = 312 posted + 431 skipped + 9 failed + 0 waiting"."""
+        return self.turn_sum.sentence
+
+    @property
+    def slot_sentence(self) -> str:
+        """ "1,440 due = 1,437 fired + 3 clock change"."""
+        return f"{self.slot_sum.due:,} due = {kind_words(self.slots) or '0'}"
 
 
-def ledger(session: Session, experiment: Experiment | None = None, since: datetime | None = None) -> Ledger:
-    """The sums of one experiment or of all, from `since` on (slots by instant, attempts by creation)."""
-    of_slots = _where(Slot.experiment_id, Slot.slot_at, experiment, since)
-    of_attempts = _where(Attempt.experiment_id, Attempt.created_at, experiment, since)
-    slots = dict(
-        session.execute(
-            select(Slot.kind, func.sum(Slot.slot_count)).where(*of_slots).group_by(Slot.kind)
-        ).all()
-    )
-    reasons = {
-        (state.value, cls.value if cls else "", reason.value if reason else ""): count
-        for state, cls, reason, count in session.execute(
-            select(Attempt.state, Attempt.reason_class, Attempt.reason, func.count())
-            .where(*of_attempts)
-            .group_by(Attempt.state, Attempt.reason_class, Attempt.reason)
-        )
-    }
-    states: dict[str, int] = {}
-    for (state, _, _), count in reasons.items():
-        states[state] = states.get(state, 0) + count
-    fired = (*of_slots, Slot.kind == SlotKind.fired)
-    wanted, expanded = session.execute(
-        select(func.sum(Slot.wanted_count), func.sum(Slot.expanded_count)).where(*fired)
-    ).one()
-    made = session.scalar(select(func.count(Attempt.id)).join(Attempt.slot).where(*fired))
-    found = Ledger(
-        slots={kind.value: int(count) for kind, count in slots.items()},
-        states=states,
-        reasons=reasons,
-        wanted=int(wanted or 0),
-        expanded=int(expanded or 0),
-        attempts_of_slots=made,
-        posts_of_attempts=_posts(session, of_attempts),
-    )
-    return Ledger(**{**found.__dict__, "problems": tuple(_problems(found))})
+def ledger(
+    session: Session,
+    experiment: Experiment | None = None,
+    since: datetime | None = None,
+    now: datetime | None = None,
+) -> Ledger:
+    """The sums of one experiment or of all, from `since` on, each slot and each attempt looked at.
+
+    Slots count by their instant, attempts by when they were added. What is due until `now` and not claimed
+    yet is waiting; without `now` it is not counted. Takes seconds for a million attempts: for a page that
+    is shown often there is `brief`.
+    """
+    return Ledger(expected_and_told(session, experiment, since, now), each_turn(session, experiment, since))
 
 
-def _where(experiment_column, time_column, experiment: Experiment | None, since: datetime | None) -> tuple:
-    conditions = []
-    if experiment is not None:
-        conditions.append(experiment_column == experiment.id)
-    if since is not None:
-        conditions.append(time_column >= since)
-    return tuple(conditions)
+def brief(session: Session, experiment: Experiment | None = None, since: datetime | None = None) -> Ledger:
+    """The sums the rows give by themselves, in five queries: nothing is enumerated."""
+    kinds = kinds_told(session, experiment, since)
+    return Ledger(SlotSum(due=kinds.total(), kinds=kinds), totals(session, experiment, since), is_brief=True)
 
 
-def _posts(session: Session, of_attempts: tuple) -> int:
-    return session.scalar(
-        select(func.count(Post.id)).join(Attempt, Attempt.id == Post.attempt_id).where(*of_attempts)
-    )
+def kind_words(kinds: dict[str, int], plus: str = " + ") -> str:
+    """ "1,437 fired + 3 clock change"; "" when there are none."""
+    return plus.join(f"{kinds[kind]:,} {kind.replace('_', ' ')}" for kind in sorted(kinds) if kinds[kind])
 
 
-def _problems(ledger: Ledger):
-    if ledger.expanded != ledger.attempts_of_slots:
-        yield f"Fired slots count {ledger.expanded} attempts, but {ledger.attempts_of_slots} point at them."
-    if ledger.wanted < ledger.expanded:
-        yield f"Fired slots asked for {ledger.wanted} twins, but made {ledger.expanded} attempts."
-    posted = ledger.states.get("posted", 0)
-    if posted != ledger.posts_of_attempts:
-        yield f"{posted} attempts ended as posted, but {ledger.posts_of_attempts} posts came of attempts."
+__all__ = ["Entry", "Ledger", "brief", "kind_words", "ledger"]

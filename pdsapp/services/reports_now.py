@@ -23,7 +23,8 @@ from ..models import (
     UserProfile,
 )
 from ..scheduling.cadence import words_of
-from .heartbeats import DEAD_AFTER, LifeSign
+from .downtimes import Sleep, costly_sleeps
+from .heartbeats import LifeSign, is_fresh
 from .reports import in_scope
 
 SEEN_FOR = timedelta(hours=1)
@@ -103,13 +104,14 @@ class NextSlot:
 
 @dataclass(frozen=True)
 class Troubles:
-    """What keeps twins from posting and needs a person."""
+    """What keeps twins from posting and needs a person, and what has kept them from it lately."""
 
     is_paused: bool
     paused_reason: str
     tokens: tuple[ApiToken, ...]
     schedules: tuple[Schedule, ...]
     paused_schedules: tuple[Schedule, ...] = ()
+    sleeps: tuple[Sleep, ...] = ()
 
 
 def now_of(session: Session, now: datetime) -> Now:
@@ -172,8 +174,8 @@ def schedule_counts(session: Session, experiment: Experiment | None) -> tuple[in
     return total, enabled
 
 
-def troubles(session: Session, experiment: Experiment | None) -> Troubles:
-    """The pause of everything, paused tokens in use, broken and paused schedules; four queries."""
+def troubles(session: Session, experiment: Experiment | None, now: datetime) -> Troubles:
+    """The pause of everything, paused tokens in use, broken and paused schedules, costly sleeps; five queries."""
     installation = session.get(Installation, 1)
     tokens = (
         select(ApiToken)
@@ -200,6 +202,7 @@ def troubles(session: Session, experiment: Experiment | None) -> Troubles:
         tokens=tuple(session.scalars(tokens)),
         schedules=tuple(session.scalars(enabled.where(Schedule.broken_reason != ""))),
         paused_schedules=tuple(session.scalars(enabled.where(Schedule.paused_at.is_not(None)))),
+        sleeps=costly_sleeps(session, experiment, now),
     )
 
 
@@ -221,7 +224,7 @@ def _process(beat: Heartbeat, now: datetime, busy: dict[str, int]) -> Process:
         started_at=beat.started_at,
         beat_at=beat.beat_at,
         stopped_at=beat.stopped_at,
-        is_alive=beat.stopped_at is None and now - beat.beat_at < DEAD_AFTER,
+        is_alive=beat.stopped_at is None and is_fresh(beat.beat_at, now),
         busy_count=busy.get(beat.name, 0),
     )
 

@@ -7,7 +7,7 @@ be down, the scheduler's reconcile does it later.
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from ..attempts.create import LANE_NOW, Request, add_for_picks
@@ -37,12 +37,13 @@ from ..scheduling.slots import nobody_words, pause_words
 from . import audit, edits
 from .fields import clean_line, clean_zone
 
-MOST_TWINS = 1_000
+MOST_TWINS = cadence.MOST_TWINS
 LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
 next_slots = cadence.next_slots
 ended_on = cadence.ended_on
+zone_of = cadence.zone_of
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def enable(session: Session, schedule: Schedule, now: datetime, account: Account
     _check_experiment(schedule.experiment, account)
     try:
         found = cadence_of(schedule)
+        cadence.check_values(schedule)
     except CadenceError as error:
         raise BadInput(str(error), schedule.cadence.value) from None
     _check_has_slots_ahead(found, now)
@@ -147,7 +149,7 @@ def archive(session: Session, schedule: Schedule, now: datetime, account: Accoun
         return False
     disable(session, schedule, now, account)
     schedule.is_archived = True
-    _close_revision(session, schedule, now)
+    _close_revision(session, schedule, max(now, schedule.cursor_at or now))
     audit.record(session, "archive", schedule, now, account)
     return True
 
@@ -338,7 +340,7 @@ def _revise(session: Session, schedule: Schedule, now: datetime, account: Accoun
     _close_revision(session, schedule, at)
     schedule.revision_number = (schedule.revision_number or 0) + 1
     schedule.cursor_at = at
-    schedule.next_slot_at = cron.next_slot(cadence_of(schedule), at) if schedule.is_enabled else None
+    schedule.next_slot_at = cadence.next_instant(cadence_of(schedule), at) if schedule.is_enabled else None
     schedule.broken_reason = ""
     session.flush()
     session.add(
@@ -357,9 +359,8 @@ def _revise(session: Session, schedule: Schedule, now: datetime, account: Accoun
 def _close_revision(session: Session, schedule: Schedule, at: datetime) -> None:
     if schedule.id is None:
         return
-    for revision in session.scalars(
-        select(ScheduleRevision).where(
-            ScheduleRevision.schedule_id == schedule.id, ScheduleRevision.valid_until.is_(None)
-        )
-    ):
-        revision.valid_until = at
+    session.execute(
+        update(ScheduleRevision)
+        .where(ScheduleRevision.schedule_id == schedule.id, ScheduleRevision.valid_until.is_(None))
+        .values(valid_until=at)
+    )

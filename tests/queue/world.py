@@ -28,6 +28,23 @@ COMMAND = (
     "app.cli.main(args=sys.argv[1:], prog_name='flask', obj=ScriptInfo(create_app=lambda: app))"
 )
 WEB = "from pdsapp.stack.web import main; main()"
+STEPPED_SCHEDULER = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from pdsapp import create_app
+from pdsapp.dt_service import load_service
+from pdsapp.models import utc_now
+from pdsapp.scheduling import queue
+from pdsapp.scheduling.scheduler import TwinScheduler
+
+app, offset = create_app(with_web=False), Path(sys.argv[1])
+settings = app.extensions["settings"]
+with app.app_context():
+    clock = lambda: utc_now() + timedelta(seconds=float(offset.read_text()))
+    connection = queue.connection(settings, 0.5, 2.0)
+    TwinScheduler(connection, load_service(settings), clock=clock).run()
+"""
 
 
 def make_schedule(experiment, ago=timedelta(seconds=90), **wish):
@@ -137,3 +154,8 @@ def children_of(pid):
         ["ps", "-o", "pid=,stat=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     ).stdout
     return [int(line.split()[0]) for line in found.splitlines() if "Z" not in line.split()[1]]
+
+
+def stepped_scheduler(settings, offset):
+    """A scheduler process whose clock is off by the seconds that stand in the file `offset`."""
+    return running(STEPPED_SCHEDULER, settings, str(offset))

@@ -146,7 +146,7 @@ def test_troubles_name_paused_tokens_in_use_and_broken_schedules(app, settings, 
             token.state, token.paused_reason = TokenState.paused, "The key was refused."
         add_schedule(session, experiment, broken_reason="It never fires.")
     with reading() as session:
-        found = reports_now.troubles(session, experiment)
+        found = reports_now.troubles(session, experiment, NOW)
     assert [token.name for token in found.tokens] == ["used"]
     assert [schedule.broken_reason for schedule in found.schedules] == ["It never fires."]
     assert not found.is_paused

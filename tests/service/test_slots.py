@@ -1,5 +1,6 @@
 """Claiming slots: what becomes of each due instant."""
 
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -100,6 +101,30 @@ def test_a_month_asleep_is_still_one_row_and_no_burst(study, session):
     ]
 
 
+def test_a_week_asleep_with_fifty_schedules_is_caught_up_in_short_claims_and_no_burst(study, session):
+    made = [make_schedule(study, name=f"S{number}") for number in range(50)]
+    wake_up = START + timedelta(days=7)
+    claims, longest = 0, 0.0
+    while slots_left(session, wake_up):
+        began = time.process_time()
+        assert sum(claim(wake_up).slots.values()) <= slots.MOST_IN_ALL + slots.MOST_OCCURRENCES
+        longest = max(longest, time.process_time() - began)
+        claims += 1
+    assert 10 <= claims <= 20 and longest < 5
+    for schedule in (made[0], made[-1]):
+        assert [(kind, count) for kind, _, count in rows_of(session, schedule)] == [
+            ("missed", 7 * 24 * 60 - 1),
+            ("fired", 1),
+        ]
+    assert session.scalar(select(func.count(Slot.id))) == 100
+    assert session.scalar(select(func.count(Attempt.id))) == 50
+
+
+def slots_left(session, at):
+    session.rollback()
+    return slots.is_any_due(session, at)
+
+
 def pause_everything(session):
     installation = session.get_one(Installation, 1)
     installation.is_paused, installation.paused_reason = True, "exam week"
@@ -173,6 +198,35 @@ def test_a_schedule_may_allow_overlap(study, session):
     claim(START + MINUTE)
     claim(START + 2 * MINUTE)
     assert [kind for kind, _, _ in rows_of(session, schedule)] == ["fired", "fired"]
+
+
+@pytest.mark.parametrize("state", ["due", "running"])
+def test_overlap_is_told_while_any_attempt_of_the_slot_before_is_due_or_running(study, session, state):
+    schedule = make_schedule(study, twins_per_slot=2)
+    claim(START + MINUTE)
+    finish_attempts()
+    with transaction() as writing:
+        last = select(func.max(Attempt.id)).scalar_subquery()
+        writing.execute(update(Attempt).where(Attempt.id == last).values(state=state))
+    claim(START + 2 * MINUTE)
+    claim(START + 3 * MINUTE)
+    assert [kind for kind, _, _ in rows_of(session, schedule)] == ["fired", "overlap", "overlap"]
+    words = set(session.scalars(select(Slot.detail).where(Slot.kind == SlotKind.overlap)))
+    assert words == {"Attempts of the slot before were still unfinished."}
+    finish_attempts()
+    claim(START + 4 * MINUTE)
+    assert rows_of(session, schedule)[-1][0] == "fired"
+
+
+def test_the_busy_slot_of_one_schedule_holds_no_other_schedule_back(study, session):
+    first, second = (
+        make_schedule(study, name="first"),
+        make_schedule(study, name="second", cron="*/2 * * * *"),
+    )
+    claim(START + MINUTE)
+    claim(START + 2 * MINUTE)
+    assert [kind for kind, _, _ in rows_of(session, first)] == ["fired", "overlap"]
+    assert [kind for kind, _, _ in rows_of(session, second)] == ["fired"]
 
 
 def test_without_an_active_twin_nobody_is_eligible(app, session):

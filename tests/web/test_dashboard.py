@@ -65,7 +65,7 @@ def test_counters_stand_with_their_change_and_the_ledger_adds_up(viewer, history
     assert "Held back 2 1 limits, 1 operational" in words
     assert "Failed 1 mostly “no answer within the time limit”" in words
     assert "Active twins 1 all there are" in words
-    assert "Ledger: 8 asked = 2 posted + 5 skipped + 1 failed + 0 cancelled + 0 waiting. It adds up." in words
+    assert "Ledger: 8 asked = 2 posted + 5 skipped + 1 failed + 0 waiting. It adds up." in words
 
 
 def test_skips_are_told_by_reason_and_class(viewer, history):

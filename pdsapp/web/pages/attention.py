@@ -1,6 +1,8 @@
 """The attention list: what keeps twins from posting, worst first, each line with its remedy."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from flask import current_app
 from markupsafe import Markup
@@ -9,6 +11,7 @@ from ...attempts.words import span_words
 from ...domain.reasons import ExperimentState
 from ...models import Experiment
 from ...services import disk, pauses
+from ...services.downtimes import Sleep
 from ...services.heartbeats import LifeSign
 from ...services.ledger import Ledger
 from ...services.reports import TwinCounts
@@ -65,7 +68,12 @@ def processes(now: Now) -> list[Attention]:
 
 
 def attention_list(
-    experiment: Experiment | None, now: Now, troubles: Troubles, twins: TwinCounts, books: Ledger
+    experiment: Experiment | None,
+    now: Now,
+    troubles: Troubles,
+    twins: TwinCounts,
+    books: Ledger,
+    at: datetime,
 ) -> list[Attention]:
     """Everything that needs a person; empty when all is well."""
     found = [*_disk(), *processes(now)]
@@ -93,6 +101,8 @@ def attention_list(
     )
     if not books.adds_up:
         found.append(Attention("bad", "The ledger does not add up.", " ".join(books.problems)))
+    zone = ZoneInfo(experiment.zone if experiment else "UTC")
+    found.extend(_slept(sleep, zone, at) for sleep in troubles.sleeps)
     found.extend(
         Attention(
             "warn",
@@ -123,6 +133,33 @@ def _disk() -> list[Attention]:
         return []
     title, _, words = room.sentence.partition(". ")
     return [Attention("bad", f"{title}.", words)]
+
+
+def _slept(sleep: Sleep, zone: ZoneInfo, now: datetime) -> Attention:
+    count = f"{sleep.missed:,} slot{'s' if sleep.missed != 1 else ''} missed"
+    several = sleep.schedule_id is None
+    return Attention(
+        "warn",
+        f"Asleep {stretch_words(sleep.from_at, sleep.until_at, zone, now)}, {count}.",
+        "No scheduler lived then: the machine slept or was off. What was due is recorded as missed.",
+        links.to("schedule.index_view") if several else links.details("schedule", sleep.schedule_id),
+        "See the schedules" if several else "See the schedule",
+    )
+
+
+def stretch_words(from_at: datetime, until_at: datetime, zone: ZoneInfo, now: datetime) -> str:
+    """ "23:10–07:42 EST"; with days unless it ended today and lasted less than a day."""
+    start, end = from_at.astimezone(zone), until_at.astimezone(zone)
+    first, last = f"{start:%H:%M}", f"{end:%H:%M}"
+    is_near = end.date() == now.astimezone(zone).date() and until_at - from_at < timedelta(hours=24)
+    if not is_near:
+        first = f"{start:%a} {start.day} {start:%b} {first}"
+        if start.date() != end.date():
+            last = f"{end:%a} {end.day} {end:%b} {last}"
+    dash = "–" if is_near or start.date() == end.date() else " – "
+    if start.tzname() != end.tzname():  # the clocks changed meanwhile
+        first, dash = f"{first} {start:%Z}", " – "
+    return f"{first}{dash}{last} {end:%Z}"
 
 
 def _last_seen(sign: LifeSign) -> str:

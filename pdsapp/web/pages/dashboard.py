@@ -12,8 +12,9 @@ from ...attempts.words import span_words
 from ...domain.reasons import REASON_WORDS, AttemptState, ExperimentState, Reason, ReasonClass
 from ...extensions import db
 from ...models import Experiment, utc_now
+from ...scheduling.cadence import zone_of
 from ...services import reports, reports_attempts, reports_now
-from ...services.ledger import Ledger, ledger
+from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Bin, Counts, Period
 from .. import access, frame
 from ..charts import Bucket, HBar, OutcomeStrip, StackedBars, hbars, outcome_strip, stacked_bars
@@ -104,7 +105,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     before = reports.counts(tally for tally in tallies if not tally.is_current)
     current = [tally for tally in tallies if tally.is_current]
     twins = reports.twin_counts(session, experiment)
-    books = ledger(session, experiment, now - period.span)
+    books = brief(session, experiment, now - period.span)
     happening = reports_now.now_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
     slots = reports_now.next_slots(session, experiment, SLOTS_SHOWN)
@@ -115,7 +116,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
             (each.short, url_for("admin.index", period=each.key), each == period) for each in PERIODS.values()
         ],
         attention=attention_list(
-            experiment, happening, reports_now.troubles(session, experiment), twins, books
+            experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
         ),
         kpis=_kpis(counts, before, twins, period, reports.reasons(current, AttemptState.failed)),
         ledger=_ledger_words(books),
@@ -212,9 +213,7 @@ def _commonest(failures: dict[ReasonClass, dict[Reason, int]]) -> Reason | None:
 
 
 def _ledger_words(books: Ledger) -> str:
-    slots = ", ".join(
-        f"{count:,} {kind.replace('_', ' ')}" for kind, count in sorted(books.slots.items()) if count
-    )
+    slots = kind_words(books.slots, ", ")
     verdict = "It adds up." if books.adds_up else "It does not add up: " + " ".join(books.problems)
     return f"Ledger: {books.sentence}. {f'Slots: {slots}. ' if slots else ''}{verdict}"
 
@@ -291,7 +290,7 @@ def _slot(slot: reports_now.NextSlot, experiment: Experiment | None, now: dateti
     stopped = slot.experiment_state not in (None, ExperimentState.running.value)
     return SlotRow(
         at=slot.at,
-        zone=ZoneInfo(slot.schedule.zone),
+        zone=zone_of(slot.schedule),
         in_words=in_words,
         schedule=slot.schedule.name,
         url=links.details("schedule", slot.schedule.id),

@@ -1,0 +1,85 @@
+"""Stretches in which no scheduler lived: the machine slept, was off, or its clock was set forward."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from ..domain.reasons import SlotKind
+from ..models import Downtime, Experiment, Heartbeat, Installation, ProcessKind, Slot
+from .heartbeats import DEAD_AFTER
+
+SHOWN_FOR = timedelta(hours=24)
+MOST_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """A downtime and how many slots it cost. `schedule_id`: the one they are of, None if of several."""
+
+    from_at: datetime
+    until_at: datetime
+    missed: int
+    schedule_id: int | None
+
+
+def note(session: Session, found_by: str, now: datetime) -> Downtime | None:
+    """Records that no scheduler has beaten for longer than one that lives can; None if one has.
+
+    Call it before the scheduler's own beat and in the same transaction: of several that wake up together
+    only the first finds the gap. The caller commits.
+    """
+    if not _is_gap(_newest_beat(session), now):
+        return None
+    session.execute(select(Installation.id).where(Installation.id == 1).with_for_update())
+    newest = _newest_beat(session)
+    if not _is_gap(newest, now):
+        return None
+    row = Downtime(from_at=newest, until_at=now, found_by=found_by[:120])
+    session.add(row)
+    return row
+
+
+def costly_sleeps(session: Session, experiment: Experiment | None, now: datetime) -> tuple[Sleep, ...]:
+    """The newest downtimes of the last 24 h in which slots were missed, newest first; one query.
+
+    Of an experiment, slots of schedules of all experiments count too: they ask its twins.
+    """
+    of_scope = []
+    if experiment is not None:
+        of_scope = [or_(Slot.experiment_id == experiment.id, Slot.experiment_id.is_(None))]
+    query = (
+        select(
+            Downtime.from_at,
+            Downtime.until_at,
+            func.sum(Slot.slot_count),
+            func.min(Slot.schedule_id),
+            func.max(Slot.schedule_id),
+        )
+        # A run of missed slots is one stretch in which nothing claimed: it never spans two downtimes.
+        .join(
+            Slot,
+            (Slot.kind == SlotKind.missed)
+            & (Slot.slot_at > Downtime.from_at)
+            & (Slot.slot_at <= Downtime.until_at),
+        )
+        .where(Downtime.until_at > now - SHOWN_FOR, Downtime.until_at <= now, *of_scope)
+        .group_by(Downtime.id, Downtime.from_at, Downtime.until_at)
+        .order_by(Downtime.until_at.desc(), Downtime.id.desc())
+        .limit(MOST_SHOWN)
+    )
+    return tuple(
+        Sleep(from_at, until_at, int(missed), first if first == last else None)
+        for from_at, until_at, missed, first, last in session.execute(query)
+    )
+
+
+def _newest_beat(session: Session) -> datetime | None:
+    query = select(Heartbeat.beat_at).where(Heartbeat.kind == ProcessKind.scheduler)
+    return session.scalars(query.order_by(Heartbeat.beat_at.desc()).limit(1)).first()
+
+
+def _is_gap(newest: datetime | None, now: datetime) -> bool:
+    """A beat from the future says that the clock was set back, not that anything was down."""
+    return newest is not None and now - newest > DEAD_AFTER

@@ -1,0 +1,163 @@
+"""The second sum of the ledger: for every fired slot its attempts, for every attempt how it ended."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from ..domain.reasons import TERMINAL_STATES, AttemptState, SlotKind
+from ..models import Attempt, Experiment, Post, Schedule, Slot
+
+MOST_LISTED = 20
+STATES = frozenset(state.value for state in AttemptState)
+
+
+@dataclass
+class TurnSum:
+    """Attempts by state and by (state, class, reason), manual ones included, and what slots say of theirs.
+
+    `wanted` is the sum over fired slots of the twins they were to ask, `expanded` of the attempts they
+    made, `attempts_of_slots` the attempt rows that point at a fired slot. `details` are sentences.
+    """
+
+    states: Counter[str] = field(default_factory=Counter)
+    reasons: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    wanted: int = 0
+    expanded: int = 0
+    attempts_of_slots: int = 0
+    posts_of_attempts: int = 0
+    details: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> Iterator[str]:
+        """Everything that is wrong, in sentences."""
+        if self.expanded != self.attempts_of_slots:
+            made = self.attempts_of_slots
+            yield f"Fired slots count {self.expanded:,} attempts, but {made:,} point at them."
+        if self.wanted != self.expanded:
+            yield f"Fired slots asked for {self.wanted:,} twins, but made {self.expanded:,} attempts."
+        posted = self.states[AttemptState.posted.value]
+        if posted != self.posts_of_attempts:
+            came = self.posts_of_attempts
+            yield f"{posted:,} attempts ended as posted, but {came:,} posts came of attempts."
+        for state in sorted(self.states.keys() - STATES):
+            yield f"{self.states[state]:,} attempts are in a state that does not exist: “{state}”."
+        yield from self.details
+
+    @property
+    def sentence(self) -> str:
+        """ "752 asked = 312 posted + 431 skipped + 9 failed + 0 waiting"; other states if there are any."""
+        usual = (AttemptState.posted, AttemptState.skipped, AttemptState.failed)
+        parts = [
+            f"{self.states[state.value]:,} {state.value}"
+            for state in AttemptState
+            if state in TERMINAL_STATES and (state in usual or self.states[state.value])
+        ]
+        return f"{self.states.total():,} asked = {' + '.join(parts)} + {self.waiting:,} waiting"
+
+    @property
+    def waiting(self) -> int:
+        """How many are due or running."""
+        return self.states[AttemptState.due.value] + self.states[AttemptState.running.value]
+
+
+def totals(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
+    """The sums alone, in four queries; slots by their instant, attempts by when they were added."""
+    of_attempts, of_slots = _attempts(experiment, since), _slots(experiment, since)
+    found = TurnSum()
+    columns = [_text(column) for column in (Attempt.state, Attempt.reason_class, Attempt.reason)]
+    for state, cls, reason, count in session.execute(
+        select(*columns, func.count()).where(*of_attempts).group_by(*columns)
+    ):
+        found.reasons[state, cls or "", reason or ""] = count
+        found.states[state] += count
+    fired = (*of_slots, Slot.kind == SlotKind.fired)
+    sums = select(func.sum(Slot.wanted_count), func.sum(Slot.expanded_count)).where(*fired)
+    found.wanted, found.expanded = (int(count or 0) for count in session.execute(sums).one())
+    found.attempts_of_slots = session.scalar(
+        select(func.count(Attempt.id)).join(Slot, Slot.id == Attempt.slot_id).where(*fired)
+    )
+    found.posts_of_attempts = session.scalar(
+        select(func.count(Post.id)).join(Attempt, Attempt.id == Post.attempt_id).where(*of_attempts)
+    )
+    return found
+
+
+def each_turn(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
+    """The sums, and whether they hold slot by slot and attempt by attempt; the first 20 exceptions each."""
+    found = totals(session, experiment, since)
+    found.details += _slots_and_attempts(session, _slots(experiment, since))
+    found.details += _attempts_and_posts(session, _attempts(experiment, since))
+    return found
+
+
+def _slots_and_attempts(session: Session, of_slots: tuple) -> Iterator[str]:
+    made = select(func.count(Attempt.id)).where(Attempt.slot_id == Slot.id).correlate(Slot).scalar_subquery()
+    is_fired = Slot.kind == SlotKind.fired
+    disagrees = or_(
+        sa.and_(is_fired, or_(made != Slot.expanded_count, Slot.wanted_count != Slot.expanded_count)),
+        sa.and_(sa.not_(is_fired), or_(made > 0, Slot.expanded_count > 0)),
+    )
+    query = (
+        select(Schedule.name, Slot.slot_at, _text(Slot.kind).label("kind"), Slot.wanted_count,
+               Slot.expanded_count, made.label("made"))
+        .join(Schedule, Schedule.id == Slot.schedule_id)
+        .where(*of_slots, disagrees)
+        .order_by(Slot.id)
+        .limit(MOST_LISTED)
+    )  # fmt: skip
+    for row in session.execute(query):
+        yield (
+            f"Slot “{row.name}” {row.slot_at:%Y-%m-%d %H:%M:%S} UTC ({row.kind.replace('_', ' ')}) wanted "
+            f"{row.wanted_count:,}, made {row.expanded_count:,}, has {row.made:,} attempts."
+        )
+
+
+def _attempts_and_posts(session: Session, of_attempts: tuple) -> Iterator[str]:
+    is_posted = Attempt.state == AttemptState.posted
+    unposted = (
+        select(Attempt.uuid, _text(Attempt.state))
+        .join(Post, Post.attempt_id == Attempt.id)
+        .where(*of_attempts, sa.not_(is_posted))
+    )
+    for uuid, state in session.execute(unposted.order_by(Attempt.id).limit(MOST_LISTED)):
+        yield f"Attempt {uuid} is {state} and has a post."
+    has_post = select(Post.id).where(Post.attempt_id == Attempt.id).exists()
+    lost = select(Attempt.uuid).where(*of_attempts, is_posted, sa.not_(has_post))
+    for uuid in session.scalars(lost.order_by(Attempt.id).limit(MOST_LISTED)):
+        yield f"Attempt {uuid} is posted and has no post."
+    twice = (
+        select(Attempt.uuid, func.count(Post.id))
+        .join(Post, Post.attempt_id == Attempt.id)
+        .where(*of_attempts)
+        .group_by(Attempt.id, Attempt.uuid)
+        .having(func.count(Post.id) > 1)
+    )
+    for uuid, count in session.execute(twice.limit(MOST_LISTED)):
+        yield f"Attempt {uuid} has {count} posts."
+
+
+def _slots(experiment: Experiment | None, since: datetime | None) -> tuple:
+    return _where(Slot.experiment_id, Slot.slot_at, experiment, since)
+
+
+def _attempts(experiment: Experiment | None, since: datetime | None) -> tuple:
+    return _where(Attempt.experiment_id, Attempt.created_at, experiment, since)
+
+
+def _where(experiment_column, time_column, experiment: Experiment | None, since: datetime | None) -> tuple:
+    conditions = []
+    if experiment is not None:
+        conditions.append(experiment_column == experiment.id)
+    if since is not None:
+        conditions.append(time_column >= since)
+    return tuple(conditions)
+
+
+def _text(column):
+    """A closed set as the text that is stored: what somebody wrote by hand may be in none."""
+    return sa.type_coerce(column, sa.String)
