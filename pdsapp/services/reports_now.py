@@ -175,7 +175,7 @@ def schedule_counts(session: Session, experiment: Experiment | None) -> tuple[in
 
 
 def troubles(session: Session, experiment: Experiment | None, now: datetime) -> Troubles:
-    """The pause of everything, paused tokens in use, broken and paused schedules, costly sleeps; five queries."""
+    """What is paused, paused tokens in use, broken and paused schedules, costly sleeps; five queries."""
     installation = session.get(Installation, 1)
     tokens = (
         select(ApiToken)

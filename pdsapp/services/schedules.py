@@ -13,12 +13,11 @@ from sqlalchemy.orm import Session
 from ..attempts.create import LANE_NOW, Request, add_for_picks
 from ..attempts.obstacles import as_sentence
 from ..attempts.selection import installation_seed, request_key
-from ..domain import cron
+from ..domain import cron, zones
 from ..domain.cron import CadenceError
 from ..domain.days import DaysError, check_days, day_text
 from ..domain.jitter import check_jitter
 from ..domain.reasons import ExperimentState, Trigger
-from ..domain.zones import beginning_of, zone_of
 from ..dt_service import DTService
 from ..errors import BadInput, NobodyEligible
 from ..models import (
@@ -263,7 +262,8 @@ def _checked_cadence(wish: Wish, zone: str, now: datetime, present: Schedule | N
         field = "last_day"
         found = cron.with_days(found, wish.first_day, wish.last_day)
         is_empty = cron.next_slot(found, cron.EARLIEST_AT) is None
-        if is_empty and (found.last_day is None or found.last_day >= now.astimezone(zone_of(zone)).date()):
+        today = now.astimezone(zones.zone_of(zone)).date()
+        if is_empty and (found.last_day is None or found.last_day >= today):
             raise CadenceError("No slot lies in these days. Choose more days, or other times.")
         field = "jitter_seconds"
         check_jitter(wish.jitter_seconds, found)
@@ -293,7 +293,7 @@ def _anchor(wish: Wish, zone: str, now: datetime, present: Schedule | None) -> d
     if wish.first_day is None:
         return minute
     check_days(wish.first_day, wish.last_day)
-    return max(minute, beginning_of(zone_of(zone), wish.first_day))
+    return max(minute, zones.beginning_of(zones.zone_of(zone), wish.first_day))
 
 
 def _check_has_slots_ahead(found: cron.Cadence, now: datetime) -> None:
