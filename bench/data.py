@@ -290,10 +290,11 @@ def _fill() -> None:
                 session.execute(sa.insert(model), rows)
 
 
-def _write(path: Path, stop, waits) -> None:
+def _write(path: Path, all_here, stop, waits) -> None:
     connection = sqlite3.connect(path, timeout=15, isolation_level=None)
     connection.execute("PRAGMA synchronous=NORMAL")
     found = []
+    all_here.wait()
     while not stop.is_set():
         began = time.monotonic()
         connection.execute("BEGIN IMMEDIATE")
@@ -308,10 +309,11 @@ def _write(path: Path, stop, waits) -> None:
 def _waits(source: Path, do) -> list[float]:
     """How long each commit of eight writers took while something was done, in order."""
     context = multiprocessing.get_context("spawn")
-    stop, waits = context.Event(), context.Queue()
-    writers = [context.Process(target=_write, args=(source, stop, waits)) for _ in range(WRITERS)]
+    all_here, stop, waits = context.Barrier(WRITERS + 1), context.Event(), context.Queue()
+    writers = [context.Process(target=_write, args=(source, all_here, stop, waits)) for _ in range(WRITERS)]
     for writer in writers:
         writer.start()
+    all_here.wait()
     do()
     stop.set()
     found = [wait for _ in writers for wait in waits.get()]
