@@ -71,7 +71,7 @@ def has_beaten(session, process):
 @each_way_to_ask
 def test_an_idle_worker_stops_at_once(study, settings, session, signals):
     with world.worker(settings, "now") as process:
-        wait_for(lambda: has_beaten(session, process))
+        wait_for(lambda: has_beaten(session, process), 30)
         code, seconds = ask_to_stop(process, signals)
     assert (code, seconds < 1.5) == (0, True), (seconds, process.output)
     assert "Traceback" not in process.output
@@ -92,7 +92,7 @@ def test_a_signal_in_the_final_transaction_lets_the_post_appear_once(
 ):
     service = "tests.queue.services:SlowToPublish"
     with world.worker(settings, "now", PDS_STOP_SECONDS="5", PDS_DT_SERVICE=service) as process:
-        wait_for(reached.exists, 20)
+        wait_for(reached.exists, 60)
         code, seconds = ask_to_stop(process, signals)
     assert (code, seconds < 5) == (0, True), (seconds, process.output)
     assert outcome(session, one_attempt) == ("posted", 0, 1, 0)
@@ -104,7 +104,7 @@ def test_a_signal_during_the_model_call_waits_for_the_answer(
 ):
     model_server.enqueue(text().later(1.0))
     with world.worker(settings, "now", PDS_STOP_SECONDS="5") as process:
-        model_server.wait_for_calls(1, 20)
+        model_server.wait_for_calls(1, 60)
         code, seconds = ask_to_stop(process, signals)
     assert (code, seconds < 5) == (0, True), (seconds, process.output)
     assert outcome(session, one_attempt) == ("posted", 0, 1, 0)
@@ -115,7 +115,7 @@ def test_what_a_work_horse_holds_that_hears_nothing_goes_back_without_a_strike(
 ):
     service = "tests.queue.services:Stuck"
     with world.worker(settings, "now", PDS_STOP_SECONDS="1", PDS_DT_SERVICE=service) as process:
-        wait_for(reached.exists, 20)
+        wait_for(reached.exists, 60)
         assert outcome(session, one_attempt)[0] == "running"
         code, seconds = process.stop()
     assert (code, seconds < 3) == (0, True), (seconds, process.output)
@@ -127,7 +127,7 @@ def test_what_a_work_horse_holds_that_hears_nothing_goes_back_without_a_strike(
 
 def test_an_idle_worker_notices_another_schema_within_seconds(study, settings, session):
     with world.command(settings, "worker", "--lanes", "now") as process:
-        wait_for(lambda: has_beaten(session, process))
+        wait_for(lambda: has_beaten(session, process), 30)
         migrate_to_elsewhere()
         assert process.process.wait(8) == 1
     assert process.output.count(NEW_SCHEMA) == 1
@@ -138,7 +138,7 @@ def test_an_idle_worker_notices_another_schema_within_seconds(study, settings, s
 
 def test_a_worker_takes_nothing_more_from_another_schema(study, settings, session, connection):
     with world.command(settings, "worker", "--lanes", "now") as process:
-        wait_for(lambda: has_beaten(session, process))
+        wait_for(lambda: has_beaten(session, process), 30)
         time.sleep(0.3)
         migrate_to_elsewhere()
         attempt_id = builders.add_attempt(session.scalars(select(DigitalTwin)).first())
@@ -154,7 +154,7 @@ def test_what_a_worker_has_begun_when_the_schema_changes_ends_in_good_order(
 ):
     model_server.enqueue(text().later(6.0))
     with world.command(settings, "worker", "--lanes", "now", PDS_STOP_SECONDS="10") as process:
-        model_server.wait_for_calls(1, 20)
+        model_server.wait_for_calls(1, 60)
         migrate_to_elsewhere()
         assert process.process.wait(20) == 1
     assert outcome(session, one_attempt) == ("posted", 0, 1, 0)

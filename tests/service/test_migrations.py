@@ -46,11 +46,16 @@ def test_one_migration_back_and_forth_keeps_what_is_there(app):
         assert session.scalar(sa.text("SELECT count(*) FROM digital_twin")) == 1
 
 
-def test_a_database_of_another_revision_is_refused_with_the_command_to_run(app):
+@pytest.mark.parametrize(
+    ("revision", "remedy"), [("0001", "flask db upgrade"), ("other", "Start the newer one")]
+)
+def test_a_database_of_another_revision_is_refused_with_what_to_do(app, revision, remedy):
     with db.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'other'"))
-    with pytest.raises(DatabaseNotReady, match="flask db upgrade"):
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
+    with pytest.raises(DatabaseNotReady, match=remedy):
         database.require_head()
+    with database.transaction() as session, pytest.raises(DatabaseNotReady, match=remedy):
+        database.require_head_still(session)
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
