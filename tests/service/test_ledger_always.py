@@ -20,6 +20,7 @@ from pdsapp.scheduling import slots
 from pdsapp.services import schedules
 from pdsapp.services.ledger import ledger
 from tests import builders
+from tests.conftest import TEST_DATABASE_URL
 
 pytestmark = pytest.mark.database
 
@@ -186,18 +187,21 @@ def test_everything_that_can_become_of_a_slot_happens_in_such_lives(scratch, stu
     }
 
 
+CLAIMED = (CADENCES[1], CADENCES[3])  # often, and over both gaps and repeated hours
+# On a server each statement is a journey; the sums are the same SQL there.
+EXAMPLES = 1_000 if TEST_DATABASE_URL is None else 60
 SECONDS = st.integers(0, 3 * 3600)
-CLAIMS = st.tuples(st.just("claim"), SECONDS, st.sets(st.integers(0, 2)))
-EDITS = st.tuples(st.just("edit"), SECONDS, st.sets(st.integers(0, 2), min_size=1, max_size=1))
-EVENTS = st.lists(st.one_of(CLAIMS, CLAIMS, EDITS), min_size=1, max_size=7)
+CLAIMS = st.tuples(st.just("claim"), SECONDS, st.sets(st.integers(0, 1)))
+EDITS = st.tuples(st.just("edit"), SECONDS, st.sets(st.integers(0, 1), min_size=1, max_size=1))
+EVENTS = st.lists(st.one_of(CLAIMS, CLAIMS, EDITS), min_size=1, max_size=4)
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(events=EVENTS, shuffle=st.randoms(use_true_random=False), start=st.sampled_from(STARTS))
 def test_claiming_is_idempotent_under_repetition_and_reordering(scratch, study, events, shuffle, start):
     """Claims repeated and in any order cover what is due up to the latest of them, each instant once."""
     end = start + timedelta(seconds=max(seconds for _, seconds, _ in events))
-    events = [*events, *shuffle.sample(events, k=min(3, len(events)))]
+    events = [*events, *shuffle.sample(events, k=min(2, len(events)))]
     shuffle.shuffle(events)
     with Session(scratch, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
         experiment = session.get_one(Experiment, study.id)
@@ -207,7 +211,7 @@ def test_claiming_is_idempotent_under_repetition_and_reordering(scratch, study, 
                 schedules.Wish(f"S{number}", experiment, zone="America/New_York", is_enabled=True, **wish),
                 start,
             )
-            for number, wish in enumerate(CADENCES[1:4])
+            for number, wish in enumerate(CLAIMED)
         ]
         session.flush()
         for kind, seconds, chosen in events:
@@ -220,7 +224,7 @@ def test_claiming_is_idempotent_under_repetition_and_reordering(scratch, study, 
                 twins = made[number].twins_per_slot % 2 + 1
                 wish = schedules.Wish(
                     f"S{number}", experiment, zone="America/New_York", is_enabled=True,
-                    twins_per_slot=twins, **CADENCES[1 + number],
+                    twins_per_slot=twins, **CLAIMED[number],
                 )  # fmt: skip
                 schedules.change_schedule(session, made[number], wish, at)
         for _ in range(2):
@@ -228,7 +232,7 @@ def test_claiming_is_idempotent_under_repetition_and_reordering(scratch, study, 
         assert ledger(session, now=end).problems == ()
         for number, schedule in enumerate(made):
             slots.settle(session, schedule, end)  # a clock change after the last slot is told with the next
-            cadence = cron.parse_cron(CADENCES[1 + number]["cron"], "America/New_York")
+            cadence = cron.parse_cron(CLAIMED[number]["cron"], "America/New_York")
             due = sum(occurrence.slot_count for occurrence in cron.due_slots(cadence, start, end))
             told = session.scalar(select(func.sum(Slot.slot_count)).where(Slot.schedule_id == schedule.id))
             assert (told or 0) == due
