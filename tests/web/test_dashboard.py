@@ -158,7 +158,7 @@ def test_paused_tokens_broken_schedules_and_paused_experiments_are_named(viewer,
     words = words_of(viewer.get(f"/admin/?experiment={study.identifier}"))
     assert "Token “lab” is paused. The key was refused (401)." in words
     assert "Schedule “Old” is broken. It never fires." in words
-    assert "This experiment is paused." in words
+    assert "This experiment is paused" in words
 
 
 def test_next_slots_show_cadence_instant_zone_and_outcomes(viewer, twin, study, write):
