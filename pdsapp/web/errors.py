@@ -11,7 +11,9 @@ from werkzeug.exceptions import HTTPException
 from ..errors import (
     AddressRefused,
     BadInput,
+    CopyFailed,
     DatabaseNotReady,
+    DiskLow,
     LeaseLost,
     NobodyEligible,
     NotConfigured,
@@ -31,6 +33,8 @@ STATUS: dict[type[PdsError], int] = {
     LeaseLost: 409,
     Stopped: 409,
     SecretUnreadable: 409,
+    CopyFailed: 500,
+    DiskLow: 503,
     NotConfigured: 503,
     DatabaseNotReady: 503,
     QueueDown: 503,

@@ -178,7 +178,7 @@ def test_a_limit_that_begins_while_the_model_writes_keeps_the_draft_from_being_p
         limit,
         ReasonClass.limit,
     )
-    assert attempt.detail.endswith("That came up while the post was written; it was not published.")
+    assert attempt.detail.endswith("What was written by then is kept as a draft and was not published.")
     assert attempt.draft == SHORT_POST
     assert attempt.post is None
     assert session.scalars(select(Post).where(Post.attempt_id.is_not(None))).all() == []

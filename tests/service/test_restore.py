@@ -78,7 +78,7 @@ def test_nothing_is_posted_by_the_restored_copy_before_it_is_resumed(
     runner.invoke(args=["restore", str(backup), "--data-dir", str(folder), "--keys", str(keys)])
     calls = len(model_server.calls)
     with restored(folder) as app:
-        assert builders.run_due(app.extensions["settings"]) == {"skipped": 1}
+        assert builders.run_due(app.extensions["settings"]) == {"cancelled": 1}
         assert len(model_server.calls) == calls
         with transaction() as session:
             session.get_one(Installation, 1).is_paused = False
