@@ -152,7 +152,7 @@ def test_every_row_arrives_and_only_the_target_lives(home, empty, model_server, 
     with transaction() as session:
         paused, reason = pause_of(session)
     assert paused and reason.startswith("Moved to postgresql://") and reason.endswith("only if you go back.")
-    assert builders.run_due(home.extensions["settings"]) == {"skipped": 1}, "the source asks nobody"
+    assert builders.run_due(home.extensions["settings"]) == {"cancelled": 1}, "the source asks nobody"
     with installation(tmp_path / "away", empty) as away:
         assert everything() == before
         assert home.extensions["settings"].sqlalchemy_url != away.extensions["settings"].sqlalchemy_url
