@@ -72,7 +72,8 @@ def test_a_server_that_does_not_answer_is_replaced_and_clients_find_the_new_one(
     client.set("answer", "42")
     before = client.info("server")["process_id"]
     harm(client, valkey.socket_path(stack.data_dir))
-    stack.wait_for("given no sign of life for")
+    is_frozen = "is frozen and " if harm is FAULTS["frozen"] else ""
+    stack.wait_for(f"valkey {is_frozen}has given no sign of life for 1 s: it is killed")
     stack.wait_for("valkey is back")
     assert client.get("answer") == b"42", "the connection that was open finds the new server"
     assert client.info("server")["process_id"] != before
