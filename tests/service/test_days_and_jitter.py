@@ -169,7 +169,7 @@ def test_each_attempt_of_a_slot_waits_its_own_part_of_the_jitter(study, session)
     claimed = claim(now)
     attempts = session.scalars(select(Attempt).order_by(Attempt.ordinal)).all()
     may_begin = sum(attempt.not_before <= now for attempt in attempts)
-    assert sum(claimed.attempts.values()) == may_begin, "a lane is woken for attempts that may begin, no others"
+    assert sum(claimed.attempts.values()) == may_begin, "the others wake no lane"
     for attempt in attempts:
         assert attempt.delay_seconds == delay_of(attempt.selection_key, attempt.ordinal, 600)
         assert attempt.not_before == max(now, slot_at + timedelta(seconds=attempt.delay_seconds))
