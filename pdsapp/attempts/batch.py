@@ -127,7 +127,7 @@ class Batch:
             except DBAPIError as error:
                 if not is_outage(error):
                     raise
-                log.warning("database failed, attempt given back", why=type(error).__name__)
+                log.warning("database failed during an attempt", why=type(error).__name__)
                 self._give_back_later(self._running[task])
                 state = None
             del self._running[task]  # only now: what raises something else is given back with the rest
@@ -136,8 +136,13 @@ class Batch:
 
     def _give_back_later(self, lease: Lease) -> None:
         """Returns one attempt to due, some seconds from now; if that fails too, its lease runs out."""
-        with suppress(SQLAlchemyError), transaction() as session:
-            claim.give_back(session, lease, self.shop.clock(), DATABASE_WAIT)
+        try:
+            with transaction() as session:
+                claim.give_back(session, lease, self.shop.clock(), DATABASE_WAIT)
+        except SQLAlchemyError as error:
+            log.warning("attempt not given back: its lease runs out", why=type(error).__name__)
+        else:
+            log.info("attempts given back", count=1)
 
     async def _renew(self) -> None:
         while True:

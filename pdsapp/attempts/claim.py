@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
-from ..models import Attempt, ModelCall
+from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt, ModelCall
 from . import clock_steps
 from .finish import end
 from .lost import record_loss, record_return
@@ -18,6 +18,7 @@ LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 15.0
 MAX_STRIKES = 3
 BUSY_WAIT = timedelta(seconds=2)
+MOST_REAPED = 200
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def claim(
     scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. `only` names the
     attempts that may be taken; `may_be_struck=False` leaves those that lost a worker.
     """
-    query = select(Attempt).where(Attempt.state == AttemptState.due, Attempt.not_before <= now)
+    query = select(Attempt).where(IS_DUE, Attempt.not_before <= now)
     if lane is not None:
         query = query.where(Attempt.lane == lane)
     if only is not None:
@@ -76,12 +77,15 @@ def renew(session: Session, leases: list[Lease], now: datetime) -> int:
     """Prolongs the leases that still hold; gives how many do. The caller commits."""
     if not leases:
         return 0
-    holding = Attempt.lease_token.in_([lease.token for lease in leases])
+    holding = and_(
+        Attempt.id.in_([lease.attempt_id for lease in leases]),
+        Attempt.lease_token.in_([lease.token for lease in leases]),
+    )
     # By id, as a stop marks them: an update alone takes rows in any order, and two could wait in a ring.
-    query = select(Attempt.id).where(holding, Attempt.state == AttemptState.running).order_by(Attempt.id)
+    query = select(Attempt.id).where(holding, IS_RUNNING).order_by(Attempt.id)
     session.execute(query.with_for_update())
     return session.execute(
-        update(Attempt).where(holding, Attempt.state == AttemptState.running).values(lease_until=now + LEASE)
+        update(Attempt).where(holding, IS_RUNNING).values(lease_until=now + LEASE)
     ).rowcount
 
 
@@ -103,8 +107,8 @@ def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
     stops; gives how many. The caller commits, and knows that nothing of the worker runs any more."""
     held_by_it = session.scalars(
         select(Attempt)
-        .where(Attempt.state == AttemptState.running, Attempt.claimed_by == worker)
-        .order_by(Attempt.id)
+        .where(IS_RUNNING, Attempt.claimed_by == worker)
+        .order_by(BY_ID)
         .with_for_update(of=Attempt)
     ).all()
     for attempt in held_by_it:
@@ -112,8 +116,8 @@ def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
     return len(held_by_it)
 
 
-def reap(session: Session, now: datetime, limit: int = 200) -> int:
-    """Takes back attempts whose lease ran out; gives how many. The caller commits.
+def reap(session: Session, now: datetime) -> int:
+    """Takes back attempts whose lease ran out, MOST_REAPED at once; gives how many. The caller commits.
 
     Each gets a strike; the third ends it as `failed: worker_lost`. Times that only a clock set back
     explains are mended first.
@@ -121,9 +125,9 @@ def reap(session: Session, now: datetime, limit: int = 200) -> int:
     clock_steps.mend(session, now, LEASE)
     expired = session.scalars(
         select(Attempt)
-        .where(Attempt.state == AttemptState.running, Attempt.lease_until < now)
-        .order_by(Attempt.id)
-        .limit(limit)
+        .where(IS_RUNNING, Attempt.lease_until < now)
+        .order_by(BY_ID)
+        .limit(MOST_REAPED)
         .with_for_update(skip_locked=True, of=Attempt)
     ).all()
     for attempt in expired:
@@ -150,7 +154,7 @@ def held(lease: Lease):
         .where(
             Attempt.id == lease.attempt_id,
             Attempt.lease_token == lease.token,
-            Attempt.state == AttemptState.running,
+            IS_RUNNING,
         )
         .with_for_update(of=Attempt)
         .execution_options(populate_existing=True)
@@ -158,10 +162,7 @@ def held(lease: Lease):
 
 
 def _is_twin_busy(session: Session, attempt: Attempt) -> bool:
-    other = aliased(Attempt)
-    query = select(other.id).where(
-        other.digital_twin_id == attempt.digital_twin_id, other.state == AttemptState.running
-    )
+    query = select(Attempt.id).where(Attempt.digital_twin_id == attempt.digital_twin_id, IS_RUNNING)
     return session.scalars(query.limit(1)).first() is not None
 
 

@@ -2,18 +2,14 @@
 
 from datetime import datetime, timedelta
 
-import sqlalchemy as sa
 import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from ..models import Attempt
+from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt
 
 # By so much the clocks of two machines may differ.
 SLACK = timedelta(seconds=15)
-# Spelled out, not bound: SQLite uses a partial index only for a condition it can read.
-_IS_DUE = Attempt.state == sa.literal_column("'due'")
-_IS_RUNNING = Attempt.state == sa.literal_column("'running'")
 log = structlog.get_logger()
 
 
@@ -26,15 +22,15 @@ def mend(session: Session, now: datetime, lease: timedelta, limit: int = 200) ->
     """
     trimmed = session.execute(
         update(Attempt)
-        .where(_IS_RUNNING, Attempt.lease_until > now + lease + SLACK)
+        .where(IS_RUNNING, Attempt.lease_until > now + lease + SLACK)
         .values(lease_until=now + lease)
         .execution_options(synchronize_session=False)
     ).rowcount
     ahead = now + SLACK
     early = session.scalars(
         select(Attempt)
-        .where(_IS_DUE, Attempt.not_before > ahead, Attempt.created_at > ahead)
-        .order_by(Attempt.id)
+        .where(IS_DUE, Attempt.not_before > ahead, Attempt.created_at > ahead)
+        .order_by(BY_ID)
         .limit(limit)
         .with_for_update(skip_locked=True, of=Attempt)
     ).all()

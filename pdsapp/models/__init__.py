@@ -1,7 +1,7 @@
 """SQLAlchemy rows and constraints, nothing else."""
 
 from .accounts import Account, AuditEvent, Membership, Role, SignInLink, account_role
-from .attempts import Attempt, AttemptContext, LostLease, ModelCall
+from .attempts import BY_ID, IS_DUE, IS_RUNNING, Attempt, AttemptContext, LostLease, ModelCall
 from .base import Base, Json, UtcDateTime, utc_now
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
 from .personas import Persona, PersonaVersion
@@ -12,6 +12,9 @@ from .tokens import ApiToken
 from .twins import DigitalTwin, TwinTag, UserProfile
 
 __all__ = [
+    "BY_ID",
+    "IS_DUE",
+    "IS_RUNNING",
     "Account",
     "ApiToken",
     "Attempt",

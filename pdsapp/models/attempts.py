@@ -23,8 +23,8 @@ from .posts import Post
 from .schedules import Schedule, Slot
 from .twins import DigitalTwin
 
-_DUE = sa.text("state = 'due'")
-_RUNNING = sa.text("state = 'running'")
+_DUE_LITERAL, _RUNNING_LITERAL = f"'{AttemptState.due}'", f"'{AttemptState.running}'"
+_DUE, _RUNNING = sa.text(f"state = {_DUE_LITERAL}"), sa.text(f"state = {_RUNNING_LITERAL}")
 
 
 class Attempt(Base, HasUuid):
@@ -140,6 +140,13 @@ class Attempt(Base, HasUuid):
     context: Mapped[list["AttemptContext"]] = relationship(order_by="AttemptContext.position")
     calls: Mapped[list["ModelCall"]] = relationship(back_populates="attempt", order_by="ModelCall.id")
     lost_leases: Mapped[list["LostLease"]] = relationship(order_by="LostLease.id")
+
+
+# For queries: spelled out, not bound, as SQLite uses a partial index only for a condition it can read.
+IS_DUE = Attempt.state == sa.literal_column(_DUE_LITERAL)
+IS_RUNNING = Attempt.state == sa.literal_column(_RUNNING_LITERAL)
+# The order of ids for those few: by the bare column SQLite would rather read the whole table in its order.
+BY_ID = Attempt.id + sa.literal_column("0")
 
 
 class AttemptContext(Base):

@@ -24,11 +24,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..attempts import claim
 from ..database import reading, transaction
-from ..domain.reasons import AttemptState
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
-from ..models import Attempt, ProcessKind, Schedule, utc_now
+from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
 from ..services import database, downtimes, heartbeats
+from ..wall_clock import WallClock
 from . import projection, queue, slot_facts, slots
 from .bell import end_undisturbed
 from .outage import Outage
@@ -43,6 +43,10 @@ CATCH_UP_SECONDS = 5.0
 LANES_SECONDS = 0.5
 # A slot that is still unclaimed so long after its instant has lost its entry.
 OVERDUE = timedelta(seconds=2)
+# After the clock went forward every lease looks over. By then each worker that lives has renewed its own.
+STEP_GRACE_SECONDS = claim.RENEW_SECONDS + 5
+# Lost attempts are taken back in small transactions; so many of those in one turn.
+MOST_REAPS = 20
 CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 2.0
 LOCK_IS_NEW = 2
 TAKE_LOCK = """
@@ -79,6 +83,8 @@ class TwinScheduler(Scheduler):
         self.is_leader = False
         self._service = service
         self._clock = clock
+        self._wall_clock = WallClock(lambda: clock().timestamp())
+        self._reaps_from = float("-inf")
         self._token = f"{name}-{secrets.token_hex(8)}"
         self._last: dict[str, float] = {}
         self._damaged: set[UUID] = set()
@@ -170,17 +176,28 @@ class TwinScheduler(Scheduler):
 
     def catch_up(self) -> None:
         """Takes back lost attempts, and claims what Redis has forgotten. Raises QueueDown."""
-        now = self._clock()
-        with transaction() as session:
-            claim.reap(session, now)
+        self._reap()
         with reading() as session:
-            is_overdue = slots.is_any_due(session, now - OVERDUE)
+            is_overdue = slots.is_any_due(session, self._clock() - OVERDUE)
         if is_overdue and not self._queue.is_on:
             log.warning("slots were due without an entry")
         if is_overdue:
             self._tell(self._claim(None))
         if (is_overdue or self._damaged) and not self._queue.is_on:
             self.reconcile()
+
+    def _reap(self) -> None:
+        """Takes back what lost workers held, but gives those that live time to renew after a step forward."""
+        if (step := self._wall_clock.step()) > 0:
+            log.warning("clock went forward", seconds=round(step))
+            self._reaps_from = time.monotonic() + STEP_GRACE_SECONDS
+        if time.monotonic() < self._reaps_from:
+            return
+        for _ in range(MOST_REAPS):
+            with transaction() as session:
+                count = claim.reap(session, self._clock())
+            if count < claim.MOST_REAPED:
+                return
 
     def _claim_what_is_due(self) -> Claimed:
         now = self._clock()
@@ -260,9 +277,7 @@ class TwinScheduler(Scheduler):
         """Wakes lanes in which attempts are due and nothing waits in the queue."""
         with reading() as session:
             lanes = session.scalars(
-                select(Attempt.lane)
-                .where(Attempt.state == AttemptState.due, Attempt.not_before <= self._clock())
-                .distinct()
+                select(Attempt.lane).where(IS_DUE, Attempt.not_before <= self._clock()).distinct()
             ).all()
         if lanes := [lane for lane in lanes if queue.is_lane(lane)]:
             with self._waiting():

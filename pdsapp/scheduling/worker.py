@@ -199,8 +199,14 @@ class TwinWorker(rq.Worker):
 
     def _give_back(self) -> None:
         """Returns what the killed work-horse held: being told to stop is no strike for an attempt."""
-        with suppress(SQLAlchemyError), transaction() as session:
-            count = claim.give_back_all_of(session, self.name, self._clock())
+        try:
+            with transaction() as session:
+                count = claim.give_back_all_of(session, self.name, self._clock())
+        except SQLAlchemyError as error:
+            log.warning(
+                "attempts not given back: their leases run out", name=self.name, why=type(error).__name__
+            )
+        else:
             log.info("attempts given back", name=self.name, count=count)
 
     def _look_at_schema(self) -> None:

@@ -20,10 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..database import reading, transaction
-from ..domain.reasons import AttemptState
 from ..errors import BadInput, CopyFailed, PdsError
 from ..extensions import db
-from ..models import Attempt, Installation, ProcessKind
+from ..models import IS_RUNNING, Attempt, Installation, ProcessKind
 from . import backups, database, heartbeats
 from .ledger import ledger
 from .move_rows import TableSum, copy_table, set_sequences, sum_table, tables
@@ -87,9 +86,7 @@ def require_quiet(now: datetime, is_running: bool) -> None:
     with reading() as session:
         alive = [kind for kind in ProcessKind if heartbeats.life_sign(session, kind, now).is_alive]
         is_paused = session.get_one(Installation, 1).is_paused
-        at_work = session.scalar(
-            sa.select(sa.func.count(Attempt.id)).where(Attempt.state == AttemptState.running)
-        )
+        at_work = session.scalar(sa.select(sa.func.count(Attempt.id)).where(IS_RUNNING))
     if not (alive or is_running):
         return
     if not is_paused:

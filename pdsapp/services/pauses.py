@@ -21,7 +21,18 @@ from ..attempts.obstacles import as_sentence, moment_words, paused_words
 from ..database import transaction
 from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason
 from ..errors import BadInput
-from ..models import Account, ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
+from ..models import (
+    BY_ID,
+    IS_DUE,
+    IS_RUNNING,
+    Account,
+    ApiToken,
+    Attempt,
+    DigitalTwin,
+    Experiment,
+    Installation,
+    Schedule,
+)
 from ..models.base import HasPause
 from ..scheduling import slots
 from . import audit
@@ -279,7 +290,7 @@ def _cancel_waiting(
 ) -> int:
     """Ends the first MOST_CANCELLED attempts that are due; how many. On PostgreSQL it waits for claims that
     are under way, whose attempts run then. Those that have called a model before are summed up one by one."""
-    due = select(Attempt.id).where(Attempt.state == AttemptState.due, where).order_by(Attempt.id)
+    due = select(Attempt.id).where(IS_DUE, where).order_by(BY_ID)
     keys = session.scalars(due.limit(MOST_CANCELLED).with_for_update(of=Attempt)).all()
     count = 0
     for first in range(0, len(keys), KEYS_AT_ONCE):
@@ -314,14 +325,11 @@ def _mark_stopped(session: Session, where: ColumnElement[bool], now: datetime, s
     keys = session.scalars(
         select(Attempt.id)
         .where(
-            or_(
-                Attempt.state == AttemptState.running,
-                and_(Attempt.state == AttemptState.due, Attempt.claimed_at.is_not(None)),
-            ),
+            or_(IS_RUNNING, and_(IS_DUE, Attempt.claimed_at.is_not(None))),
             Attempt.stop_asked_at.is_(None),
             where,
         )
-        .order_by(Attempt.id)
+        .order_by(BY_ID)
         .with_for_update(of=Attempt)
     ).all()
     words = f"Stopped on {moment_words(now, zone_of(scope))} by {scope.paused_by}"

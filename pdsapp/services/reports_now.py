@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from ..domain.reasons import AttemptStage, AttemptState, SlotKind, TokenState
 from ..models import (
+    IS_DUE,
+    IS_RUNNING,
     ApiToken,
     Attempt,
     DigitalTwin,
@@ -30,10 +32,6 @@ from .reports import in_scope
 SEEN_FOR = timedelta(hours=1)
 STRIP_SLOTS = 16
 MOST_SHOWN = 20
-
-# Spelled out, not bound: SQLite uses a partial index only for a condition it can read.
-_IS_DUE = Attempt.state == sa.literal_column("'due'")
-_IS_RUNNING = Attempt.state == sa.literal_column("'running'")
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def now_of(session: Session, now: datetime) -> Now:
     ).scalars()
     busy = dict(
         session.execute(
-            select(Attempt.claimed_by, func.count()).where(_IS_RUNNING).group_by(Attempt.claimed_by)
+            select(Attempt.claimed_by, func.count()).where(IS_RUNNING).group_by(Attempt.claimed_by)
         ).all()
     )
     processes = tuple(_process(beat, now, busy) for beat in beats)
@@ -247,7 +245,7 @@ def _lanes(session: Session, processes: Sequence[Process], now: datetime) -> tup
             func.min(sa.case((is_now, Attempt.not_before))),
             func.count(sa.case((sa.not_(is_now), 1))),
         )
-        .where(_IS_DUE)
+        .where(IS_DUE)
         .group_by(Attempt.lane)
     )
     waiting = {lane: (due, _utc(oldest), later) for lane, due, oldest, later in rows}
@@ -264,7 +262,7 @@ def _at_work(session: Session) -> tuple[AtWork, ...]:
         select(Attempt.uuid, UserProfile.username, Attempt.stage, Attempt.claimed_at, Attempt.claimed_by)
         .join(DigitalTwin, DigitalTwin.id == Attempt.digital_twin_id)
         .join(UserProfile, UserProfile.id == DigitalTwin.user_profile_id)
-        .where(_IS_RUNNING)
+        .where(IS_RUNNING)
         .order_by(Attempt.claimed_at, Attempt.id)
         .limit(MOST_SHOWN)
     )

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TypeVar
 
 from ..errors import StackError
+from ..wall_clock import WallClock
 from . import guardian
 from .children import Child, ChildSpec, Guard
 from .output import Output
@@ -72,7 +73,7 @@ class Supervisor:
         self._is_stopping = False
         self._old_handlers: dict[int, object] = {}
         self._attentive_since = self._last_turn_at = time.monotonic()
-        self._clock_offset = time.time() - time.monotonic()
+        self._wall_clock = WallClock()
         self._next_heartbeat_check = 0.0
         self._complained: set[str] = set()
 
@@ -239,8 +240,8 @@ class Supervisor:
             return 0.0
         lifetime = now - child.started_at
         age = self._ask(child, lambda: child.spec.heartbeat_age(child.pid), if_broken=0.0)
-        if age is None or age > lifetime:
-            # Nothing yet, or left by an earlier process of the same number.
+        if age is None or not -LOST_SECONDS < age <= lifetime:
+            # Nothing yet, or left by an earlier process of the same number, or by a clock set back since.
             return watched if lifetime > self._pace.first_heartbeat else 0.0
         return min(age, watched)
 
@@ -262,10 +263,9 @@ class Supervisor:
     def _notice_lost_time(self) -> None:
         """After a suspended laptop or a stopped supervisor, every heartbeat looks old: be patient again."""
         now = time.monotonic()
-        offset = time.time() - now
-        if abs(offset - self._clock_offset) > LOST_SECONDS or now - self._last_turn_at > LOST_SECONDS:
+        if self._wall_clock.step() or now - self._last_turn_at > LOST_SECONDS:
             self._attentive_since = now
-        self._clock_offset, self._last_turn_at = offset, now
+        self._last_turn_at = now
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
