@@ -23,7 +23,7 @@ from ..services.schedules import MOST_TWINS, Wish, zone_of
 from .forms import Clean, Form, Needed, RowField
 
 MINUTE, HOUR = 60, 3600
-UNITS = {"minutes": MINUTE, "hours": HOUR}
+UNITS = {"hours": HOUR, "minutes": MINUTE, "seconds": 1}
 FIELD_OF = {"interval_seconds": "every"}  # the service's field names where the form has others
 MISSED_WORDS = {MissedPolicy.skip: "let them go", MissedPolicy.fire_once: "fire once afterwards"}
 OVERLAP_WORDS = {OverlapPolicy.skip: "skip this slot", OverlapPolicy.allow: "fire it too"}
@@ -55,6 +55,7 @@ class ScheduleForm(Form):
         choices={
             "minutes": "every so many minutes",
             "hours": "every so many hours",
+            "seconds": "every so many seconds",
             "cron": "at times, by a cron expression",
         },
         default="minutes",
@@ -65,7 +66,7 @@ class ScheduleForm(Form):
         default=15,
         validators=[Optional()],
         render_kw={"min": 1},
-        description="Minutes or hours, as chosen above; not used with cron. For example: 15",
+        description="Minutes, hours or seconds, as chosen above; not used with cron. For example: 15",
     )
     anchor_at = DateTimeLocalField(
         "Counted from",
@@ -151,7 +152,7 @@ class ScheduleForm(Form):
         zone = self.zone.data or (experiment.zone if experiment else "UTC")
         is_cron = self.kind.data == "cron"
         if not is_cron and self.every.data is None:
-            raise BadInput("Say every how many minutes or hours. Example: 15", "every")
+            raise BadInput("Say every how many minutes, hours or seconds. Example: 15", "every")
         return Wish(
             name=self.name.data,
             experiment=experiment,
@@ -186,13 +187,13 @@ class ScheduleForm(Form):
 def values_of(row: Schedule) -> dict[str, Any]:
     """What the form shows of a schedule that is there."""
     seconds = row.interval_seconds or 15 * MINUTE
-    unit = "hours" if seconds % HOUR == 0 else "minutes"
+    unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
     anchor = row.anchor_at.astimezone(zone_of(row)).replace(tzinfo=None) if row.anchor_at else None
     return {
         "name": row.name,
         "experiment": row.experiment_id,
         "kind": "cron" if row.cadence == Cadence.cron else unit,
-        "every": max(1, seconds // UNITS[unit]),
+        "every": seconds // UNITS[unit],
         "anchor_at": anchor,
         "cron": row.cron,
         "zone": row.zone,

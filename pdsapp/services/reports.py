@@ -4,7 +4,7 @@ Everything counts attempts by when they were asked for (`created_at`), so that t
 ledger have the same sums. One grouped query feeds them all; hours and days are those of the reader's zone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
@@ -16,6 +16,8 @@ from ..domain.reasons import AttemptState, Reason, ReasonClass
 from ..models import Attempt, DigitalTwin, Experiment
 
 QUANTUM_SECONDS = 900  # every zone's offset is a multiple of it
+HELD_STATES = (AttemptState.skipped, AttemptState.cancelled)
+SILENT = ("skipped_by_rule", "held_by_limits", "held_operational")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Tally:
 class Counts:
     """Attempts of one period by outcome.
 
+    A limit holds back what it skips when deciding, and what it calls off when a draft is to be published.
     `ruled` are the unforced ones the rule decided, `ruled_silent` of those the ones it kept silent: only
     they make a skip rate.
     """
@@ -147,11 +150,11 @@ def counts(found: Iterable[Tally]) -> Counts:
     return Counts(**sums)
 
 
-def reasons(found: Iterable[Tally], state: AttemptState) -> dict[ReasonClass, dict[Reason, int]]:
-    """How often each reason ended attempts in this state, by class, the commonest first."""
+def reasons(found: Iterable[Tally], outcomes: Collection[str]) -> dict[ReasonClass, dict[Reason, int]]:
+    """How often each reason led to one of these outcomes, fields of Counts, by class; the commonest first."""
     sums: dict[ReasonClass, dict[Reason, int]] = {cls: {} for cls in ReasonClass}
     for tally in found:
-        if tally.state == state and tally.reason is not None and tally.reason_class is not None:
+        if _outcome(tally) in outcomes and tally.reason is not None and tally.reason_class is not None:
             of_class = sums[tally.reason_class]
             of_class[tally.reason] = of_class.get(tally.reason, 0) + tally.count
     return {
@@ -211,11 +214,11 @@ def in_scope(column, experiment: Experiment | None) -> tuple:
 def _outcome(tally: Tally) -> str:
     if tally.state in (AttemptState.due, AttemptState.running):
         return "waiting"
+    if tally.state in HELD_STATES and tally.reason_class == ReasonClass.limit:
+        return "held_by_limits"
     if tally.state != AttemptState.skipped:
         return tally.state.value
-    if tally.reason_class == ReasonClass.rule:
-        return "skipped_by_rule"
-    return "held_by_limits" if tally.reason_class == ReasonClass.limit else "held_operational"
+    return "skipped_by_rule" if tally.reason_class == ReasonClass.rule else "held_operational"
 
 
 def _place(starts: list[datetime], at: datetime) -> int:

@@ -15,6 +15,12 @@ def words_of(answer):
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
+def titles_of(answer):
+    """The events of an attempt's timeline, in order."""
+    timeline = re.search(r'<ol class="timeline">.*?</ol>', answer.text, re.S)[0]
+    return [title.strip() for title in re.findall(r"<div>([^<]+)", timeline)]
+
+
 def assert_nothing_inline(answer):
     """No script or style stands in the page itself: the policy allows none."""
     assert " style=" not in answer.text and "<style" not in answer.text

@@ -60,6 +60,7 @@ def stored(session):
     [
         ({}, (Cadence.interval, 900, ""), "every 15 min"),
         ({"kind": "hours", "every": "2"}, (Cadence.interval, 7200, ""), "every 2 h"),
+        ({"kind": "seconds", "every": "90"}, (Cadence.interval, 90, ""), "every 90 s"),
         (
             {"kind": "cron", "cron": "*/15 9-17 * * 1-5"},
             (Cadence.cron, None, "*/15 9-17 * * 1-5"),
@@ -67,7 +68,7 @@ def stored(session):
         ),
         ({"kind": "cron", "cron": "@daily"}, (Cadence.cron, None, None), "00:00 daily"),
     ],
-    ids=["minutes", "hours", "cron", "daily"],
+    ids=["minutes", "hours", "seconds", "cron", "daily"],
 )
 def test_each_way_of_saying_when_is_stored_and_shown_in_words(
     researcher, form, stored, values, expected, words
@@ -107,7 +108,7 @@ def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher,
         ({"kind": "cron", "cron": "0 0 0 1 1 *"}, "cron", ""),
         ({"kind": "cron", "cron": "٣ * * * *"}, "cron", ""),
         ({"kind": "cron", "cron": ""}, "cron", "Give either a cron expression or an interval"),
-        ({"kind": "minutes", "every": ""}, "every", "Say every how many minutes or hours."),
+        ({"kind": "minutes", "every": ""}, "every", "Say every how many minutes, hours or seconds."),
         ({"kind": "minutes", "every": "0"}, "every", ""),
         ({"kind": "hours", "every": "99999999999999999999"}, "every", ""),
         ({"anchor_at": "soon"}, "anchor_at", "Not a valid datetime value."),

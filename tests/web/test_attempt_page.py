@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from pdsapp.domain.reasons import AttemptStage, AttemptState
-from pdsapp.models import Attempt, LostLease, ModelCall, Post, PostRevision, ProcessKind, utc_now
+from pdsapp.models import Attempt, Post, PostRevision, ProcessKind, utc_now
 from pdsapp.services import heartbeats
 from tests.attempt_rows import add_row
 from tests.builders import (
@@ -20,7 +20,7 @@ from tests.builders import (
     run_due,
 )
 from tests.model_server import error, html, text
-from tests.web.looking import assert_nothing_inline, counted_queries, words_of
+from tests.web.looking import assert_nothing_inline, counted_queries, titles_of, words_of
 
 
 @pytest.fixture
@@ -63,12 +63,6 @@ def decided(session, twin, state="skipped", reason="recency", **values):
     """The address of an attempt with a decision by the default rule."""
     at = utc_now() - timedelta(minutes=5)
     return f"/attempts/{uuid_of(session, add_row(twin, state, reason, at, **values))}"
-
-
-def titles_of(answer):
-    """The events of the timeline."""
-    timeline = re.search(r'<ol class="timeline">.*?</ol>', answer.text, re.S)[0]
-    return [title.strip() for title in re.findall(r"<div>([^<]+)", timeline)]
 
 
 def test_a_post_is_shown_with_everything_it_came_from(viewer, settings, session, model_server, study, twin):
@@ -337,41 +331,6 @@ def test_polling_notices_that_the_worker_died(viewer, session, twin, write):
     with write() as other:
         heartbeats.farewell(other, "w1", utc_now())
     assert state_of(viewer, page).status_code == 200
-
-
-def test_a_call_that_was_lost_is_told(viewer, session, twin, write):
-    number = add_row(twin, "failed", "worker_lost", utc_now(), draw=0.9, strikes=3)
-    with write() as other:
-        other.add(
-            ModelCall(
-                attempt_id=number, endpoint="https://x.example", model_asked="m", state="lost", detail="Lost."
-            )
-        )
-    words = words_of(viewer.get(f"/attempts/{uuid_of(session, number)}"))
-    assert "the worker was lost before the answer was stored" in words
-    assert "Workers lost 3" in words
-
-
-def test_a_lost_worker_is_told_with_when_it_was_given_up_and_when_it_came_back(viewer, session, twin, write):
-    at = utc_now() - timedelta(minutes=5)
-    number = add_row(twin, "posted", None, at, claimed_by="w2", claimed_at=at + timedelta(seconds=51),
-                     finished_at=at + timedelta(seconds=52), strikes=1)  # fmt: skip
-    with write() as other:
-        other.add(
-            LostLease(
-                attempt_id=number, lease_token=uuid4(), worker="w1", stage="asking",
-                claimed_at=at + timedelta(seconds=1), lease_until=at + timedelta(seconds=46),
-                taken_back_at=at + timedelta(seconds=50), returned_at=at + timedelta(seconds=70),
-            )
-        )  # fmt: skip
-    answer = viewer.get(f"/attempts/{uuid_of(session, number)}")
-    assert titles_of(answer) == [
-        "Asked for", "Claimed", "Worker lost", "Claimed", "Posted", "Lost worker came back",
-    ]  # fmt: skip
-    words = words_of(answer)
-    assert "w1, while the model was asked; the attempt was taken back" in words
-    assert "w1; its result was refused" in words
-    assert "w2, after 1 lost" in words
 
 
 @pytest.mark.parametrize("text", ["nonsense", "00000000-0000-0000-0000-000000000000", "%00", "1"])

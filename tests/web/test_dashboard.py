@@ -1,7 +1,7 @@
 """The first screen: what happened, why twins are silent, what comes next, and what is wrong."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_counters_stand_with_their_change_and_the_ledger_adds_up(viewer, history
 def test_skips_are_told_by_reason_and_class(viewer, history):
     answer = viewer.get("/admin/")
     words = words_of(answer)
-    assert "Why twins stayed silent 5 skipped, last 24 hours" in words
+    assert "Why twins stayed silent 5 silent or held back, last 24 hours" in words
     assert "The rule's draw 3 posted recently 3" in words
     assert "Held back by limits 1 already at work on another post 1" in words
     assert "Operational 1 twin is not active 1" in words
@@ -144,6 +144,7 @@ def test_paused_tokens_broken_schedules_and_paused_experiments_are_named(viewer,
     with write() as session:
         token = session.merge(token)
         token.state, token.paused_reason = TokenState.paused, "The key was refused (401)."
+        token.paused_by, token.paused_at = "ada@example.org", datetime(2026, 11, 25, 9, 2, tzinfo=UTC)
         session.merge(study).state = ExperimentState.paused
         session.add(
             Schedule(
@@ -156,7 +157,8 @@ def test_paused_tokens_broken_schedules_and_paused_experiments_are_named(viewer,
             )
         )
     words = words_of(viewer.get(f"/admin/?experiment={study.identifier}"))
-    assert "Token “lab” is paused. The key was refused (401)." in words
+    paused = "Token “lab” is paused since Wed 25 Nov 2026, 04:02 EST by ada@example.org: "
+    assert f"{paused}The key was refused (401)." in words
     assert "Schedule “Old” is broken. It never fires." in words
     assert "This experiment is paused" in words
 

@@ -189,7 +189,9 @@ def test_the_dashboard_counts_what_limits_held_back_and_leaves_it_out_of_the_ski
     add_row(limited, "skipped", "recency", at, draw=0.1, age_hours=2)
     add_row(limited, "cancelled", "too_late", at, draw=0.9, age_hours=2)
     words = words_of(viewer.get("/admin/"))
-    assert "Held back 2 2 limits, 0 operational" in words
+    assert "Held back 3 3 limits, 0 operational" in words
     assert "50 % of 2 unforced draws" in words
-    assert "Held back by limits 2" in words
-    assert "quiet hours 1" in words and "daily limit reached 1" in words
+    assert "Held back by limits 3" in words
+    assert (
+        "quiet hours 1" in words and "daily limit reached 1" in words and "the draft came too late 1" in words
+    )

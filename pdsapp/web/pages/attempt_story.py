@@ -135,6 +135,8 @@ def _steps(attempt: Attempt, asked_by: str) -> Iterator[Step]:
         yield Step(
             attempt.claimed_at, "Claimed", ", ".join(part for part in (attempt.claimed_by, lost) if part)
         )
+    if attempt.stop_asked_at is not None:
+        yield Step(attempt.stop_asked_at, "Stop asked for", "it may not publish any more")
     if attempt.decided_at is not None:
         yield Step(attempt.decided_at, _decided_words(attempt))
     for call in attempt.calls:

@@ -76,12 +76,13 @@ def attention_list(
     at: datetime,
 ) -> list[Attention]:
     """Everything that needs a person; empty when all is well."""
+    zone = ZoneInfo(experiment.zone if experiment else "UTC")
     found = [*_disk(), *processes(now)]
     found.extend(
         Attention(
             "bad",
-            f"Token “{token.name}” is paused.",
-            token.paused_reason or "Twins that use it cannot be written.",
+            f"Token “{token.name}”",
+            pauses.words_of(token, zone.key, "is paused"),
             links.details("apitoken", token.id),
             "See the token",
         )
@@ -101,7 +102,6 @@ def attention_list(
     )
     if not books.adds_up:
         found.append(Attention("bad", "The ledger does not add up.", " ".join(books.problems)))
-    zone = ZoneInfo(experiment.zone if experiment else "UTC")
     found.extend(_slept(sleep, zone, at) for sleep in troubles.sleeps)
     found.extend(
         Attention(

@@ -9,7 +9,7 @@ from flask import render_template, request, url_for
 from sqlalchemy.orm import Session
 
 from ...attempts.words import span_words
-from ...domain.reasons import REASON_WORDS, AttemptState, ExperimentState, Reason, ReasonClass
+from ...domain.reasons import REASON_WORDS, ExperimentState, Reason, ReasonClass
 from ...extensions import db
 from ...models import Experiment, utc_now
 from ...scheduling.cadence import zone_of
@@ -118,15 +118,15 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         attention=attention_list(
             experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
         ),
-        kpis=_kpis(counts, before, twins, period, reports.reasons(current, AttemptState.failed)),
+        kpis=_kpis(counts, before, twins, period, reports.reasons(current, ("failed",))),
         ledger=_ledger_words(books),
         ledger_is_balanced=books.adds_up,
         chart=_chart(reports.bins(current, period, now, zone), period, zone),
         chart_title=f"Attempts per {period.bin_words}",
         chart_note="by when they were asked",
         chart_first=f"{period.bin_words.capitalize()}, {zone.key}",
-        why=_why(reports.reasons(current, AttemptState.skipped)),
-        why_note=f"{_skipped(counts):,} skipped, last {period.words}",
+        why=_why(reports.reasons(current, reports.SILENT)),
+        why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
         slots=[_slot(slot, experiment, now) for slot in slots],
         slots_note=_schedules_words(*schedules),
         no_slots=_no_slots(experiment, *schedules),
@@ -172,7 +172,7 @@ def _kpis(
         if counts.held_back
         else ""
     )
-    commonest_class = "limit" if counts.held_by_limits > counts.held_operational else "operational"
+    mostly = ReasonClass.limit if counts.held_by_limits > counts.held_operational else ReasonClass.operational
     commonest = _commonest(failures)
     if twins.total == 0:
         twins_note = "none yet"
@@ -181,7 +181,7 @@ def _kpis(
     return [
         tile("Posted", "posted", state="posted"),
         tile("Skipped by rule", "skipped_by_rule", rate, state="skipped", **{"class": "rule"}),
-        tile("Held back", "held_back", held, state="skipped", **{"class": commonest_class}),
+        tile("Held back", "held_back", held, **_held_by(mostly), **{"class": mostly.value}),
         tile("Failed", "failed", f"mostly “{REASON_WORDS[commonest]}”" if commonest else "", state="failed"),
         ("Active twins", f"{twins.active:,}", twins_note, links.to("digitaltwin.index_view")),
     ]
@@ -253,7 +253,7 @@ def _bin_words(each: Bin, period: Period, zone: ZoneInfo) -> str:
     return f"{day}, {start:%H:%M}–{end:%H:%M} {start:%Z}"
 
 
-def _skipped(counts: Counts) -> int:
+def _silent(counts: Counts) -> int:
     return counts.skipped_by_rule + counts.held_back
 
 
@@ -267,6 +267,11 @@ def _why(found: dict[ReasonClass, dict[Reason, int]]) -> list[tuple[str, int, tu
     ]
 
 
+def _held_by(cls: ReasonClass) -> dict[str, str]:
+    """What narrows the list to attempts of a class that were not to post: a limit also calls off drafts."""
+    return {} if cls == ReasonClass.limit else {"state": "skipped"}
+
+
 def _bars(cls: ReasonClass, of_class: dict[Reason, int], top: int) -> tuple[HBar, ...]:
     """Bars of one class, as long as their counts among all classes."""
     rows = [
@@ -274,7 +279,7 @@ def _bars(cls: ReasonClass, of_class: dict[Reason, int], top: int) -> tuple[HBar
             REASON_WORDS[reason],
             count,
             REASON_SERIES.get(reason, CLASS_SERIES[cls]),
-            url_for("activity.stream", state="skipped", reason=reason.value),
+            url_for("activity.stream", **_held_by(cls), reason=reason.value),
         )
         for reason, count in of_class.items()
     ]
