@@ -90,3 +90,17 @@ class HasPause:
     paused_at: Mapped[datetime | None]
     paused_by: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
     paused_reason: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
+
+
+class HasStop(HasPause):
+    """A row whose pause can be a stop: what was being written is refused too.
+
+    `stopped_at` is when, and then `paused_by` and `paused_reason` are the stop's; resuming clears it.
+    """
+
+    stopped_at: Mapped[datetime | None]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the pause is a stop."""
+        return self.stopped_at is not None

@@ -107,13 +107,11 @@ def expected_and_told(
     rows = groupby(_rows(session, experiment, since), attrgetter("schedule_id"))
     next_id, next_rows = next(rows, (None, ()))
     for schedule in sorted(schedules.values(), key=attrgetter("id")):
-        told: Iterable[Row] = ()
-        if next_id == schedule.id:
-            told = next_rows
+        while next_id is not None and next_id < schedule.id:  # of a schedule that cannot be read
+            next_id, next_rows = next(rows, (None, ()))
+        told: Iterable[Row] = next_rows if next_id == schedule.id else ()
         sweep = _Sweep(schedule.name, found, since)
         sweep.compare(_expected(schedule, revisions.get(schedule.id, []), sweep, now), told)
-        if next_id == schedule.id:
-            next_id, next_rows = next(rows, (None, ()))
     return found
 
 

@@ -144,7 +144,7 @@ def move(
     return Moved(target, sums, adds_up, secrets, unreadable, is_paused=bool(before["is_paused"]))
 
 
-_PAUSE = ("is_paused", "is_stopped", "paused_at", "paused_by", "paused_reason")
+_PAUSE = ("is_paused", "stopped_at", "paused_at", "paused_by", "paused_reason")
 
 
 def _pause(reason: str, now: datetime) -> dict:

@@ -32,7 +32,8 @@ from ..models import (
     ScheduleRevision,
 )
 from ..scheduling import cadence, queue, slots
-from ..scheduling.slots import nobody_words, pause_words
+from ..scheduling.pauses import nobody_words, pause_words
+from ..scheduling.slot_facts import open_revision
 from . import audit, edits
 from .fields import clean_line, clean_zone
 
@@ -313,7 +314,9 @@ def _switch(
     session: Session, schedule: Schedule, is_enabled: bool, now: datetime, account: Account | None
 ) -> bool:
     _lock(session, schedule, None)
-    if schedule.is_enabled == is_enabled:
+    revision = open_revision(session, schedule.id)
+    # Somebody may have written into the row: what the open revision wants is due until it is closed.
+    if schedule.is_enabled == is_enabled and (revision is None or revision.is_enabled == is_enabled):
         return False
     slots.settle(session, schedule, now)
     schedule.is_enabled = is_enabled
