@@ -52,6 +52,11 @@ def enum_of(values: type[StrEnum]) -> sa.Enum:
     )  # fmt: skip
 
 
+def stored_text(column):
+    """The column; one of a closed set as the text that is stored, which by hand may be none of the set."""
+    return sa.type_coerce(column, sa.String) if isinstance(column.type, sa.Enum) else column
+
+
 class Base(DeclarativeBase):
     """The base of all rows. Times are UtcDateTime, dicts are JSON."""
 
