@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import AttemptState, ExperimentState, Reason, TokenState
+from ..domain.zones import zone_shown
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
 from ..models.base import HasPause, HasStop
 
@@ -130,7 +130,7 @@ def stop_words(scope: HasStop, zone: str) -> str:
 
 def moment_words(at: datetime, zone: str) -> str:
     """ "Wed 25 Nov 2026, 10:02 CET"."""
-    local = at.astimezone(ZoneInfo(zone))
+    local = at.astimezone(zone_shown(zone))
     return f"{local:%a} {local.day} {local:%b %Y, %H:%M %Z}"
 
 

@@ -1,7 +1,6 @@
 """`flask schedules …`"""
 
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import click
 from flask.cli import AppGroup
@@ -11,6 +10,7 @@ from sqlalchemy.orm import joinedload
 from ..database import reading, transaction
 from ..domain.days import day_text
 from ..domain.reasons import Trigger
+from ..domain.zones import zone_shown
 from ..dt_service import load_service
 from ..errors import PdsError
 from ..models import MissedPolicy, OverlapPolicy, Schedule
@@ -117,7 +117,7 @@ def preview(schedule, count):
     """The next slots, in the schedule's zone and in UTC; none after its last day."""
     with reading() as session:
         found = lookup.find_schedule(session, schedule)
-        zone = ZoneInfo(found.zone)
+        zone = cadence.zone_of(found)
         click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone})")
         ahead = cadence.next_slots(found, common.now(), count)
         if not ahead and found.last_day is not None:
@@ -248,4 +248,4 @@ def _object(schedule: Schedule) -> dict:
 
 def _next(row: dict) -> str:
     at = row["next_slot_at"]
-    return f"{at.astimezone(ZoneInfo(row['zone'])):%a %d %b, %H:%M %Z}." if at else "none, it is disabled."
+    return f"{at.astimezone(zone_shown(row['zone'])):%a %d %b, %H:%M %Z}." if at else "none, it is disabled."

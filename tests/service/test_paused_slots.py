@@ -1,7 +1,7 @@
 """Slots that come due under a pause: recorded with who, when and why, and never fired after it."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState
@@ -121,3 +121,14 @@ def test_two_pauses_tell_of_each_slot_the_one_that_held_it(study, twin, session)
     told = [(row.slot_count, row.detail.rpartition(": ")[2]) for row in rows]
     assert told == [(4, "exam week"), (595, "move")]
     assert rows_of(session, schedule)[0] == ("missed", "12:01", 1)
+
+
+def test_a_zone_that_does_not_exist_loses_no_slot_of_a_paused_schedule(study, twin, session):
+    """Somebody has written into the row; the revision says what was due, and in which zone."""
+    schedule = make_schedule(study)
+    on(Schedule, schedule.id, pauses.pause_schedule, START, "holiday")
+    with transaction() as writing:
+        writing.execute(update(Schedule).values(zone="Mars/Base"))
+    on(Schedule, schedule.id, schedules.disable, START + 5 * MINUTE)
+    assert rows_of(session, schedule) == [("paused", "12:01", 5)]
+    assert ledger(session, now=START + 10 * MINUTE).adds_up
