@@ -282,7 +282,7 @@ class ScheduleScreen(PausingScreen):
 
     def change(self, session: Session, row: Schedule, form: Any, now: datetime, account: Account) -> None:
         """Another intent is a new revision."""
-        service.change_schedule(session, row, form.wish(session), now, account, seen=form.seen or 0)
+        service.change_schedule(session, row, form.wish(session, row), now, account, seen=form.seen or 0)
 
     def saved(self, row: Schedule) -> None:
         """Tells the queue's projection."""

@@ -1,6 +1,6 @@
 """The screen of schedules: cadence in words, next slots with zone, revisions, no surprise."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from markupsafe import escape
@@ -10,6 +10,7 @@ from pdsapp.admin.schedule_forms import ScheduleForm
 from pdsapp.domain.reasons import SlotKind
 from pdsapp.models import (
     Cadence,
+    Experiment,
     MissedPolicy,
     OverlapPolicy,
     Schedule,
@@ -17,8 +18,10 @@ from pdsapp.models import (
     Slot,
     utc_now,
 )
+from pdsapp.scheduling.cadence import INTENT
 from pdsapp.services import schedules
 from tests.conftest import NOON
+from tests.web.looking import fields_of
 
 
 @pytest.fixture
@@ -205,6 +208,62 @@ def test_saving_without_a_change_of_intent_makes_no_revision(researcher, form, s
     edited = form(name="Renamed", anchor_at="2026-01-05T09:30", zone="Europe/Rome", edit_version=1)
     researcher.post(f"/admin/schedule/edit/?id={stored().id}", data=edited)
     assert (stored().name, stored().revision_number) == ("Renamed", 1)
+
+
+HALF_PAST_TWO_AGAIN = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)  # the clocks of Rome have gone back
+
+
+@pytest.fixture
+def opened(researcher, rows, write):
+    """`opened(cron=…)` adds such a schedule; gives the address of its form and what that sends untouched."""
+
+    def add(**wish):
+        with write() as own:
+            experiment = own.get_one(Experiment, rows.experiment.id)
+            wish = schedules.Wish("Old", experiment, is_enabled=True, **wish)
+            key = schedules.add_schedule(own, wish, utc_now()).id
+        address = f"/admin/schedule/edit/?id={key}"
+        return address, fields_of(researcher.get(address), "every")
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        pytest.param({"interval_seconds": 90}, id="90 s"),
+        pytest.param({"interval_seconds": 3601}, id="3601 s"),
+        pytest.param(
+            {"interval_seconds": 900, "anchor_at": NOON.replace(second=37)}, id="an anchor with seconds"
+        ),
+        pytest.param(
+            {"interval_seconds": 7200, "anchor_at": HALF_PAST_TWO_AGAIN}, id="an anchor in a repeated hour"
+        ),
+        pytest.param(
+            {"interval_seconds": 900, "anchor_at": HALF_PAST_TWO_AGAIN.replace(second=7)}, id="both of them"
+        ),
+        pytest.param({"cron": "0  9 * * *", "jitter_seconds": 30}, id="cron"),
+    ],
+)
+def test_saving_an_untouched_form_changes_nothing(researcher, stored, opened, wish):
+    address, sent = opened(**wish)
+    was = {key: getattr(stored(), key) for key in INTENT}
+    assert researcher.post(address, data=sent | {"name": "Renamed"}).status_code == 302
+    assert {key: getattr(stored(), key) for key in INTENT} == was
+    assert (stored().name, stored().revision_number) == ("Renamed", 1)
+
+
+def test_an_anchor_shows_its_seconds_and_is_read_anew_when_it_or_its_zone_is_another(
+    researcher, stored, opened
+):
+    address, sent = opened(interval_seconds=7200, anchor_at=HALF_PAST_TWO_AGAIN.replace(second=7))
+    assert sent["anchor_at"] == "2026-10-25T02:30:07"
+    assert 'step="1"' in researcher.get(address).text
+    researcher.post(address, data=sent | {"anchor_at": "2026-10-25T09:15:08"})
+    assert stored().anchor_at == datetime(2026, 10, 25, 8, 15, 8, tzinfo=UTC)
+    sent = fields_of(researcher.get(address), "every")
+    researcher.post(address, data=sent | {"zone": "America/New_York"})
+    assert stored().anchor_at == datetime(2026, 10, 25, 13, 15, 8, tzinfo=UTC)
 
 
 def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, form, stored):
