@@ -1,5 +1,6 @@
 """The screen of schedules: cadence in words, next slots with zone, revisions, no surprise."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -21,7 +22,7 @@ from pdsapp.models import (
 from pdsapp.scheduling.cadence import INTENT
 from pdsapp.services import schedules
 from tests.conftest import NOON
-from tests.web.looking import fields_of
+from tests.web.looking import fields_of, words_of
 
 
 @pytest.fixture
@@ -178,6 +179,38 @@ def test_a_schedule_past_its_last_day_has_ended_on_it_and_is_not_broken(research
     page = researcher.get(f"/admin/schedule/details/?id={stored().id}").text
     assert "No slot is left: its last day is 1 Feb 2020. To go on, give it a later one." in page
     assert "is broken" not in researcher.get("/admin/").text
+
+
+OVER = {"next_slot_at": None, "last_day": date(2020, 2, 1)}
+PAUSED = {"paused_at": NOON, "paused_by": "ann@example.org", "paused_reason": "exam week"}
+BROKEN = {"broken_reason": "It never comes."}
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "button"),
+    [
+        pytest.param({"is_enabled": True}, "enabled", True, id="enabled"),
+        pytest.param({"is_enabled": False}, "disabled", False, id="disabled"),
+        pytest.param(PAUSED, "paused Paused since", False, id="paused"),
+        pytest.param(PAUSED | {"is_enabled": False}, "disabled Paused since", False, id="paused, disabled"),
+        pytest.param(PAUSED | OVER, "ended on 1 Feb 2020", False, id="paused, past its last day"),
+        pytest.param(OVER, "ended on 1 Feb 2020", False, id="past its last day"),
+        pytest.param(PAUSED | BROKEN, "broken It never comes.", False, id="paused, broken"),
+        pytest.param(PAUSED | {"is_archived": True, "is_enabled": False}, "archived", False, id="archived"),
+    ],
+)
+def test_of_several_states_the_one_that_matters_is_shown(
+    researcher, form, stored, write, values, words, button
+):
+    researcher.post("/admin/schedule/new/", data=form())
+    with write() as own:
+        own.execute(update(Schedule).values(**values))
+    address = f"/admin/schedule/?archived={'yes' if values.get('is_archived') else ''}"
+    page = researcher.get(address)
+    state = page.text.split('data-label="State">')[1].split("</td>")[0]
+    assert " ".join(re.sub(r"<[^>]+>", " ", state).split()).startswith(words)
+    assert ("/admin/schedule/pause/?id=" in page.text) is button
+    assert ("is paused" in words_of(researcher.get("/admin/"))) is (values == PAUSED)
 
 
 def test_every_field_of_the_form_explains_itself_with_an_example(researcher):

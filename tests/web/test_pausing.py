@@ -1,11 +1,12 @@
 """Pausing by hand: what the top bar offers whom, what stands on every page, and the page that asks why."""
 
 import re
+from datetime import date
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason
+from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, TokenState
 from pdsapp.models import ApiToken, Attempt, AuditEvent, Experiment, Installation, Schedule, utc_now
 from pdsapp.services import pauses, schedules
 from tests import builders
@@ -177,11 +178,86 @@ def test_a_schedule_is_paused_with_its_reason_and_resumed_from_its_row(researche
     assert stored(session, Schedule).paused_at is None
 
 
-def test_a_schedule_of_all_experiments_is_not_a_researcher_s_to_pause(researcher, rows, session, write):
+def test_what_is_paused_already_is_not_asked_about_again(researcher, rows, schedule):
+    researcher.post("/admin/schedule/pause/", data={"id": schedule.id, "reason": "holiday"})
+    page = researcher.get(f"/admin/schedule/pause/?id={schedule.id}", follow_redirects=True)
+    assert page.request.path == "/admin/schedule/details/"
+    words = words_of(page)
+    assert "Daytime is paused already." in words and "holiday" in words and "Resume" in words
+    address = f"/admin/experiment/pause/?id={rows.experiment.id}"
+    researcher.post("/admin/experiment/pause/", data={"id": rows.experiment.id})
+    page = researcher.get(address)
+    assert f"<h1>Stop {rows.experiment.name}" in page.text and "Pause experiment" not in page.text
+    researcher.post("/admin/experiment/stop/", data={"id": rows.experiment.id})
+    assert "is stopped already." in words_of(researcher.get(address, follow_redirects=True))
+
+
+def test_an_archived_token_stays_archived_and_offers_no_pause(researcher, rows, session):
+    for state in ("pause", "archive"):
+        researcher.post(f"/admin/apitoken/{state}/", data={"id": rows.token.id})
+    for ask in (
+        researcher.get(f"/admin/apitoken/pause/?id={rows.token.id}"),
+        researcher.post("/admin/apitoken/pause/", data={"id": rows.token.id}),
+    ):
+        assert ask.status_code == 400
+        assert (
+            "Token “Lab” is archived: no twin is written with it, so there is nothing to pause."
+            in words_of(ask)
+        )
+    assert stored(session, ApiToken).state == TokenState.archived
+    page = researcher.get(f"/admin/apitoken/details/?id={rows.token.id}").text
+    assert "/admin/apitoken/pause/" not in page and "/admin/apitoken/resume/" in page
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"is_enabled": False}, "“Daytime” is disabled: no slot of it comes due"),
+        ({"is_archived": True}, "This schedule is archived. Make a new one."),
+        ({"next_slot_at": None, "last_day": date(2020, 2, 1)}, "“Daytime” ended on 1 Feb 2020"),
+    ],
+    ids=["disabled", "archived", "ended"],
+)
+def test_a_schedule_that_fires_no_more_has_nothing_to_pause(
+    researcher, session, write, schedule, values, words
+):
     with write() as writing:
+        writing.execute(update(Schedule).values(**values))
+    answer = researcher.post("/admin/schedule/pause/", data={"id": schedule.id})
+    assert answer.status_code == 400 and words in words_of(answer)
+    assert stored(session, Schedule).paused_at is None
+
+
+@pytest.fixture
+def of_all(write):
+    """The id of an enabled schedule of all experiments."""
+    with write() as session:
         wish = schedules.Wish("All", None, cron="0 9 * * *", zone="UTC", is_enabled=True)
-        key = schedules.add_schedule(writing, wish, utc_now()).id
-    answer = researcher.post("/admin/schedule/pause/", data={"id": key}, follow_redirects=True)
+        return schedules.add_schedule(session, wish, utc_now()).id
+
+
+ADDRESSES = ("pause/?id=", "disable/", "archive/", "fire/", "edit/?id=")
+
+
+def test_a_researcher_is_not_offered_what_only_administrators_may(
+    researcher, administrator, rows, of_all, write
+):
+    for page in ("/admin/schedule/?experiment=", f"/admin/schedule/details/?id={of_all}"):
+        assert [each for each in ADDRESSES if f"/admin/schedule/{each}" in researcher.get(page).text] == []
+        assert all(f"/admin/schedule/{each}" in administrator.get(page).text for each in ADDRESSES)
+    for asks in ("pause", "edit"):
+        assert researcher.get(f"/admin/schedule/{asks}/?id={of_all}").status_code == 403
+        assert administrator.get(f"/admin/schedule/{asks}/?id={of_all}").status_code == 200
+    administrator.post("/admin/schedule/pause/", data={"id": of_all})
+    assert "/admin/schedule/resume/" not in researcher.get("/admin/schedule/?experiment=").text
+    with write() as writing:
+        writing.execute(update(Schedule).values(broken_reason="It never comes."))
+    assert "See it" in researcher.get("/admin/").text and "Mend it" not in researcher.get("/admin/").text
+    assert "Mend it" in administrator.get("/admin/").text
+
+
+def test_a_schedule_of_all_experiments_is_not_a_researcher_s_to_pause(researcher, session, of_all):
+    answer = researcher.post("/admin/schedule/pause/", data={"id": of_all}, follow_redirects=True)
     assert "Only administrators pause or resume a schedule of all experiments." in words_of(answer)
     assert stored(session, Schedule).paused_at is None
 
