@@ -8,7 +8,8 @@ from sqlalchemy import func, select, update
 
 from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, TokenState
 from pdsapp.models import ApiToken, Attempt, AuditEvent, Experiment, Installation, Schedule, utc_now
-from pdsapp.services import pauses, schedules
+from pdsapp.services import experiments, pauses, schedules
+from pdsapp.web import frame
 from tests import builders
 from tests.web.looking import assert_nothing_inline, words_of
 
@@ -142,6 +143,21 @@ def test_over_all_experiments_the_paused_ones_are_named(researcher, rows, write)
         pauses.pause_experiment(session, session.get_one(Experiment, rows.experiment.id), utc_now())
     words = words_of(researcher.get("/admin/persona/?experiment="))
     assert f"1 of 2 experiments is paused: Campus climate ({rows.experiment.identifier})." in words
+
+
+def test_more_experiments_than_the_switcher_offers_are_counted_all_the_same(
+    administrator, write, monkeypatch
+):
+    monkeypatch.setattr(frame, "MOST_OFFERED", 3)
+    with write() as session:
+        for number in range(12):
+            study = experiments.add_experiment(session, f"E{number}", "UTC", utc_now())
+            if number < 7:
+                pauses.pause_experiment(session, study, utc_now())
+    page = administrator.get("/admin/persona/?experiment=")
+    assert "Pause everything (12 experiments)" in pausing_of(page.text)
+    words = words_of(page)
+    assert re.search(r"7 of 12 experiments are paused: E6 \(\w{5}\), .*E2 \(\w{5}\) and 2 more\. ", words)
 
 
 # rows
