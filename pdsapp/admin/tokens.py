@@ -306,8 +306,8 @@ class TokenScreen(PausingScreen):
     def archive(self):
         """Takes a token off the lists."""
         row = self.get_one(request.form.get("id"))
-        name, state = row.name, TokenState.archived
-        if self.act(lambda s, now, account: edits.set_token_state(s, row, state, now, account=account)):
+        name = row.name
+        if self.act(lambda session, now, account: edits.archive_token(session, row, now, account)):
             flash(f"Archived “{name}”.", "success")
         return self.back()
 
