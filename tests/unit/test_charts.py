@@ -102,7 +102,7 @@ def test_labels_below_bars_never_touch_whenever_one_looks(key, zone):
         now = datetime(2026, 9, 22, 0, 3, tzinfo=UTC) + step * period.span / 143
         columns = _chart(bins((), period, now, zone), period, zone).columns
         for plot_px, shown in (
-            (210, [tick for tick in columns if not tick.is_minor]),
+            (216, [tick for tick in columns if not tick.is_minor]),
             (480, columns),
         ):
             places = [reach(tick, plot_px) for tick in shown]

@@ -11,7 +11,7 @@ from pdsapp.models import ApiToken, Attempt, AuditEvent, Experiment, Installatio
 from pdsapp.services import experiments, pauses, schedules
 from pdsapp.web import frame
 from tests import builders
-from tests.web.looking import assert_nothing_inline, words_of
+from tests.web.looking import assert_nothing_inline, fields_of, words_of
 
 PAGES = ("/admin/", "/activity", "/admin/persona/", "/admin/apitoken/", "/nowhere")
 
@@ -110,6 +110,22 @@ def test_stopping_says_what_became_of_attempts(administrator, rows, session, wri
     assert (stored(session, Attempt).state, stored(session, Attempt).reason) == (
         AttemptState.cancelled, Reason.paused,
     )  # fmt: skip
+
+
+def test_a_stop_of_what_is_paused_has_a_reason_of_its_own(sign_in, researcher, rows, session):
+    identifier = rows.experiment.identifier
+    researcher.post(f"/experiments/{identifier}/pause", data={"reason": "exam week"})
+    other = sign_in("researcher", "bob@example.org")
+    page = other.get("/admin/persona/")
+    assert_nothing_inline(page)
+    form = re.search(rf'<form[^>]*action="/experiments/{identifier}/stop".*?</form>', page.text, re.S)[0]
+    assert re.search(
+        r'<label for="stop-reason-1">Reason .*<input id="stop-reason-1" name="reason"', form, re.S
+    )
+    other.post(f"/experiments/{identifier}/stop", data=fields_of(page, "reason") | {"reason": "wrong prompt"})
+    row = stored(session, Experiment)
+    assert (row.is_stopped, row.paused_by, row.paused_reason) == (True, "bob@example.org", "wrong prompt")
+    assert 'id="stop-reason' not in other.get("/admin/persona/").text
 
 
 def test_a_double_click_is_one_pause(researcher, rows, session):
