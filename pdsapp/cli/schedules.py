@@ -23,6 +23,8 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 MISSED = {policy.value.replace("_", "-"): policy for policy in MissedPolicy}
 OVERLAP = {policy.value: policy for policy in OverlapPolicy}
 
+SCOPE = pausing.Scope(lookup.find_schedule, lambda found: f"“{found.name}”")
+
 schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
 
 
@@ -148,10 +150,7 @@ def disable(schedule):
 @common.with_database
 def pause(schedule, reason):
     """Pause a schedule: its slots pass unasked until it is resumed; what runs is finished."""
-    with transaction() as session:
-        found = lookup.find_schedule(session, schedule)
-        effect = pauses.pause_schedule(session, found, common.now(), reason)
-    pausing.say(f"“{found.name}”", effect, found)
+    SCOPE.hold(pauses.pause_schedule, schedule, reason)
 
 
 @schedules.command("resume")
@@ -159,11 +158,7 @@ def pause(schedule, reason):
 @common.with_database
 def resume(schedule):
     """Let a paused schedule fire again with its next slot."""
-    with transaction() as session:
-        found = lookup.find_schedule(session, schedule)
-        changed = pauses.resume_schedule(session, found, common.now())
-    _project(found)
-    pausing.say_resumed(f"“{found.name}”", changed)
+    _project(SCOPE.resume(pauses.resume_schedule, schedule))
 
 
 @schedules.command("archive")

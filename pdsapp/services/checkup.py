@@ -15,7 +15,7 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import backups, database, disk, heartbeats
+from . import backups, database, disk, heartbeats, pauses
 from .ledger import ledger
 
 
@@ -125,7 +125,7 @@ def _secrets(settings: Settings, now: datetime) -> Found:
                 yield "fail", f"token “{token.name}”: {error}"
                 continue
         if token.state == TokenState.paused:
-            yield "warn", f"token “{token.name}” is paused: {token.paused_reason}"
+            yield "warn", pauses.words_of(token, "UTC", f"token “{token.name}” is paused")
     yield "ok", f"{len(tokens)} token{'s' if len(tokens) != 1 else ''} looked at"
 
 

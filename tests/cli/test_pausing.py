@@ -1,6 +1,7 @@
 """`flask pause`, `stop-now`, `resume`, and pausing one thing: what they do, say and answer."""
 
 import json
+import re
 
 import pytest
 from sqlalchemy import func, select
@@ -86,6 +87,17 @@ def test_a_token_is_paused_and_resumed_by_name(flask, session, twin):
     assert stored(session, ApiToken).state == TokenState.paused
     assert flask("tokens", "resume", "lab") == "Token “lab” is used again."
     assert session.scalar(select(func.count()).where(Attempt.state == AttemptState.cancelled)) == 1
+
+
+def test_doctor_says_who_paused_a_token_and_why_if_that_was_said(runner, flask, twin):
+    flask("tokens", "pause", "lab")
+    said = runner.invoke(args=["doctor"]).stdout
+    assert re.search(
+        r"token “lab” is paused since \w{3} \d+ \w{3} \d{4}, \d\d:\d\d UTC by command line\.\n", said
+    )
+    flask("tokens", "resume", "lab")
+    flask("tokens", "pause", "lab", "--reason", "new key")
+    assert " UTC by command line: new key.\n" in runner.invoke(args=["doctor"]).stdout
 
 
 @pytest.mark.parametrize(
