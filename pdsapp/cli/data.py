@@ -100,10 +100,17 @@ def _say_restored(made, file: Path, target: Path) -> None:
     if made.was_migrated:
         click.echo("Migrated to this version.")
     click.echo(_LEDGER[made.adds_up])
-    if made.unreadable:
+    lost = made.unreadable - made.hidden
+    if made.hidden:
         common.note(
-            f"{made.unreadable} of {made.secrets} stored API keys cannot be read without the key file it was "
-            "made with. Enter them again on the tokens' pages, or restore with --keys."
+            f"{made.hidden} of {made.secrets} stored API keys cannot be read as long as PDS_FERNET_KEYS is "
+            f"set: it wins over {target / SECRET_FILES['fernet_keys']}, which holds their keys. Unset it, in "
+            ".env too, before you start."
+        )
+    if lost:
+        common.note(
+            f"{lost} of {made.secrets} stored API keys cannot be read without the key file it was made with. "
+            "Enter them again on the tokens' pages, or restore with --keys."
         )
     if made.secrets and not made.unreadable:
         click.echo(f"All {made.secrets} stored API keys can be read.")
