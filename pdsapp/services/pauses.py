@@ -37,7 +37,16 @@ from ..models.base import HasPause
 from ..scheduling import slots
 from . import audit
 from .fields import clean_line
-from .pause_scopes import attempts_of, claim_of, is_paused, set_paused, shown, starts_by_resuming, zone_of
+from .pause_scopes import (
+    attempts_of,
+    claim_of,
+    is_lent,
+    is_paused,
+    set_paused,
+    shown,
+    starts_by_resuming,
+    zone_of,
+)
 
 QUEUED = "It was still waiting then and is not asked."
 # So many waiting attempts end with the pause itself, in about a second; more follow, so many at a time.
@@ -195,15 +204,17 @@ def _pause(
     _hold(session, scope)
     _check(scope, account)
     was_paused, was_stopped = is_paused(scope), getattr(scope, "is_stopped", False)
+    # Somebody's wish outlives the pause of a move, which that ends by itself.
+    is_new = not was_paused or is_lent(scope)
     before = shown(scope)
-    if not was_paused:
+    if is_new:
         set_paused(scope, True)
         scope.paused_at = now
-    if not was_paused or (is_stop and not was_stopped and reason):
+    if is_new or (is_stop and not was_stopped and reason):
         scope.paused_by, scope.paused_reason = _who(account), reason
     if is_stop:
         scope.is_stopped = True
-    if was_paused and (was_stopped or not is_stop):
+    if not is_new and (was_stopped or not is_stop):
         return Effect(False, 0, unfinished_of(session, scope)[1], is_stop or was_stopped)
     session.flush()
     where = attempts_of(scope)
