@@ -8,6 +8,13 @@ from ..domain.reasons import ExperimentState, TokenState
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
 from ..models.base import HasStop
 
+MOVER, MOVING = "flask move", "Being moved to "
+
+
+def is_lent(scope: Any) -> bool:
+    """Whether the command that paused it ends the pause by itself: `flask move`, if the move fails."""
+    return is_paused(scope) and scope.paused_by == MOVER and scope.paused_reason.startswith(MOVING)
+
 
 def is_paused(scope: Any) -> bool:
     """Whether this scope by itself is paused."""

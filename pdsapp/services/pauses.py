@@ -37,7 +37,16 @@ from ..models.base import HasStop
 from ..scheduling import slots
 from . import audit
 from .fields import clean_line
-from .pause_scopes import attempts_of, claim_of, is_paused, set_paused, shown, starts_by_resuming, zone_of
+from .pause_scopes import (
+    attempts_of,
+    claim_of,
+    is_lent,
+    is_paused,
+    set_paused,
+    shown,
+    starts_by_resuming,
+    zone_of,
+)
 
 QUEUED = "It was still waiting then and is not asked."
 # So many waiting attempts end with the pause itself, in about a second; more follow, so many at a time.
@@ -192,10 +201,12 @@ def _pause(
     _hold(session, scope)
     _check(scope, account, is_pause=True)
     was_paused, was_stopped = is_paused(scope), getattr(scope, "is_stopped", False)
+    # Somebody's wish outlives the pause of a move, which that ends by itself.
+    is_new = not was_paused or is_lent(scope)
     before = shown(scope)
-    if was_paused and (was_stopped or not is_stop):
+    if not is_new and (was_stopped or not is_stop):
         return Effect(False, 0, unfinished_of(session, scope)[1], is_stop or was_stopped)
-    if not was_paused:
+    if is_new:
         set_paused(scope, True)
         scope.paused_at = now
     if is_stop:

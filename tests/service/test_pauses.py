@@ -185,7 +185,7 @@ def test_a_pause_that_began_after_the_claim_hides_nothing_that_stood_before(
 
 def test_an_archived_token_is_not_paused_back_into_the_list(session, settings, twin):
     token_id = token_of(session, twin).id
-    on(ApiToken, token_id, edits.set_token_state, TokenState.archived, utc_now())
+    on(ApiToken, token_id, edits.archive_token, utc_now())
     with pytest.raises(BadInput, match="is archived and asks nothing"):
         on(ApiToken, token_id, pauses.pause_token, utc_now())
     session.expire_all()
