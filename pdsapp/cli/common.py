@@ -54,7 +54,10 @@ def require_what_to_look_at() -> None:
     context = click.get_current_context(silent=True)
     if context is None or context.parent is not None:
         return
-    words = context.command.make_parser(context).parse_args(sys.argv[1:])[1]
+    try:
+        words = context.command.make_parser(context).parse_args(sys.argv[1:])[1]
+    except click.UsageError:  # started by another program, with words of its own
+        return
     if not words or words[0] not in LOOKING or "--help" in words:
         return
     given = read_settings()

@@ -53,7 +53,7 @@ class Copy:
 def copy_database(
     source: Path, target: Path, pause: Callable[[], object] | None = None, is_at_rest: bool = False
 ) -> Copy:
-    """A copy of a SQLite database as it was at one moment, whoever writes meanwhile; writers do not wait.
+    """A copy of a SQLite database as it was at one moment, whoever writes meanwhile: nobody waits for a lock.
 
     It is made beside the target with mode 0600, checked (integrity, foreign keys, as many rows in every
     table as at that moment), flushed to the disk and only then given its name. `pause` is called between
