@@ -36,6 +36,7 @@ from ..models import (
 from ..models.base import HasStop
 from ..scheduling import slots
 from . import audit
+from .accounts import may_administer
 from .fields import clean_line
 from .pause_scopes import (
     attempts_of,
@@ -272,14 +273,9 @@ def _hold(session: Session, scope: Any) -> None:
 
 
 def _installation(session: Session, account: Account | None) -> Installation:
-    if not may_pause_all(account):
+    if not may_administer(account):
         raise BadInput("Only administrators pause, stop and resume everything.")
     return session.get_one(Installation, 1)
-
-
-def may_pause_all(account: Account | None) -> bool:
-    """Whether somebody may pause what is not one experiment's; commands have no account and may."""
-    return account is None or any(role.name == "administrator" for role in account.roles)
 
 
 def _check(scope: Any, account: Account | None, is_pause: bool) -> None:
@@ -290,7 +286,7 @@ def _check(scope: Any, account: Account | None, is_pause: bool) -> None:
     if isinstance(scope, Schedule):
         if scope.is_archived:
             raise BadInput("This schedule is archived. Make a new one.")
-        if scope.experiment_id is None and not may_pause_all(account):
+        if scope.experiment_id is None and not may_administer(account):
             raise BadInput("Only administrators pause or resume a schedule of all experiments.")
 
 

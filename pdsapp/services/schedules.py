@@ -35,6 +35,7 @@ from ..scheduling import cadence, queue, slots
 from ..scheduling.pauses import nobody_words, pause_words
 from ..scheduling.slot_facts import open_revision
 from . import audit, edits
+from .accounts import may_administer
 from .fields import clean_line, clean_zone
 
 MOST_TWINS = cadence.MOST_TWINS
@@ -228,17 +229,13 @@ def _checked(
 
 def _check_may(schedule: Schedule, account: Account | None) -> None:
     """A schedule of all experiments is the administrators'; commands have no account and may."""
-    if schedule.experiment_id is None and not _may_use_all(account):
+    if schedule.experiment_id is None and not may_administer(account):
         raise BadInput("Only administrators change or fire a schedule of all experiments.")
-
-
-def _may_use_all(account: Account | None) -> bool:
-    return account is None or any(role.name == "administrator" for role in account.roles)
 
 
 def _check_experiment(experiment: Experiment | None, account: Account | None) -> None:
     if experiment is None:
-        if not _may_use_all(account):
+        if not may_administer(account):
             raise BadInput(
                 "Only administrators schedule all experiments at once. Choose one experiment.", "experiment"
             )
