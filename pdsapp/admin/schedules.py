@@ -261,7 +261,11 @@ class ScheduleScreen(PausingScreen):
     @expose("/enable/", methods=("POST",))
     def enable(self):
         """Switches a schedule on."""
-        return self._switch(service.enable, "“{}” is enabled. It fires with its next slot, not at once.")
+        return self._switch(
+            service.enable,
+            "“{}” is enabled. It fires with its next slot, not at once.",
+            words_if_paused="“{}” is enabled and still paused. It fires after you resume it.",
+        )
 
     @expose("/disable/", methods=("POST",))
     def disable(self):
@@ -273,12 +277,12 @@ class ScheduleScreen(PausingScreen):
         """Puts a schedule away for good."""
         return self._switch(service.archive, "Archived “{}”.")
 
-    def _switch(self, change, words: str):
+    def _switch(self, change, words: str, words_if_paused: str = ""):
         row = self.get_one(request.form.get("id"))
-        name = row.name
+        name, is_paused = row.name, row.paused_at is not None
         if self.act(lambda session, now, account: change(session, row, now, account)):
             self.saved(row)
-            flash(words.format(name), "success")
+            flash(((is_paused and words_if_paused) or words).format(name), "success")
         return self.back()
 
     @expose("/fire/", methods=("POST",))

@@ -8,7 +8,6 @@ Labels are given by the caller; nothing here knows of times, zones or rows. The 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import ceil
 
 LEAST_VISIBLE_PERCENT = 1.0
 BAR_FILL = 0.76
@@ -160,13 +159,6 @@ def nice_ticks(top: int, most: int = 4) -> tuple[int, ...]:
         power = power * 10 if step == 5 * power else power
         step = next(size * power for size in (1, 2, 5) if size * power > step)
     return tuple(range(0, top + 1, step))
-
-
-def spread_labels(count: int, most: int = 8) -> tuple[int, ...]:
-    """Indexes of at most `most` of `count` buckets to label, evenly spaced and starting with the first."""
-    if count <= 0:
-        return ()
-    return tuple(range(0, count, max(1, ceil(count / most))))
 
 
 def hbars(

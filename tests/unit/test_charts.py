@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pdsapp.services.reports import PERIODS, bins
-from pdsapp.web.charts import Bucket, Marker, hbars, nice_ticks, outcome_strip, spread_labels, stacked_bars
+from pdsapp.web.charts import Bucket, Marker, hbars, nice_ticks, outcome_strip, stacked_bars
 from pdsapp.web.pages.dashboard import _chart
 
 SERIES = ("posted", "skipped", "failed")
@@ -131,13 +131,6 @@ def test_a_protocol_change_is_a_line_before_its_bucket_and_others_are_left_out()
 def test_counts_that_make_no_sense_are_refused(counts):
     with pytest.raises(ValueError):
         chart(counts)
-
-
-@pytest.mark.parametrize(
-    ("count", "indexes"), [(0, ()), (1, (0,)), (8, tuple(range(8))), (24, (0, 3, 6, 9, 12, 15, 18, 21))]
-)
-def test_labels_are_spread_evenly(count, indexes):
-    assert spread_labels(count) == indexes
 
 
 def test_the_longest_bar_of_a_ranking_is_full_and_none_above_zero_vanishes():

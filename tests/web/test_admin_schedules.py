@@ -318,6 +318,10 @@ def test_enable_disable_and_archive_from_the_row(researcher, form, stored):
     assert "It fires with its next slot, not at once." in answer.text
     assert stored().is_enabled
     assert stored().next_slot_at > utc_now() - timedelta(seconds=5)
+    researcher.post("/admin/schedule/pause/", data={**row, "reason": "holiday"})
+    researcher.post("/admin/schedule/disable/", data=row)
+    answer = researcher.post("/admin/schedule/enable/", data=row, follow_redirects=True)
+    assert "is enabled and still paused. It fires after you resume it." in answer.text
     researcher.post("/admin/schedule/archive/", data=row)
     assert (stored().is_enabled, stored().is_archived) == (False, True)
     researcher.get("/admin/")  # the messages
