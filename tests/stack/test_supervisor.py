@@ -202,6 +202,21 @@ def test_a_frozen_child_is_killed_sooner_than_a_silent_one(start_stack):
     assert len(stack.pids("lively")) == 1
 
 
+@pytest.mark.skipif(not ON_LINUX, reason="reads /proc")
+@pytest.mark.parametrize("seconds", [2, 3600], ids=["by a little", "by an hour"])
+def test_a_frozen_child_is_killed_also_when_the_clock_was_set_back(start_stack, seconds):
+    stack = start_stack({"frozen": {"mode": "beat"}, "lively": {"mode": "beat"}})
+    stack.wait_for("up pid")
+    first = stack.pids("frozen")[0]
+    os.kill(first, signal.SIGSTOP)
+    ahead = time.time() + seconds
+    os.utime(stack.data_dir / "frozen.file", (ahead, ahead))
+    stack.wait_for("frozen is back")
+    assert "frozen is frozen and has given no sign of life for 1 s: it is killed." in stack.text
+    assert not is_running(first)
+    assert len(stack.pids("lively")) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "problem", "last_line"),
     [
