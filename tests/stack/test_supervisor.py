@@ -50,6 +50,17 @@ def test_a_stop_signal_ends_all_children_and_all_they_forked(start_stack, number
     assert running_stack(stack.data_dir) is None
 
 
+def test_started_by_nohup_it_works_on_when_the_terminal_is_closed(start_stack):
+    stack = start_stack({"polite": {"mode": "loop"}}, by_nohup=True)
+    stack.wait_for("up pid")
+    stack.send(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        stack.end(1)
+    assert is_running(stack.pids("polite")[0])
+    stack.send(signal.SIGTERM)
+    assert stack.end(5) == 0
+
+
 def test_later_turns_work_on_until_the_earlier_have_ended(start_stack):
     stack = start_stack(DIFFICULT)
     stack.wait_for("up pid")
