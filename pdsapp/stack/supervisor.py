@@ -218,36 +218,38 @@ class Supervisor:
         if now < self._next_heartbeat_check:
             return
         self._next_heartbeat_check = now + 1
-        silence = {child.spec.name: self._silence(child, now) for child in self.children}
-        hushed = [child for child in self.children if silence[child.spec.name] > self._pace.frozen]
+        frozen, quiet = [], []
+        for child in self.children:
+            patience = self._pace.quiet if child.spec.quiet_seconds is None else child.spec.quiet_seconds
+            silence = self._silence(child, now, min(self._pace.frozen, patience))
+            if silence > self._pace.frozen and child.is_frozen():
+                frozen.append((child, f"is frozen and has given no sign of life for {self._pace.frozen:g} s"))
+            elif silence > patience:
+                quiet.append((child, f"has given no sign of life for {patience:g} s"))
         # A process frozen inside a transaction silences all others: without it they speak again.
-        if frozen := [child for child in hushed if child.is_frozen()]:
+        if frozen:
             self._attentive_since = now
-        for child in frozen or [c for c in self.children if silence[c.spec.name] > self._patience(c)]:
-            is_frozen = "is frozen and " if child in frozen else ""
-            seconds = self._pace.frozen if child in frozen else self._patience(child)
-            self._output.say(
-                f"{child.spec.name} {is_frozen}has given no sign of life for {seconds:g} s: it is killed."
-            )
+        for child, problem in frozen or quiet:
+            self._output.say(f"{child.spec.name} {problem}: it is killed.")
             child.kill()
 
-    def _silence(self, child: Child, now: float) -> float:
-        """For how many seconds a child has owed a sign of life; 0 while it is not worth asking."""
+    def _silence(self, child: Child, now: float, least: float) -> float:
+        """For how many seconds a child has owed a sign of life; 0 while they cannot be `least` yet.
+
+        After a small step of the wall clock back, which is no reason to be patient again, the last sign may
+        lie ahead: the silence is noticed later by at most as much.
+        """
         if child.spec.heartbeat_age is None or not child.is_alive or not child.is_ready:
             return 0.0
         watched = now - max(child.ready_at, self._attentive_since)
-        if watched < min(self._pace.frozen, self._patience(child)):
+        if watched < least:
             return 0.0
         lifetime = now - child.started_at
         age = self._ask(child, lambda: child.spec.heartbeat_age(child.pid), if_broken=0.0)
-        if age is None or not -LOST_SECONDS < age <= lifetime:
-            # Nothing yet, or left by an earlier process of the same number, or by a clock set back since.
-            return watched if lifetime > self._pace.first_heartbeat else 0.0
-        return min(age, watched)
-
-    def _patience(self, child: Child) -> float:
-        quiet = child.spec.quiet_seconds
-        return self._pace.quiet if quiet is None else quiet
+        if age is not None and -LOST_SECONDS < age <= lifetime:
+            return min(age, watched)
+        # Nothing yet, or left by an earlier process of the same number, or by a clock set back since.
+        return watched if lifetime > self._pace.first_heartbeat else 0.0
 
     def _ask(self, child: Child, question: Callable[[], T], if_broken: T | None = None) -> T | None:
         """The answer of a check given with the spec. A check that breaks is said once and proves nothing."""

@@ -82,21 +82,31 @@ def redis_url(data_dir: Path) -> str:
     return f"unix://{quote(str(socket_path(data_dir)))}?db=0"
 
 
-def answers_ping(path: Path) -> bool:
-    """Whether a server on this socket answers PING now; False while it is still loading its file."""
+def ping(path: Path) -> bytes:
+    """What a server on this socket answers to PING now, nothing if it does not answer.
+
+    Also an error is an answer: `-LOADING` while it reads its file, `-MISCONF` while it cannot write to it
+    because the disk is full. It tries again each second and needs no restart when there is room.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(PING_SECONDS)
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            return connection.recv(64)
     except OSError:
-        return False
+        return b""
+
+
+def has_loaded(path: Path) -> bool:
+    """Whether a server on this socket answers and has read its file."""
+    answer = ping(path)
+    return answer != b"" and not answer.startswith(b"-LOADING")
 
 
 class Pulse:
-    """How long ago a server last answered PING on its socket: a frozen one does not, nor does one whose
-    socket file somebody has deleted."""
+    """How long ago a server last answered PING on its socket, whatever it said: a frozen one does not, nor
+    does one whose socket file somebody has deleted."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
         self._path = path
@@ -108,7 +118,7 @@ class Pulse:
         """Seconds since the last answer of this process; it is asked now."""
         now = self._clock()
         is_new = pid != self._pid or now - self._asked_at > UNASKED_SECONDS
-        if answers_ping(self._path) or is_new:
+        if ping(self._path) or is_new:
             self._answered_at = now
         self._pid, self._asked_at = pid, now
         return now - self._answered_at
@@ -156,7 +166,7 @@ def valkey_child(data_dir: Path, say: Callable[[str], None], *, stop_turn: int =
         ),
         cwd=directory,
         before_start=before_start,
-        is_ready=lambda child: answers_ping(path),
+        is_ready=lambda child: has_loaded(path),
         heartbeat_age=pulse.age,
         quiet_seconds=SILENT_SECONDS,
         stop_turn=stop_turn,

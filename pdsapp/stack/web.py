@@ -47,17 +47,26 @@ def run(listener: socket.socket, heartbeat_file: Path | None) -> None:
     from ..config import read_settings
 
     settings = read_settings()
-    app = create_app(settings)
-    print(f"{WEB_IS_READY} {address_of(settings.host, listener)}", flush=True)
-    serve(app, listener, heartbeat_file, has_proxy=settings.trusted_proxies > 0)
+    serve(
+        create_app(settings),
+        listener,
+        heartbeat_file,
+        has_proxy=settings.trusted_proxies > 0,
+        ready=f"{WEB_IS_READY} {address_of(settings.host, listener)}",
+    )
 
 
 def serve(
-    app: Callable, listener: socket.socket, heartbeat_file: Path | None = None, has_proxy: bool = False
+    app: Callable,
+    listener: socket.socket,
+    heartbeat_file: Path | None = None,
+    has_proxy: bool = False,
+    ready: str = "",
 ) -> None:
     """Answer on a listening socket until SIGTERM or Ctrl-C. Only for the main thread.
 
-    The forwarding headers of a proxy are left to the app if there is one, else dropped.
+    The forwarding headers of a proxy are left to the app if there is one, else dropped. `ready` is printed
+    once both signals are heard.
     """
     # A request that waits some milliseconds for a thread is not worth a warning.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
@@ -80,6 +89,8 @@ def serve(
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    if ready:
+        print(ready, flush=True)
     beat_at = 0.0
     while not stopping.is_set():
         if heartbeat_file is not None and time.monotonic() >= beat_at:

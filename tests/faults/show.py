@@ -33,12 +33,8 @@ def run(kind: type[Stack], size: Size, seed: int) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="dt-faults-", dir="/tmp"))
     stack = kind(folder, size.workers, size.schedulers, size.lease_seconds)
     began = time.monotonic()
-    stack.open()
-    try:
-        with _model_server(folder / "calls", seed) as url, _application(stack):
-            result = _run(stack, size, seed, url, began)
-    finally:
-        stack.close()
+    with stack.database(), _model_server(folder / "calls", seed) as url, _application(stack):
+        result = _run(stack, size, seed, url, began)
     if result.problems:
         print(f"The logs of this run are kept in {folder}.", file=sys.stderr)
     else:

@@ -6,7 +6,9 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -26,10 +28,11 @@ DEFAULT_DATABASE_URL = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 QUEUE_ANSWER_SECONDS = 1.0
 
 
-class Stack:
+class Stack(ABC):
     """What both have in common. `folder` is the run's own; everything of the run lies in it."""
 
-    name = ""
+    name: str
+    words: str
 
     def __init__(self, folder: Path, workers: int, schedulers: int, lease_seconds: float | None):
         self.folder = folder
@@ -58,16 +61,19 @@ class Stack:
             self.environment[orders.LEASE] = f"{lease_seconds:g}"
         self.log = LogReader()
 
-    def open(self) -> None:
-        """Makes what has to be there before the application of the harness."""
+    @contextmanager
+    def database(self) -> Iterator[None]:
+        """Holds the database for the length of a block; by default it is a file in the folder."""
+        yield
 
+    @abstractmethod
     def make_keeper(self) -> Keeper:
         """The processes, described and not yet started."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def queue_url(self) -> str:
-        raise NotImplementedError
+        """The address of this stack's own queue server."""
 
     def settings(self) -> Settings:
         """The settings of the harness's own application on this stack."""
@@ -91,11 +97,9 @@ class Stack:
             return self.log.take(f"horse {note.worker}")
         return identity(note.worker_pid) != note.worker_identity and self.saw_worker_die(note)
 
+    @abstractmethod
     def saw_worker_die(self, note: Note) -> bool:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Removes what the run leaves outside its folder."""
+        """Whether whoever watches over the workers has seen one more end by SIGKILL."""
 
 
 class Embedded(Stack):
@@ -130,15 +134,20 @@ class Deployed(Stack):
     name = "deployed"
     words = "deployment: PostgreSQL, Redis"
 
-    def open(self) -> None:
+    @contextmanager
+    def database(self) -> Iterator[None]:
         self._server_url = os.environ.get("TEST_DATABASE_URL", DEFAULT_DATABASE_URL)
-        self._database = f"dt_faults_{uuid.uuid4().hex[:12]}"
-        self._execute(f"CREATE DATABASE {self._database}")
-        url = sa.make_url(self._server_url).set(database=self._database)
+        name = f"dt_faults_{uuid.uuid4().hex[:12]}"
+        url = sa.make_url(self._server_url).set(database=name)
         self.environment |= {
             "DATABASE_URL": url.render_as_string(hide_password=False),
             "REDIS_URL": self.queue_url,
         }
+        self._execute(f"CREATE DATABASE {name}")
+        try:
+            yield
+        finally:
+            self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def make_keeper(self) -> Keeper:
         self.keeper = Keeper(f"deployed-{uuid.uuid4().hex}", self.folder, ROOT, self.environment)
@@ -165,9 +174,6 @@ class Deployed(Stack):
         """Whether the PostgreSQL session still exists."""
         query = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {int(backend)}"
         return bool(self._execute(query, lambda result: result.scalar()))
-
-    def close(self) -> None:
-        self._execute(f"DROP DATABASE IF EXISTS {self._database} WITH (FORCE)")
 
     def _execute(self, statement: str, read: Callable = lambda result: None):
         engine = sa.create_engine(self._server_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from pdsapp.models import Attempt, Heartbeat, LostLease, Post, Schedule, Slot, utc_now
 from pdsapp.scheduling.projection import ENTRIES, score
 from pdsapp.services.ledger import ledger
-from pdsapp.stack.valkey import answers_ping, binary_path
+from pdsapp.stack.valkey import binary_path, has_loaded
 from tests import builders
 from tests.model_server import text
 
@@ -51,7 +51,7 @@ class Server:
         self.process = subprocess.Popen(
             [*command, "--save", "", "--dir", str(self.folder)], stdout=subprocess.DEVNULL
         )
-        wait_for(lambda: answers_ping(self.socket))
+        wait_for(lambda: has_loaded(self.socket))
 
     def kill(self):
         self.process.kill()

@@ -12,6 +12,7 @@ from pathlib import Path
 from pdsapp.database import transaction
 from pdsapp.models import Experiment, utc_now
 from pdsapp.services import schedules
+from tests import stopwatch
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = (
@@ -107,14 +108,14 @@ class Process:
 
     def says(self, text):
         """Waits until it has written this."""
-        wait_for(lambda: text in self.output or self.process.poll() is not None, 30)
+        wait_for(lambda: text in self.output or self.process.poll() is not None, 60)
         assert text in self.output, self.output
 
     def stop(self, number=signal.SIGTERM):
-        """Signals it and waits; (exit code, seconds it took)."""
-        began = time.monotonic()
+        """Signals it and waits; (exit code, seconds it took, the wait for a processor left out)."""
         self.process.send_signal(number)
-        return self.process.wait(20), time.monotonic() - began
+        seconds = stopwatch.seconds_until_end(self.process, 60)
+        return self.process.returncode, seconds
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def test_other_experiments_are_not_counted(outcomes):
 
 def test_reasons_are_counted_by_class_the_commonest_first(outcomes):
     with reading() as session:
-        found = reports.reasons(current(session), AttemptState.skipped)
+        found = reports.reasons(current(session), reports.SILENT)
     assert found == {
         ReasonClass.rule: {Reason.recency: 2},
         ReasonClass.limit: {Reason.twin_busy: 1},

@@ -27,13 +27,16 @@ def is_running(pid: int) -> bool:
 
 
 class Stack:
-    """A running dummy_stack.py, its output so far, and the processes it named."""
+    """A running dummy_stack.py, its output so far, and the processes it named.
 
-    def __init__(self, data_dir: Path, children: dict[str, dict], port: int = 0):
+    Whether it hears SIGHUP is not left to how the tests themselves were started.
+    """
+
+    def __init__(self, data_dir: Path, children: dict[str, dict], port: int = 0, by_nohup: bool = False):
         self.data_dir = data_dir
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, str(STACK), str(data_dir), str(port), json.dumps(children)],
+            [sys.executable, str(STACK), str(data_dir), str(port), json.dumps(children), str(int(by_nohup))],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,7 +1,11 @@
-"""A supervisor with dummy children: `dummy_stack.py DATA_DIR PORT CHILDREN` (JSON: name to options)."""
+"""A supervisor with dummy children: `dummy_stack.py DATA_DIR PORT CHILDREN BY_NOHUP`.
+
+CHILDREN is JSON, name to options; BY_NOHUP is 1 to be deaf to SIGHUP as nohup makes it, else 0.
+"""
 
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import closing
@@ -62,6 +66,7 @@ def main(path: Path, port: int, children: dict[str, dict]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[4] == "1" else signal.SIG_DFL)
     try:
         sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])))
     except StackError as error:

@@ -29,7 +29,6 @@ class LocalStack:
     def __init__(self, data_dir: Path, command: tuple[str, ...]):
         environment = {**os.environ, "PDS_DATA_DIR": str(data_dir), "PDS_PORT": "0", "PDS_DEMO": "0"}
         self.text = ""
-        self.started_at = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
@@ -46,20 +45,18 @@ class LocalStack:
         for line in self.process.stdout:
             self.text += line
 
-    def wait_until_up(self, seconds: float) -> str:
+    def wait_until_up(self, seconds: float = 30) -> str:
         """The address, once it is printed."""
-        while not (found := re.search(r"is running at (\S+)\n", self.text)):
-            assert time.monotonic() - self.started_at < seconds, self.text
+        return self.wait_for(r"is running at (\S+)\n", seconds)[1]
+
+    def wait_for(self, pattern: str, seconds: float = 20) -> re.Match[str]:
+        """Where this has been written, once it has been."""
+        until = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.text)):
+            assert time.monotonic() < until, self.text
             assert self.process.poll() is None, self.text
             time.sleep(0.02)
-        return found[1]
-
-    def wait_for(self, text: str, seconds: float = 20) -> None:
-        """Return when `text` has been written."""
-        until = time.monotonic() + seconds
-        while text not in self.text:
-            assert time.monotonic() < until, self.text
-            time.sleep(0.05)
+        return found
 
     def children(self) -> dict[int, str]:
         """The processes it has started, with what they are called."""
@@ -108,9 +105,9 @@ def wait_until_gone(pids, seconds: float) -> None:
 @pytest.mark.skipif(not ON_LINUX, reason="ps --ppid is Linux's")
 def test_it_comes_up_stops_within_10_s_and_comes_up_again_with_the_same_secrets(start, tmp_path):
     first = start()
-    address = first.wait_until_up(30)
+    address = first.wait_until_up()
     assert get(f"{address}/healthz") == 200
-    assert f"{address}/" in re.search(r"sign in once with: (\S+)", first.text)[1]
+    assert first.wait_for(r"sign in once with: (\S+)\n")[1].startswith(f"{address}/")
     children = first.children()
     assert len(children) == 8
     key = (tmp_path / "data" / "secret_key").read_text()
@@ -120,7 +117,7 @@ def test_it_comes_up_stops_within_10_s_and_comes_up_again_with_the_same_secrets(
     assert "Traceback" not in first.text
 
     second = start("-m", "flask", "--app", "app", "up")
-    second.wait_until_up(15)
+    second.wait_until_up()
     assert (tmp_path / "data" / "secret_key").read_text() == key
     children = second.children()
     assert len(children) == 8
@@ -135,7 +132,7 @@ def test_it_comes_up_stops_within_10_s_and_comes_up_again_with_the_same_secrets(
 @pytest.mark.skipif(not ON_LINUX, reason="ps --ppid is Linux's")
 def test_a_frozen_queue_server_is_replaced_and_everything_is_ready_again_within_a_minute(start, tmp_path):
     stack = start()
-    address = stack.wait_until_up(30)
+    address = stack.wait_until_up()
     with redis.Redis.from_url(redis_url(tmp_path / "data")) as client:
         valkey = client.info("server")["process_id"]
     os.kill(valkey, signal.SIGSTOP)

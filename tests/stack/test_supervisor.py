@@ -50,6 +50,17 @@ def test_a_stop_signal_ends_all_children_and_all_they_forked(start_stack, number
     assert running_stack(stack.data_dir) is None
 
 
+def test_started_by_nohup_it_works_on_when_the_terminal_is_closed(start_stack):
+    stack = start_stack({"polite": {"mode": "loop"}}, by_nohup=True)
+    stack.wait_for("up pid")
+    stack.send(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        stack.end(1)
+    assert is_running(stack.pids("polite")[0])
+    stack.send(signal.SIGTERM)
+    assert stack.end(5) == 0
+
+
 def test_later_turns_work_on_until_the_earlier_have_ended(start_stack):
     stack = start_stack(DIFFICULT)
     stack.wait_for("up pid")
@@ -196,6 +207,21 @@ def test_a_frozen_child_is_killed_sooner_than_a_silent_one(start_stack):
     stack.wait_for("up pid")
     first = stack.pids("frozen")[0]
     os.kill(first, signal.SIGSTOP)
+    stack.wait_for("frozen is back")
+    assert "frozen is frozen and has given no sign of life for 1 s: it is killed." in stack.text
+    assert not is_running(first)
+    assert len(stack.pids("lively")) == 1
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="reads /proc")
+@pytest.mark.parametrize("seconds", [2, 3600], ids=["by a little", "by an hour"])
+def test_a_frozen_child_is_killed_also_when_the_clock_was_set_back(start_stack, seconds):
+    stack = start_stack({"frozen": {"mode": "beat"}, "lively": {"mode": "beat"}})
+    stack.wait_for("up pid")
+    first = stack.pids("frozen")[0]
+    os.kill(first, signal.SIGSTOP)
+    ahead = time.time() + seconds
+    os.utime(stack.data_dir / "frozen.file", (ahead, ahead))
     stack.wait_for("frozen is back")
     assert "frozen is frozen and has given no sign of life for 1 s: it is killed." in stack.text
     assert not is_running(first)

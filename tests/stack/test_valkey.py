@@ -6,6 +6,9 @@ import re
 import shutil
 import signal
 import stat
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ import redis
 from pdsapp.errors import StackError
 from pdsapp.stack import valkey
 from pdsapp.stack.lock import prepare_data_dir
+from tests.queue.world import wait_for
+from tests.small_disk import fill, small_disk
 
 from .conftest import is_running
 
@@ -100,6 +105,69 @@ def test_the_embedded_server_is_replaced_well_within_a_minute(tmp_path):
     assert spec.heartbeat_age is not None
 
 
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", 16) as path:
+        yield path
+
+
+def refuses_writes(client):
+    try:
+        client.set("written", "x" * 10_000)
+    except redis.ResponseError as error:
+        return "MISCONF" in str(error)
+    except redis.ConnectionError:
+        return False
+    return False
+
+
+@contextmanager
+def pestered(data_dir):
+    """Somebody writes all the time, whatever the answer is."""
+    is_over = threading.Event()
+
+    def write():
+        with redis.Redis.from_url(valkey.redis_url(data_dir)) as client:
+            while not is_over.wait(0.002):
+                refuses_writes(client)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        writer.join(10)
+
+
+def test_a_server_on_a_full_disk_is_left_alone_and_serves_again_when_there_is_room(
+    disk, start_stack, connect
+):
+    stack = start_stack({"valkey": {"quiet_seconds": 1, "ready_seconds": 3}}, data_dir=disk / "data")
+    stack.wait_for("up pid")
+    client = connect(stack.data_dir)
+    client.set("answer", "42")
+    filler = fill(disk)
+    wait_for(lambda: refuses_writes(client))
+    first = client.info("server")["process_id"]
+    time.sleep(4)
+    assert client.info("server")["process_id"] == first
+    with pestered(stack.data_dir):  # the first writes come before the supervisor asks whether it is ready
+        os.kill(first, signal.SIGKILL)
+        stack.wait_for("valkey is back")
+        wait_for(lambda: refuses_writes(client))
+        second = client.info("server")["process_id"]
+        time.sleep(4)
+        assert client.get("answer") == b"42"
+        filler.unlink()
+        wait_for(lambda: not refuses_writes(client))
+    assert client.get("written") and client.ping()
+    assert client.info("server")["process_id"] == second
+    assert "no sign of life" not in stack.text and "not ready" not in stack.text
+    stack.send(signal.SIGTERM)
+    assert stack.end() == 0
+
+
 class TestPulse:
     """How long ago the server answered, as the supervisor asks once a second."""
 
@@ -109,8 +177,8 @@ class TestPulse:
 
     @pytest.fixture
     def answers(self, monkeypatch):
-        answers = [True]
-        monkeypatch.setattr(valkey, "answers_ping", lambda _path: answers[0])
+        answers = [b"+PONG\r\n"]
+        monkeypatch.setattr(valkey, "ping", lambda _path: answers[0])
         return answers
 
     @pytest.fixture
@@ -119,17 +187,24 @@ class TestPulse:
 
     def test_it_grows_from_the_last_answer(self, pulse, clock, answers):
         assert pulse.age(7) == 0
-        answers[0] = False
+        answers[0] = b""
         clock[0] += 1
         assert pulse.age(7) == 1
         clock[0] += 1
         assert pulse.age(7) == 2
-        answers[0] = True
+        answers[0] = b"+PONG\r\n"
         assert pulse.age(7) == 0
+
+    @pytest.mark.parametrize("said", [b"-MISCONF Errors writing to the AOF file", b"-LOADING", b"-BUSY"])
+    def test_an_error_is_an_answer_too(self, pulse, clock, answers, said):
+        answers[0] = said
+        for _ in range(3):
+            assert pulse.age(7) == 0
+            clock[0] += 4
 
     def test_a_supervisor_that_slept_does_not_blame_the_server(self, pulse, clock, answers):
         pulse.age(7)
-        answers[0] = False
+        answers[0] = b""
         clock[0] += 3_600
         assert pulse.age(7) == 0
         clock[0] += 1
@@ -137,7 +212,7 @@ class TestPulse:
 
     def test_a_new_process_begins_anew(self, pulse, clock, answers):
         pulse.age(7)
-        answers[0] = False
+        answers[0] = b""
         clock[0] += 4
         assert pulse.age(7) == 4
         assert pulse.age(8) == 0

@@ -1,5 +1,6 @@
 """The local stack's web server, as a process on a socket that its parent keeps."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -68,6 +69,23 @@ def test_an_answer_that_has_begun_is_finished_after_sigterm(start_server, listen
     asking.join(5)
     assert answers == ["direct"]
     assert server.wait(5) == 0
+
+
+def test_a_stop_is_heard_from_the_moment_it_says_that_it_answers(tmp_path):
+    script = (
+        "import builtins, os, signal\n"
+        "from pdsapp.stack import web\n"
+        "say = builtins.print\n"
+        "builtins.print = lambda *words, **how: (say(*words, **how), os.kill(os.getpid(), signal.SIGTERM))\n"
+        "web.run(web.bind('127.0.0.1', 0), None)\n"
+    )
+    environment = {"PDS_DATA_DIR": str(tmp_path), "PDS_DEMO": "0", "SECRET_KEY": "x" * 32}
+    server = subprocess.run(
+        [sys.executable, "-c", script], cwd=SERVER.parents[2], env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert server.stdout.startswith("answering at http://127.0.0.1:"), server.stderr
+    assert server.returncode == 0, server.stderr
 
 
 def test_a_visitor_waits_while_a_killed_server_is_replaced(start_server, listener):

@@ -38,7 +38,9 @@ def test_a_second_key_still_opens_what_the_old_one_sealed():
         SecretBox(NEW).open(sealed.encrypted, URL)
 
 
-@pytest.mark.parametrize("keys", ["", "not-a-key", f"{NEW},nonsense"])
+@pytest.mark.parametrize(
+    "keys", ["", "not-a-key", f"{NEW},nonsense"], ids=["none", "one that is none", "the second is none"]
+)
 def test_unusable_keys_say_how_to_make_one(keys):
     with pytest.raises(NotConfigured, match="generate_key"):
         SecretBox(keys)
