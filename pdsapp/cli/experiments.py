@@ -22,6 +22,7 @@ def list_experiments(as_json):
     """The experiments, newest first."""
     with reading() as session:
         rows = [_row(e) for e in session.scalars(select(Experiment).order_by(Experiment.id.desc()))]
+        pausing.note_of_everything(session)
     if as_json:
         for row in rows:
             common.emit(row)

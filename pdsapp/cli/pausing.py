@@ -42,6 +42,12 @@ class Scope:
         return found
 
 
+def note_of_everything(session: Session) -> None:
+    """Says beside a list that everything is paused: its rows say what they are by themselves."""
+    if (words := pauses.everything_words(session)) is not None:
+        common.note(f"{words} Nobody is asked, whatever the rows say. Go on: flask resume")
+
+
 EVERYTHING = Scope(lambda session, _text: session.get_one(Installation, 1), lambda _row: "Everything")
 
 

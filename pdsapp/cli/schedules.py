@@ -39,6 +39,7 @@ def list_schedules(as_json):
         )
         make = _object if as_json else _row
         rows = [make(schedule) for schedule in session.scalars(query.order_by(Schedule.id))]
+        pausing.note_of_everything(session)
     if as_json:
         for row in rows:
             common.emit(row)
@@ -106,9 +107,12 @@ def add(name, experiment, twins, force, disabled, as_json, **options):
         session.flush()
         row = _object(schedule)
     _project(schedule)
-    common.emit(row) if as_json else click.echo(
-        f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}"
-    )
+    if as_json:
+        common.emit(row)
+        return
+    click.echo(f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}")
+    if not experiment:
+        click.echo("It asks twins of all running experiments. To ask those of one, give --experiment.")
 
 
 @schedules.command("preview")
@@ -243,4 +247,6 @@ def _object(schedule: Schedule) -> dict:
 
 def _next(row: dict) -> str:
     at = row["next_slot_at"]
-    return f"{at.astimezone(zone_shown(row['zone'])):%a %d %b, %H:%M %Z}." if at else "none, it is disabled."
+    return (
+        f"{at.astimezone(zone_shown(row['zone'])):%a %d %b %Y, %H:%M %Z}." if at else "none, it is disabled."
+    )

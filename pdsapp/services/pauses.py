@@ -189,6 +189,15 @@ def unfinished_of(session: Session, scope: Any) -> tuple[int, int]:
     return waiting, running
 
 
+def everything_words(session: Session) -> str | None:
+    """That everything is paused or stopped, since when, by whom and why, in UTC; None if it is not."""
+    installation = session.get_one(Installation, 1)
+    if not installation.is_paused:
+        return None
+    state = "stopped" if installation.is_stopped else "paused"
+    return words_of(installation, "UTC", f"Everything is {state}")
+
+
 def words_of(scope: Any, zone: str, what: str = "") -> str:
     """Who paused or stopped it, since when and why, as a sentence in this zone that begins with `what`."""
     what = what or ("Stopped" if getattr(scope, "is_stopped", False) else "Paused")

@@ -174,13 +174,12 @@ def fire_once(
     _check_may(schedule, account)
     if len(request_id) > LONGEST_REQUEST_ID:
         raise BadInput("The request id is too long. Go back, reload the page and try again.")
-    if schedule.paused_at is not None:
-        raise NobodyEligible(as_sentence(pause_words(session.get_one(Installation, 1), None, schedule)))
+    if words := pause_words(session.get_one(Installation, 1), schedule.experiment, schedule):
+        raise NobodyEligible(as_sentence(words))
     key = request_key(installation_seed(session), request_id)
     picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
     if not picks:
-        words = pause_words(session.get_one(Installation, 1), schedule.experiment)
-        raise NobodyEligible(words or nobody_words(schedule.experiment_id))
+        raise NobodyEligible(nobody_words(schedule.experiment_id))
     request = Request(
         trigger, request_id, schedule.is_forced, account.id if account else None, lane=schedule.lane
     )

@@ -68,6 +68,23 @@ def test_one_experiment_is_stopped_and_resumed_under_a_pause_of_everything(runne
     assert "Everything is still paused. Resume it with: flask resume" in result.stderr
 
 
+def test_lists_and_doctor_say_that_everything_is_paused(runner, flask, twin):
+    """The rows themselves go on saying "running"."""
+    flask("stop-now", "--reason", "wrong prompt")
+    for command in (["experiments", "list"], ["experiments", "list", "--json"], ["schedules", "list"]):
+        result = runner.invoke(args=command)
+        assert "Everything is stopped since" in result.stderr and "wrong prompt" in result.stderr, command
+    words = runner.invoke(args=["doctor"]).stdout
+    assert re.search(r"! pauses: Everything is stopped since .*: wrong prompt\. No twin is asked\.", words)
+    assert "Go on: flask resume" in words
+    flask("resume")
+    assert runner.invoke(args=["experiments", "list"]).stderr == ""
+    assert "nothing is paused" in runner.invoke(args=["doctor"]).stdout
+    flask("experiments", "pause", twin.experiment.identifier, "--reason", "exam week")
+    words = runner.invoke(args=["doctor"]).stdout
+    assert f"Go on: flask experiments resume {twin.experiment.identifier}" in words
+
+
 def test_a_schedule_is_paused_by_name_and_listed_as_that(flask, session, twin):
     identifier = stored(session, Experiment).identifier
     flask("schedules", "add", "Daytime", "--experiment", identifier, "--cron", "0 9 * * *")
