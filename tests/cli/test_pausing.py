@@ -68,7 +68,7 @@ def test_one_experiment_is_stopped_and_resumed_under_a_pause_of_everything(runne
     assert "Everything is still paused. Resume it with: flask resume" in result.stderr
 
 
-def test_lists_and_doctor_say_that_everything_is_paused(runner, flask, twin):
+def test_lists_and_doctor_say_that_everything_is_paused(runner, flask, session, twin):
     """The rows themselves go on saying "running"."""
     flask("stop-now", "--reason", "wrong prompt")
     for command in (["experiments", "list"], ["experiments", "list", "--json"], ["schedules", "list"]):
@@ -80,9 +80,9 @@ def test_lists_and_doctor_say_that_everything_is_paused(runner, flask, twin):
     flask("resume")
     assert runner.invoke(args=["experiments", "list"]).stderr == ""
     assert "nothing is paused" in runner.invoke(args=["doctor"]).stdout
-    flask("experiments", "pause", twin.experiment.identifier, "--reason", "exam week")
-    words = runner.invoke(args=["doctor"]).stdout
-    assert f"Go on: flask experiments resume {twin.experiment.identifier}" in words
+    identifier = session.scalars(select(Experiment.identifier)).one()
+    flask("experiments", "pause", identifier, "--reason", "exam week")
+    assert f"Go on: flask experiments resume {identifier}" in runner.invoke(args=["doctor"]).stdout
 
 
 def test_a_schedule_is_paused_by_name_and_listed_as_that(flask, session, twin):
