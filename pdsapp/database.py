@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 from .extensions import db
 
 BUSY_SECONDS = 15
+# What reading a row raises whose column holds what its type cannot be.
+UNREADABLE = (LookupError, ValueError, TypeError, OverflowError)
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 
 
@@ -67,6 +69,25 @@ def is_outage(error: BaseException) -> bool:
     if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return False
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+
+
+def read_each(
+    session: Session, query: sa.Select, key: sa.ColumnElement[int]
+) -> tuple[list, dict[int, Exception]]:
+    """The rows of a query, and what was raised for those that cannot be read, by `key`.
+
+    One query, unless a row holds what its column's type cannot be: somebody has written it by hand.
+    """
+    try:
+        return list(session.scalars(query)), {}
+    except UNREADABLE:
+        found, broken = [], {}
+    for number in session.scalars(query.with_only_columns(key)).all():
+        try:
+            found += session.scalars(query.where(key == number))
+        except UNREADABLE as error:
+            broken[number] = error
+    return found, broken
 
 
 @contextmanager

@@ -4,16 +4,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+import structlog
 from sqlalchemy import and_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ..database import read_each
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
 from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt, ModelCall
 from . import clock_steps
 from .finish import end
 from .lost import record_loss, record_return
 
+log = structlog.get_logger()
 LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 15.0
 MAX_STRIKES = 3
@@ -53,7 +56,9 @@ def claim(
         query = query.where(Attempt.id.in_(only))
     query = query.order_by(Attempt.not_before, Attempt.id).limit(limit)
     leases: list[Lease] = []
-    found = session.scalars(query.with_for_update(skip_locked=True, of=Attempt)).all()
+    found, broken = read_each(session, query.with_for_update(skip_locked=True, of=Attempt), Attempt.id)
+    for number, error in broken.items():  # it stays due, and keeps nobody else from being taken
+        log.warning("attempt cannot be read", attempt=number, why=f"{type(error).__name__}: {error}")
     # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
     # One that lost a worker goes first where it may: it ends the claim, so it cannot close a circle either,
     # and it does not wait for ever behind those that can run together.

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -133,6 +134,8 @@ def move(url):
     settings = common.settings()
     target = moving.parse(url)
     os.umask(0o077)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the source gets its pause back
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         is_running = settings.is_embedded and running_stack(settings.data_dir) is not None
         if settings.is_embedded and not is_running:

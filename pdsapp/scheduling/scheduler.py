@@ -19,11 +19,11 @@ import redis
 import structlog
 from flask import Flask
 from rq_scheduler.scheduler import Scheduler
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..attempts import claim
-from ..database import reading, transaction
+from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
 from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
@@ -126,7 +126,7 @@ class TwinScheduler(Scheduler):
             self._lose_queue(error)
         except SQLAlchemyError as error:
             return self._database.begin(error)
-        except slot_facts.UNREADABLE:
+        except UNREADABLE:
             if not self._put_unreadable_back():
                 raise
         return self._seconds_to_next()
@@ -164,6 +164,7 @@ class TwinScheduler(Scheduler):
 
     def reconcile(self) -> projection.Reconciled:
         """Puts the entries in step with the rows. Raises QueueDown."""
+        self._put_unreadable_back()
         self._mend()
         with reading() as session, self._waiting():
             found = projection.reconcile(self.connection, session)
@@ -315,11 +316,11 @@ class TwinScheduler(Scheduler):
 
     def _put_unreadable_back(self) -> bool:
         """Whether a schedule's row held what no column type can read; it is out of the way now."""
+        with reading() as session:
+            if not slot_facts.is_any_unsound(session):
+                return False
         with transaction() as session:
-            query = select(Schedule).execution_options(populate_existing=True)
-            return len(slot_facts.readable_schedules(session, query)) < session.scalar(
-                select(func.count(Schedule.id))
-            )
+            return slot_facts.mend_unsound(session) > 0
 
     def _now_and_then(self, what: str, seconds: float, do: Callable[[], object]) -> None:
         if time.monotonic() - self._last.get(what, -seconds) >= seconds:

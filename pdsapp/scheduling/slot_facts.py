@@ -2,20 +2,19 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Enum, Select, and_, exists, or_, select, update
+from sqlalchemy import Column, Enum, Row, Select, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from ..database import UNREADABLE, read_each
 from ..domain.cron import Occurrence
 from ..domain.reasons import AttemptState, SlotKind
 from ..models import Attempt, OverlapPolicy, Schedule, ScheduleRevision, Slot
 from .cadence import INTENT
 
-# What reading a row raises whose column holds what its type cannot be.
-UNREADABLE = (LookupError, ValueError, TypeError, OverflowError)
+_COLUMNS = [column for column in Schedule.__table__.columns if not column.primary_key]
 log = structlog.get_logger()
 
 
@@ -25,39 +24,82 @@ def readable_schedules(session: Session, query: Select[tuple[Schedule]]) -> list
     What it wants is put back to what its revision says, so that screens can show it; it stays broken
     until somebody saves it.
     """
-    try:
-        return list(session.scalars(query))
-    except UNREADABLE:
-        found = []
-    for schedule_id in session.scalars(query.with_only_columns(Schedule.id)).all():
-        try:
-            found += session.scalars(query.where(Schedule.id == schedule_id))
-        except UNREADABLE as error:
-            log.warning("schedule is broken", schedule=schedule_id, why=f"{type(error).__name__}: {error}")
-            _put_back(session, schedule_id, error)
+    found, broken = read_each(session, query, Schedule.id)
+    for schedule_id, error in broken.items():
+        _put_back(session, schedule_id, f"{error}")
     return found
 
 
-def _put_back(session: Session, schedule_id: int, error: Exception) -> None:
-    intent = {
-        name: select(getattr(ScheduleRevision, name))
-        .where(
-            ScheduleRevision.schedule_id == Schedule.id,
-            ScheduleRevision.number == Schedule.revision_number,
-        )
-        .correlate(Schedule)
-        .scalar_subquery()
-        for name in INTENT
-    }
-    words = f"Its row held what cannot be read ({error}), and was put back to its revision. Save it again."
-    _write(session, schedule_id, broken_reason=words[:500], next_slot_at=None, **intent)
-    for name in ("cursor_at", *INTENT):  # what is still not readable is no better in the revision
-        column = getattr(Schedule, name)
+def is_any_unsound(session: Session) -> bool:
+    """Whether a schedule cannot be read, or holds what its column is not for; one query.
+
+    SQLite lets people write anything anywhere.
+    """
+    try:
+        return any(_wrong(row) for row in session.execute(select(*_COLUMNS)))
+    except UNREADABLE:
+        return True
+
+
+def mend_unsound(session: Session) -> int:
+    """Breaks such schedules and puts them back as `readable_schedules` does; how many. The caller commits."""
+    count = 0
+    for schedule_id in session.scalars(select(Schedule.id)).all():
         try:
-            session.scalars(select(column).where(Schedule.id == schedule_id)).one()
+            row = session.execute(select(*_COLUMNS).where(Schedule.id == schedule_id)).one()
+            why = ", ".join(f"no usable {name}" for name in _wrong(row))
+        except UNREADABLE as error:
+            why = str(error)
+        if why:
+            _put_back(session, schedule_id, why)
+            count += 1
+    return count
+
+
+def _wrong(row: Row) -> list[str]:
+    return [c.name for c, value in zip(_COLUMNS, row, strict=True) if not _is_sound(c, value)]
+
+
+def _is_sound(column: Column, value: object) -> bool:
+    return value is None or isinstance(value, column.type.python_type)
+
+
+def _put_back(session: Session, schedule_id: int, why: str) -> None:
+    log.warning("schedule is broken", schedule=schedule_id, why=why)
+    intent = {}
+    for name in INTENT:
+        wanted = (
+            select(getattr(ScheduleRevision, name))
+            .where(
+                ScheduleRevision.schedule_id == Schedule.id,
+                ScheduleRevision.number == Schedule.revision_number,
+            )
+            .correlate(Schedule)
+            .scalar_subquery()
+        )
+        column = getattr(Schedule, name)
+        # No such revision, if its number is what somebody wrote.
+        intent[name] = wanted if column.nullable else func.coalesce(wanted, column)
+    words = f"Its row held what cannot be read ({why}), and was put back to its revision. Save it again."
+    _write(session, schedule_id, broken_reason=words[:500], next_slot_at=None, **intent)
+    for column in _COLUMNS:  # what is still not usable is no better in the revision
+        try:
+            value = session.scalars(select(column).where(Schedule.id == schedule_id)).one()
         except UNREADABLE:
-            plain = column.type.enums[0] if isinstance(column.type, Enum) else None
-            _write(session, schedule_id, **{name: plain})
+            value = UNREADABLE
+        if not _is_sound(column, value):
+            _write(session, schedule_id, **{column.name: _plain(column, schedule_id)})
+
+
+def _plain(column: Column, schedule_id: int) -> object:
+    """What a column can hold that stands for nothing: for a name the schedule's number, for a time none."""
+    if column.name == "name":
+        return f"Schedule {schedule_id}"
+    if isinstance(column.type, Enum):
+        return column.type.enums[0]
+    if column.default is not None:
+        return column.default.arg(None) if column.default.is_callable else column.default.arg
+    return None if column.nullable else column.type.python_type()
 
 
 def _write(session: Session, schedule_id: int, **values: object) -> None:
@@ -112,23 +154,15 @@ def current_revisions(session: Session, schedule_ids: Sequence[int]) -> dict[int
         )
         .where(Schedule.id.in_(schedule_ids))
     )
-    try:
-        return {revision.schedule_id: revision for revision in session.scalars(query)}
-    except UNREADABLE:
-        found = {}
-    for schedule_id in schedule_ids:
-        with suppress(*UNREADABLE):
-            found.update(
-                (schedule_id, revision)
-                for revision in session.scalars(query.where(Schedule.id == schedule_id))
-            )
-    return found
+    found, _ = read_each(session, query, ScheduleRevision.id)
+    return {revision.schedule_id: revision for revision in found}
 
 
-def last_slots(session: Session, schedule_ids: Sequence[int]) -> dict[int, Slot]:
-    """The row of each schedule's newest slot, by schedule."""
-    query = select(Slot).where(Slot.id.in_(_newest(schedule_ids)))
-    return {slot.schedule_id: slot for slot in session.scalars(query)}
+def last_slots(session: Session, schedule_ids: Sequence[int]) -> tuple[dict[int, Slot], set[int]]:
+    """The row of each schedule's newest slot, by schedule; and the schedules whose cannot be read."""
+    found, broken = read_each(session, select(Slot).where(Slot.id.in_(_newest(schedule_ids))), Slot.id)
+    of = select(Slot.schedule_id).where(Slot.id.in_(broken))
+    return {slot.schedule_id: slot for slot in found}, set(session.scalars(of)) if broken else set()
 
 
 def busy_schedules(session: Session, schedule_ids: Sequence[int]) -> set[int]:

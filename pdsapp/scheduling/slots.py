@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from ..attempts.create import FiredSlot, add_for_slots
 from ..attempts.selection import Pick, slot_key
-from ..database import is_outage
+from ..database import is_outage, read_each
 from ..domain import cron
 from ..domain.cron import CadenceError, Occurrence
 from ..domain.reasons import SlotKind
@@ -86,6 +86,7 @@ class _Round:
     installation: Installation
     revisions: dict[int, ScheduleRevision]
     last: dict[int, Slot]
+    mistold: set[int]
     busy: set[int]
     experiments: list[Experiment]
     may_fire: bool = True
@@ -168,6 +169,7 @@ def _open_round(
     session: Session, service: DTService | None, schedules: Sequence[Schedule], now: datetime, claimed_by: str
 ) -> _Round:
     ids = [schedule.id for schedule in schedules]
+    last, mistold = last_slots(session, ids)
     experiment_ids = {s.experiment_id for s in schedules if s.experiment_id is not None}
     return _Round(
         session=session,
@@ -176,10 +178,13 @@ def _open_round(
         claimed_by=claimed_by,
         installation=session.get_one(Installation, 1),
         revisions=current_revisions(session, ids),
-        last=last_slots(session, ids),
+        last=last,
+        mistold=mistold,
         busy=busy_schedules(session, ids),
         # Held, so that no schedule reads its own again.
-        experiments=list(session.scalars(select(Experiment).where(Experiment.id.in_(experiment_ids)))),
+        experiments=read_each(
+            session, select(Experiment).where(Experiment.id.in_(experiment_ids)), Experiment.id
+        )[0],
     )
 
 
@@ -209,6 +214,10 @@ def _plan_or_break(schedule: Schedule, round_: _Round) -> _Plan | None:
 
 
 def _plan(schedule: Schedule, round_: _Round) -> _Plan:
+    if schedule.id in round_.mistold:
+        raise CadenceError(
+            "Its newest slot cannot be read. flask ledger names it; mend it, and save this again."
+        )
     revision = round_.revisions.get(schedule.id)
     cadence = readable_cadence(schedule, revision) if round_.may_fire else cadence_of(revision)
     # No revision enumerates what was due before it, wherever somebody has set the cursor.

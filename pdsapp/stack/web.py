@@ -106,7 +106,14 @@ def serve(
 
 
 def _beat(heartbeat_file: Path) -> None:
-    """In one step: the supervisor, who reads it every second, would take a half-written file for silence."""
+    """In one step: the supervisor, who reads it every second, would take a half-written file for silence.
+
+    One that this process has written is only touched: that needs no room on a full disk.
+    """
+    with contextlib.suppress(OSError):
+        if heartbeat_file.read_text() == str(os.getpid()):
+            os.utime(heartbeat_file)
+            return
     fresh = heartbeat_file.with_name(f"{heartbeat_file.name}.new")
     fresh.write_text(str(os.getpid()))
     fresh.replace(heartbeat_file)

@@ -13,6 +13,7 @@ import pytest
 
 from pdsapp.errors import StackError
 from pdsapp.stack.preflight import address_of, bind
+from tests.small_disk import fill, small_disk
 
 pytestmark = pytest.mark.stack
 SERVER = Path(__file__).with_name("dummy_web.py")
@@ -34,8 +35,8 @@ def start_server(listener, heartbeat_file):
     """`start_server()`: the server as a process; several may follow each other on the same socket."""
     started = []
 
-    def start() -> subprocess.Popen:
-        command = [sys.executable, str(SERVER), str(listener.fileno()), str(heartbeat_file)]
+    def start(beats: Path = heartbeat_file) -> subprocess.Popen:
+        command = [sys.executable, str(SERVER), str(listener.fileno()), str(beats)]
         process = subprocess.Popen(
             command,
             pass_fds=(listener.fileno(),),
@@ -106,6 +107,22 @@ def test_it_gives_signs_of_life(start_server, listener, heartbeat_file):
     get(listener)
     assert heartbeat_file.read_text() == str(server.pid)
     assert time.time() - heartbeat_file.stat().st_mtime < 5
+
+
+def test_a_full_disk_does_not_silence_it(start_server, listener, tmp_path):
+    with small_disk(tmp_path / "small", 1) as folder:
+        beats = folder / "heartbeat"
+        server = start_server(beats)
+        get(listener, "/")
+        fill(folder)
+        with pytest.raises(OSError):
+            (folder / "more").write_text("x" * 8192)
+        first = beats.stat().st_mtime
+        deadline = time.monotonic() + 10
+        while beats.stat().st_mtime == first and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert beats.stat().st_mtime > first
+        assert beats.read_text() == str(server.pid)
 
 
 def test_a_visitor_cannot_pretend_to_come_through_a_proxy(start_server, listener):
