@@ -13,7 +13,7 @@ from ..errors import BadInput, NotFound
 from ..extensions import db
 from ..models import ApiToken, DigitalTwin, Experiment, Persona, ProcessKind, Schedule, utc_now
 from ..services import heartbeats, lookup
-from . import access, pausing
+from . import access, holds, pausing
 from .returning import back
 
 REMEMBERED = "experiment"
@@ -29,7 +29,6 @@ class Shown:
     """The experiment the screens show."""
 
     label: str
-    state: str
     zone: ZoneInfo
 
 
@@ -48,6 +47,7 @@ class Frame:
     nav: list[tuple[str, list[tuple[str, str, int | None, bool]]]]
     experiments: list[tuple[str, str]]
     experiment: Shown | None
+    pill: tuple[str, str] | None
     worker: heartbeats.LifeSign
     scheduler: heartbeats.LifeSign
     account: SignedIn
@@ -153,9 +153,8 @@ def _make(own_session: Session) -> Frame:
         experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]
         if experiments
         else [],
-        experiment=Shown(str(experiment), experiment.state.value, ZoneInfo(experiment.zone))
-        if experiment
-        else None,
+        experiment=Shown(str(experiment), ZoneInfo(experiment.zone)) if experiment else None,
+        pill=_pill(own_session, experiment),
         worker=heartbeats.life_sign(own_session, ProcessKind.worker, now),
         scheduler=heartbeats.life_sign(own_session, ProcessKind.scheduler, now),
         account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
@@ -169,6 +168,13 @@ def _make(own_session: Session) -> Frame:
         logout_url=url_for("sign_in.logout"),
         home_url=url_for("admin.index"),
     )
+
+
+def _pill(own_session: Session, experiment: Experiment | None) -> tuple[str, str] | None:
+    if experiment is not None:
+        return holds.state_of(own_session, experiment)
+    hold = holds.of_everything(own_session, "UTC")
+    return ("paused", hold.pill) if hold else None
 
 
 def _nav(counts, experiment: Experiment | None, newest: str):

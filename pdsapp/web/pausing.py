@@ -12,7 +12,7 @@ from ..extensions import db
 from ..models import Experiment, Installation, utc_now
 from ..services import lookup, pauses
 from ..services.pauses import Effect
-from . import access
+from . import access, holds
 from .returning import back
 
 ASKED_NO_MORE = "Its twins are asked no more until you resume it."
@@ -119,7 +119,7 @@ def shown(
 
     `count` experiments are not archived, `paused_count` of them are paused by themselves. At most 2 queries.
     """
-    installation = session.get_one(Installation, 1)
+    installation = holds.installation(session)
     # An experiment's own page has its own buttons; beside another one's name these would be mistaken.
     is_own_page = request.blueprint == "experiment"
     controls, standing = [], []
@@ -129,13 +129,18 @@ def shown(
         standing.extend(_standing_several(session, count, paused_count))
     elif experiment.state == ExperimentState.paused:
         standing.append(_standing(experiment, is_own_page))
-    elif experiment.state == ExperimentState.running and access.may_write() and not is_own_page:
+    elif _is_at_work(experiment, installation) and access.may_write() and not is_own_page:
         controls.append(_control(experiment))
     label = controls[0].pause_label if controls else ""
     if count and not installation.is_paused and access.may_administer():
         controls.append(_control_everything(count))
         label = label or (controls[0].pause_label if experiment is None else "Pause everything")
     return Pausing(label, tuple(controls), tuple(standing))
+
+
+def _is_at_work(experiment: Experiment, installation: Installation) -> bool:
+    """While everything is paused, to pause one of it is no matter of urgency: its own page can."""
+    return experiment.state == ExperimentState.running and not installation.is_paused
 
 
 def _control(experiment: Experiment) -> Control:
