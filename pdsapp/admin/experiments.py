@@ -19,7 +19,7 @@ from ..models import Account, Experiment, Post, UserProfile
 from ..services import edits, pauses
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
-from ..web import holds
+from ..web import frame, holds
 from . import cells, experiment_limits, filters, zones
 from .experiment_limits import LimitsForm
 from .forms import Clean, Needed
@@ -202,6 +202,10 @@ class ExperimentScreen(PausingScreen):
         ):
             flash(f"{label} is archived.", "success")
         return self.back()
+
+    def speak_of(self, row: Experiment) -> None:
+        """The top bar is this experiment's."""
+        frame.speak_of(row)
 
     def limit_facts(self, row: Experiment) -> list[tuple[str, str]]:
         """The limits in words: what, how much."""

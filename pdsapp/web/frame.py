@@ -55,6 +55,7 @@ class Frame:
     pausing: pausing.Pausing
     paused: frozenset[str]
     switch_url: str
+    switch_next: str
     theme_url: str
     logout_url: str
     home_url: str
@@ -82,6 +83,15 @@ def current_experiment() -> Experiment | None:
             found = db.session.scalars(query.limit(2)).all() if identifier is None else []
         g.experiment = found[0] if len(found) == 1 else None
     return g.experiment
+
+
+def speak_of(experiment: Experiment | None) -> None:
+    """Makes the top bar of this page about one experiment, or about all of them, whichever is chosen.
+
+    A page that shows a row of one experiment must not offer to pause another. Lists stay as chosen.
+    """
+    g.experiment_of_page = experiment
+    g.pop("frame", None)
 
 
 def current_zone() -> ZoneInfo:
@@ -146,13 +156,13 @@ def _make(own_session: Session) -> Frame:
         .order_by(Experiment.id.desc())
         .limit(MOST_OFFERED)
     ).all()
-    experiment = current_experiment()
-    now, counts = utc_now(), _counts(own_session, experiment)
+    chosen = current_experiment()
+    experiment = g.get("experiment_of_page", chosen)
+    now, counts = utc_now(), _counts(own_session, chosen)
+    nav = _nav(counts, chosen, experiments[0].identifier if experiments else "")
     return Frame(
-        nav=_nav(counts, experiment, experiments[0].identifier if experiments else ""),
-        experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]
-        if experiments
-        else [],
+        nav=nav,
+        experiments=_offered(experiments, experiment),
         experiment=Shown(str(experiment), ZoneInfo(experiment.zone)) if experiment else None,
         pill=_pill(own_session, experiment),
         worker=heartbeats.life_sign(own_session, ProcessKind.worker, now),
@@ -160,14 +170,37 @@ def _make(own_session: Session) -> Frame:
         account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
         theme=request.cookies.get("theme", ""),
         pausing=pausing.shown(
-            own_session, experiment, counts.experiments, counts.paused_experiments, current_zone().key
+            own_session,
+            experiment,
+            counts.experiments,
+            counts.paused_experiments,
+            experiment.zone if experiment else current_zone().key,
         ),
         paused=frozenset(e.identifier for e in experiments if e.state == ExperimentState.paused),
         switch_url=url_for("frame.switch"),
+        switch_next=_switch_next(nav),
         theme_url=url_for("frame.theme"),
         logout_url=url_for("sign_in.logout"),
         home_url=url_for("admin.index"),
     )
+
+
+def _offered(experiments, experiment: Experiment | None) -> list[tuple[str, str]]:
+    """What the switcher offers; the shown one too where it is archived, or older than the others."""
+    found = [(each.identifier, f"{each.name} ({each.identifier})") for each in experiments]
+    if experiment is not None and experiment.identifier not in {value for value, _ in found}:
+        found.append((experiment.identifier, str(experiment)))
+    return [("", ALL_LABEL), *found] if found else []
+
+
+def _switch_next(nav) -> str:
+    """Where the switcher leads: this page, or its list from the page of a row, which stays the same."""
+    if "experiment_of_page" not in g:
+        return request.full_path if request.query_string else request.path
+    if request.blueprint == "feed":
+        return url_for("feed.current")
+    lists = (url for _, items in nav for _, url, _, is_current in items if is_current)
+    return next(lists, url_for("admin.index"))
 
 
 def _pill(own_session: Session, experiment: Experiment | None) -> tuple[str, str] | None:
