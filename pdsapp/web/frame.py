@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Flask, g, request, session, url_for
+from flask import Blueprint, Flask, g, get_flashed_messages, request, session, url_for
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -67,6 +67,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(pausing.actions)
     app.before_request(_remember_choice)
     app.context_processor(lambda: {"frame": current_frame()})
+    app.add_template_global(flashes)
 
 
 def current_experiment() -> Experiment | None:
@@ -109,6 +110,12 @@ def current_frame() -> Frame | None:
         except (OperationalError, InterfaceError):
             g.frame = None
     return g.frame
+
+
+def flashes() -> pausing.Told:
+    """This page's flashes, without those that a standing line says anyway."""
+    shown = current_frame()
+    return pausing.told(get_flashed_messages(with_categories=True), shown.pausing.standing if shown else ())
 
 
 def choose(experiment: Experiment | None) -> None:

@@ -19,13 +19,14 @@ ASKED_NO_MORE = "Its twins are asked no more until you resume it."
 PAUSE_NOTE = "Nothing new begins: slots are recorded as paused, waiting attempts are cancelled."
 FINISHES = "What is being written is finished and published; stopping now refuses that too."
 MOST_NAMED = 5
+CLAIM, EFFECT = "pause of ", "effect on "  # categories of flashes
 
 actions = Blueprint("pausing", __name__)
 
 
 @dataclass(frozen=True)
 class Control:
-    """One scope that may be paused: a small form with a reason and two buttons."""
+    """One scope that may be paused: what that does, and two buttons."""
 
     title: str
     words: str
@@ -40,9 +41,10 @@ class Control:
 class Standing:
     """One pause that is in force, with its remedy: `words` go on where `title` ends.
 
-    Addresses are empty for who may not press.
+    `key` says what is paused. Addresses are empty for who may not press.
     """
 
+    key: str
     title: str
     words: str
     resume_label: str = ""
@@ -61,6 +63,14 @@ class Pausing:
     label: str
     controls: tuple[Control, ...]
     standing: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Flashes beside standing lines: `messages` by themselves, `effects` by the key of the line they end."""
+
+    messages: list[tuple[str, str]]
+    effects: dict[str, str]
 
 
 @actions.route("/experiments/<text>/pause", methods=["POST"])
@@ -145,7 +155,7 @@ def _is_at_work(experiment: Experiment, installation: Installation) -> bool:
 
 def _control(experiment: Experiment) -> Control:
     return Control(
-        title=str(experiment),
+        title=f"This experiment: {experiment}",
         words=f"{PAUSE_NOTE} {FINISHES}",
         pause_label="Pause this experiment",
         pause_url=url_for("pausing.pause", text=experiment.identifier),
@@ -158,7 +168,7 @@ def _control(experiment: Experiment) -> Control:
 def _control_everything(count: int) -> Control:
     noun = "experiment" if count == 1 else "experiments"
     return Control(
-        title="Everything",
+        title=f"Everything ({count:,} {noun})",
         words="All experiments at once, until everything is resumed. Those paused by themselves stay so.",
         pause_label=f"Pause everything ({count:,} {noun})",
         pause_url=url_for("pausing.pause_everything"),
@@ -184,6 +194,7 @@ def _standing(experiment: Experiment, is_own_page: bool) -> Standing:
     title = f"{name} is {'stopped' if experiment.is_stopped else 'paused'}"
     words = pauses.words_of(experiment, experiment.zone, title).removeprefix(title)
     return Standing(
+        key=_key_of(experiment),
         title=title,
         words=f"{words} No twin of it is asked.{rest}",
         resume_label="Resume this experiment",
@@ -201,6 +212,7 @@ def _standing_everything(installation: Installation, zone: str) -> Standing:
     title = f"Everything is {'stopped' if installation.is_stopped else 'paused'}"
     words = pauses.words_of(installation, zone, title).removeprefix(title)
     return Standing(
+        key=_key_of(installation),
         title=title,
         words=f"{words} No twin of any experiment is asked.{rest}",
         resume_label="Resume everything",
@@ -221,6 +233,7 @@ def _standing_several(session: Session, count: int, paused_count: int) -> list[S
     verb = "is" if paused_count == 1 else "are"
     return [
         Standing(
+            key="",
             title=f"{paused_count:,} of {count:,} experiments {verb} paused:",
             words=f" {', '.join(named)}{rest}.",
             url=url_for("experiment.index_view", state="paused"),
@@ -229,13 +242,47 @@ def _standing_several(session: Session, count: int, paused_count: int) -> list[S
     ]
 
 
+def flash_effect(scope: object, claim: str, effect: Effect) -> None:
+    """Flashes that this scope is paused or stopped, and what became of attempts; see `told`."""
+    key = _key_of(scope)
+    if not key:
+        flash(f"{claim} {effect.sentence}", "success")
+        return
+    flash(claim, f"{CLAIM}{key}")
+    flash(effect.sentence, f"{EFFECT}{key}")
+
+
+def told(pairs: list[tuple[str, str]], standing: tuple[Standing, ...]) -> Told:
+    """Flashes as they are shown beside these lines: a line that stands is not said a second time."""
+    keys = {line.key for line in standing}
+    messages: list[tuple[str, str]] = []
+    effects: dict[str, str] = {}
+    for category, text in pairs:
+        claimed, done = category.removeprefix(CLAIM), category.removeprefix(EFFECT)
+        if claimed in keys and claimed != category:
+            continue
+        if done in keys and done != category:
+            effects[done] = text
+        elif done != category:
+            messages[-1] = ("success", f"{messages[-1][1]} {text}")
+        else:
+            messages.append(("success" if claimed != category else category, text))
+    return Told(messages, effects)
+
+
+def _key_of(scope: object) -> str:
+    if isinstance(scope, Installation):
+        return "everything"
+    return scope.identifier if isinstance(scope, Experiment) else ""
+
+
 def _experiment(text: str, act, words: str):
     session = db.session()
     experiment = lookup.find_experiment(session, text)
     label = str(experiment)
     return _do(
         lambda: act(session, experiment, utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{label} {words} {effect.sentence}",
+        lambda _: f"{label} {words}",
         experiment,
     )
 
@@ -244,7 +291,7 @@ def _everything(act, words: str):
     _only_administrators()
     return _do(
         lambda: act(db.session(), utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{words} {effect.sentence}",
+        lambda _: words,
         db.session.get_one(Installation, 1),
     )
 
@@ -254,8 +301,10 @@ def _do(act, words, scope=None):
     try:
         done = act()
         db.session.commit()
-        flash(words(done), "success")
-        if isinstance(done, Effect):
+        if not isinstance(done, Effect):
+            flash(words(done), "success")
+        else:
+            flash_effect(scope, words(done), done)
             pauses.cancel_rest(scope, done, utc_now())
     except BadInput as error:
         db.session.rollback()

@@ -83,7 +83,7 @@ def test_pausing_names_its_scope_and_is_written_down(researcher, rows, session):
     assert answer.location == "/admin/persona/"
     assert session.scalars(select(Experiment.state)).one() == ExperimentState.paused
     page = researcher.get("/admin/persona/").text
-    assert "is paused. Its twins are asked no more until you resume it." in page
+    assert page.count("xperiment is paused") == 1 and "Nothing waits or is written." in page
     assert "Resume this experiment" in page
     event = session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(1)).one()
     assert (event.actor, event.action) == ("researcher@example.org", "pause")
