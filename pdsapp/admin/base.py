@@ -211,10 +211,17 @@ class Screen(ModelView):
         """Tells others what was committed."""
 
     def render(self, template: str, **kwargs: Any) -> str:
-        """The page; a list of one experiment has no column for it."""
+        """The page; a list of one experiment has no column for it, a row's top bar is its experiment's."""
+        if (row := kwargs.get("model")) is not None:
+            self.speak_of(row)
         if "list_columns" in kwargs and frame.current_experiment() is not None:
             kwargs["list_columns"] = [pair for pair in kwargs["list_columns"] if pair[0] != "experiment"]
         return super().render(template, **kwargs)
+
+    def speak_of(self, row: Any) -> None:
+        """Makes the top bar that of the row's experiment; of all, for a schedule that asks all."""
+        if self.is_of_experiments:
+            frame.speak_of(row.experiment)
 
     def create_form(self, obj: Any = None) -> Any:
         """An empty form."""

@@ -19,9 +19,9 @@ def pill(state: Any, words: str | None = None) -> Markup:
     return get_template_attribute("macros/state.html", "pill")(state, words)
 
 
-def experiment_pill(state: Any) -> Markup:
+def experiment_pill(state: Any, words: str | None = None) -> Markup:
     """The state of an experiment."""
-    return get_template_attribute("macros/state.html", "experiment_pill")(state)
+    return get_template_attribute("macros/state.html", "experiment_pill")(state, words)
 
 
 def stand_in() -> Markup:

@@ -14,10 +14,12 @@ from wtforms import SelectField, StringField, TextAreaField
 from ..domain.policy import HOUR, PostingPolicy
 from ..domain.prompt import PromptTemplates
 from ..domain.reasons import ExperimentState
+from ..extensions import db
 from ..models import Account, Experiment, Post, UserProfile
 from ..services import edits, pauses
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
+from ..web import frame, holds
 from . import cells, experiment_limits, filters, zones
 from .experiment_limits import LimitsForm
 from .forms import Clean, Needed
@@ -130,7 +132,7 @@ class ExperimentScreen(PausingScreen):
     }
     column_formatters_detail = column_formatters | {
         "name": lambda _v, _c, row, _n: row.name,
-        "state": lambda _v, _c, row, _n: state_with_pause(state_pill(row), row, row.zone),
+        "state": lambda _v, _c, row, _n: _state(row),
         "description": lambda _v, _c, row, _n: cells.preformatted(row.description) if row.description else "",
         "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "year"),
     }
@@ -201,6 +203,10 @@ class ExperimentScreen(PausingScreen):
             flash(f"{label} is archived.", "success")
         return self.back()
 
+    def speak_of(self, row: Experiment) -> None:
+        """The top bar is this experiment's."""
+        frame.speak_of(row)
+
     def limit_facts(self, row: Experiment) -> list[tuple[str, str]]:
         """The limits in words: what, how much."""
         return experiment_limits.facts_of(row)
@@ -252,9 +258,15 @@ class ExperimentScreen(PausingScreen):
 
 def state_pill(row: Experiment) -> Markup:
     """The state of an experiment; a stop is a pause with a word of its own."""
-    if row.state == ExperimentState.paused and row.is_stopped:
-        return cells.pill("paused", "stopped")
-    return cells.experiment_pill(row.state)
+    return cells.experiment_pill(*holds.state_of(db.session(), row))
+
+
+def _state(row: Experiment) -> Markup:
+    """The state, and under it who paused the experiment or everything, since when and why."""
+    hold = holds.of_everything(db.session(), row.zone) if row.state == ExperimentState.running else None
+    if hold is not None:
+        return cells.with_reason(state_pill(row), f"{hold.words} By itself it is running.")
+    return state_with_pause(state_pill(row), row, row.zone)
 
 
 def _counts(session: Session, model: Any, keys: list[int], *conditions: Any) -> dict[int, int]:

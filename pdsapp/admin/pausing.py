@@ -12,7 +12,7 @@ from ..extensions import db
 from ..models import utc_now
 from ..services import pauses
 from ..web import access
-from ..web.pausing import stop_question
+from ..web.pausing import flash_effect, stop_question
 from . import cells
 from .base import Screen
 from .row_actions import LinkAction, PostAction
@@ -93,7 +93,7 @@ class PausingScreen(Screen):
         if self.act(
             lambda session, now, account: effects.append(act(session, row, now, reason, account=account))
         ):
-            flash(f"{words.format(name)} {effects[0].sentence}", "success")
+            flash_effect(row, words.format(name), effects[0])
             pauses.cancel_rest(row, effects[0], utc_now())
         return self.back()
 

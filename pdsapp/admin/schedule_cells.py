@@ -6,8 +6,10 @@ from markupsafe import Markup
 
 from ..domain.days import day_text
 from ..domain.reasons import ExperimentState
+from ..extensions import db
 from ..models import Schedule, ScheduleRevision
 from ..services import schedules as service
+from ..web import holds
 from . import cells
 from .pausing import state_with_pause
 
@@ -25,9 +27,27 @@ def state_pill(row: Schedule) -> Markup:
     if row.paused_at is not None:
         state = cells.pill("paused" if row.is_enabled else "disabled")
         return state_with_pause(state, row, service.zone_of(row).key)
+    if row.is_enabled and (found := holds.on_schedule(db.session(), row)):
+        return cells.two_lines(cells.pill("paused", found[0].pill), "itself enabled")
     if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
         return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
     return cells.pill("enabled" if row.is_enabled else "disabled")
+
+
+def state(row: Schedule) -> Markup:
+    """The state, and under it every pause that holds its slots back: by whom, since when and why."""
+    found = holds.on_schedule(db.session(), row) if not row.broken_reason and will_be_due(row) else ()
+    if not found:
+        return state_pill(row)
+    pill = cells.pill("paused", found[0].pill)
+    return Markup("{}{}").format(
+        pill, Markup("").join(Markup('<p class="reason">{}</p>').format(hold.words) for hold in found)
+    )
+
+
+def will_be_due(row: Schedule) -> bool:
+    """Whether slots of it are still to come."""
+    return row.is_enabled and not row.is_archived and service.ended_on(row) is None
 
 
 def why_not(row: Schedule) -> str:

@@ -20,7 +20,7 @@ from ..extensions import db
 from ..models import Account, Schedule, ScheduleRevision, Slot, utc_now
 from ..services import heartbeats, pauses
 from ..services import schedules as service
-from ..web import access
+from ..web import access, holds
 from . import asking, cells, choices, filters, schedule_cells, zones
 from .pausing import PausingScreen, pause_actions
 from .row_actions import PostAction
@@ -69,7 +69,7 @@ class ScheduleScreen(PausingScreen):
         "experiment",
     )
     column_details_list = (
-        "is_enabled", "experiment", "cadence", "expression", "zone", "first_day", "last_day",
+        "experiment", "cadence", "expression", "zone", "first_day", "last_day",
         "jitter_seconds", "next_slot_at", "last_slot", "twins_per_slot", "is_forced", "lane",
         "missed_policy", "overlap_policy", "revision_number", "created_at", "uuid",
     )  # fmt: skip
@@ -128,7 +128,6 @@ class ScheduleScreen(PausingScreen):
         (
             "More",
             (
-                "is_enabled",
                 "lane",
                 "missed_policy",
                 "overlap_policy",
@@ -151,6 +150,7 @@ class ScheduleScreen(PausingScreen):
         "expression": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(
             schedule_cells.expression(row)
         ),
+        "is_enabled": lambda _v, _c, row, _n: schedule_cells.state(row),
         "is_forced": lambda _v, _c, row, _n: cells.yes_no(row.is_forced),
         "first_day": lambda _v, _c, row, _n: day_text(row.first_day) if row.first_day else "none",
         "last_day": lambda _v, _c, row, _n: day_text(row.last_day) if row.last_day else "none",
@@ -334,6 +334,11 @@ class ScheduleScreen(PausingScreen):
     def slots_ahead(self, row: Schedule) -> list[datetime]:
         """The next slots from now on, as if it were enabled."""
         return service.next_slots(row, utc_now(), SLOTS_SHOWN)
+
+    def unasked_words(self, row: Schedule) -> str:
+        """That its next slots pass unasked, while a pause holds them back; "" if none does."""
+        is_held = schedule_cells.will_be_due(row) and holds.on_schedule(db.session(), row)
+        return f"{holds.UNASKED[0].upper()}{holds.UNASKED[1:]}." if is_held else ""
 
     def ended_words(self, row: Schedule) -> str:
         """Why it has no slot ahead of it."""

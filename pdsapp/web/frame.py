@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Flask, g, request, session, url_for
+from flask import Blueprint, Flask, g, get_flashed_messages, request, session, url_for
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -13,7 +13,7 @@ from ..errors import BadInput, NotFound
 from ..extensions import db
 from ..models import ApiToken, DigitalTwin, Experiment, Persona, ProcessKind, Schedule, utc_now
 from ..services import heartbeats, lookup
-from . import access, pausing
+from . import access, holds, pausing
 from .returning import back
 
 REMEMBERED = "experiment"
@@ -29,7 +29,6 @@ class Shown:
     """The experiment the screens show."""
 
     label: str
-    state: str
     zone: ZoneInfo
 
 
@@ -48,6 +47,7 @@ class Frame:
     nav: list[tuple[str, list[tuple[str, str, int | None, bool]]]]
     experiments: list[tuple[str, str]]
     experiment: Shown | None
+    pill: tuple[str, str] | None
     worker: heartbeats.LifeSign
     scheduler: heartbeats.LifeSign
     account: SignedIn
@@ -55,6 +55,7 @@ class Frame:
     pausing: pausing.Pausing
     paused: frozenset[str]
     switch_url: str
+    switch_next: str
     theme_url: str
     logout_url: str
     home_url: str
@@ -66,6 +67,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(pausing.actions)
     app.before_request(_remember_choice)
     app.context_processor(lambda: {"frame": current_frame()})
+    app.add_template_global(flashes)
 
 
 def current_experiment() -> Experiment | None:
@@ -84,6 +86,15 @@ def current_experiment() -> Experiment | None:
     return g.experiment
 
 
+def speak_of(experiment: Experiment | None) -> None:
+    """Makes the top bar of this page about one experiment, or about all of them, whichever is chosen.
+
+    A page that shows a row of one experiment must not offer to pause another. Lists stay as chosen.
+    """
+    g.experiment_of_page = experiment
+    g.pop("frame", None)
+
+
 def current_zone() -> ZoneInfo:
     """The zone times are shown in where no row says another: the experiment's, the account's, or UTC."""
     experiment = current_experiment()
@@ -99,6 +110,12 @@ def current_frame() -> Frame | None:
         except (OperationalError, InterfaceError):
             g.frame = None
     return g.frame
+
+
+def flashes() -> pausing.Told:
+    """This page's flashes, without those that a standing line says anyway."""
+    shown = current_frame()
+    return pausing.told(get_flashed_messages(with_categories=True), shown.pausing.standing if shown else ())
 
 
 def choose(experiment: Experiment | None) -> None:
@@ -146,29 +163,58 @@ def _make(own_session: Session) -> Frame:
         .order_by(Experiment.id.desc())
         .limit(MOST_OFFERED)
     ).all()
-    experiment = current_experiment()
-    now, counts = utc_now(), _counts(own_session, experiment)
+    chosen = current_experiment()
+    experiment = g.get("experiment_of_page", chosen)
+    now, counts = utc_now(), _counts(own_session, chosen)
+    nav = _nav(counts, chosen, experiments[0].identifier if experiments else "")
     return Frame(
-        nav=_nav(counts, experiment, experiments[0].identifier if experiments else ""),
-        experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]
-        if experiments
-        else [],
-        experiment=Shown(str(experiment), experiment.state.value, ZoneInfo(experiment.zone))
-        if experiment
-        else None,
+        nav=nav,
+        experiments=_offered(experiments, experiment),
+        experiment=Shown(str(experiment), ZoneInfo(experiment.zone)) if experiment else None,
+        pill=_pill(own_session, experiment),
         worker=heartbeats.life_sign(own_session, ProcessKind.worker, now),
         scheduler=heartbeats.life_sign(own_session, ProcessKind.scheduler, now),
         account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
         theme=request.cookies.get("theme", ""),
         pausing=pausing.shown(
-            own_session, experiment, counts.experiments, counts.paused_experiments, current_zone().key
+            own_session,
+            experiment,
+            counts.experiments,
+            counts.paused_experiments,
+            experiment.zone if experiment else current_zone().key,
         ),
         paused=frozenset(e.identifier for e in experiments if e.state == ExperimentState.paused),
         switch_url=url_for("frame.switch"),
+        switch_next=_switch_next(nav),
         theme_url=url_for("frame.theme"),
         logout_url=url_for("sign_in.logout"),
         home_url=url_for("admin.index"),
     )
+
+
+def _offered(experiments, experiment: Experiment | None) -> list[tuple[str, str]]:
+    """What the switcher offers; the shown one too where it is archived, or older than the others."""
+    found = [(each.identifier, f"{each.name} ({each.identifier})") for each in experiments]
+    if experiment is not None and experiment.identifier not in {value for value, _ in found}:
+        found.append((experiment.identifier, str(experiment)))
+    return [("", ALL_LABEL), *found] if found else []
+
+
+def _switch_next(nav) -> str:
+    """Where the switcher leads: this page, or its list from the page of a row, which stays the same."""
+    if "experiment_of_page" not in g:
+        return request.full_path if request.query_string else request.path
+    if request.blueprint == "feed":
+        return url_for("feed.current")
+    lists = (url for _, items in nav for _, url, _, is_current in items if is_current)
+    return next(lists, url_for("admin.index"))
+
+
+def _pill(own_session: Session, experiment: Experiment | None) -> tuple[str, str] | None:
+    if experiment is not None:
+        return holds.state_of(own_session, experiment)
+    hold = holds.of_everything(own_session, "UTC")
+    return ("paused", hold.pill) if hold else None
 
 
 def _nav(counts, experiment: Experiment | None, newest: str):

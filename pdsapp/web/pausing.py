@@ -12,20 +12,21 @@ from ..extensions import db
 from ..models import Experiment, Installation, utc_now
 from ..services import lookup, pauses
 from ..services.pauses import Effect
-from . import access
+from . import access, holds
 from .returning import back
 
 ASKED_NO_MORE = "Its twins are asked no more until you resume it."
 PAUSE_NOTE = "Nothing new begins: slots are recorded as paused, waiting attempts are cancelled."
 FINISHES = "What is being written is finished and published; stopping now refuses that too."
 MOST_NAMED = 5
+CLAIM, EFFECT = "pause of ", "effect on "  # categories of flashes
 
 actions = Blueprint("pausing", __name__)
 
 
 @dataclass(frozen=True)
 class Control:
-    """One scope that may be paused: a small form with a reason and two buttons."""
+    """One scope that may be paused: what that does, and two buttons."""
 
     title: str
     words: str
@@ -40,9 +41,10 @@ class Control:
 class Standing:
     """One pause that is in force, with its remedy: `words` go on where `title` ends.
 
-    Addresses are empty for who may not press.
+    `key` says what is paused. Addresses are empty for who may not press.
     """
 
+    key: str
     title: str
     words: str
     resume_label: str = ""
@@ -61,6 +63,14 @@ class Pausing:
     label: str
     controls: tuple[Control, ...]
     standing: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Flashes beside standing lines: `messages` by themselves, `effects` by the key of the line they end."""
+
+    messages: list[tuple[str, str]]
+    effects: dict[str, str]
 
 
 @actions.route("/experiments/<text>/pause", methods=["POST"])
@@ -119,7 +129,7 @@ def shown(
 
     `count` experiments are not archived, `paused_count` of them are paused by themselves. At most 2 queries.
     """
-    installation = session.get_one(Installation, 1)
+    installation = holds.installation(session)
     # An experiment's own page has its own buttons; beside another one's name these would be mistaken.
     is_own_page = request.blueprint == "experiment"
     controls, standing = [], []
@@ -129,7 +139,7 @@ def shown(
         standing.extend(_standing_several(session, count, paused_count))
     elif experiment.state == ExperimentState.paused:
         standing.append(_standing(experiment, is_own_page))
-    elif experiment.state == ExperimentState.running and access.may_write() and not is_own_page:
+    elif _is_at_work(experiment, installation) and access.may_write() and not is_own_page:
         controls.append(_control(experiment))
     label = controls[0].pause_label if controls else ""
     if count and not installation.is_paused and access.may_administer():
@@ -138,9 +148,14 @@ def shown(
     return Pausing(label, tuple(controls), tuple(standing))
 
 
+def _is_at_work(experiment: Experiment, installation: Installation) -> bool:
+    """While everything is paused, to pause one of it is no matter of urgency: its own page can."""
+    return experiment.state == ExperimentState.running and not installation.is_paused
+
+
 def _control(experiment: Experiment) -> Control:
     return Control(
-        title=str(experiment),
+        title=f"This experiment: {experiment}",
         words=f"{PAUSE_NOTE} {FINISHES}",
         pause_label="Pause this experiment",
         pause_url=url_for("pausing.pause", text=experiment.identifier),
@@ -153,7 +168,7 @@ def _control(experiment: Experiment) -> Control:
 def _control_everything(count: int) -> Control:
     noun = "experiment" if count == 1 else "experiments"
     return Control(
-        title="Everything",
+        title=f"Everything ({count:,} {noun})",
         words="All experiments at once, until everything is resumed. Those paused by themselves stay so.",
         pause_label=f"Pause everything ({count:,} {noun})",
         pause_url=url_for("pausing.pause_everything"),
@@ -179,6 +194,7 @@ def _standing(experiment: Experiment, is_own_page: bool) -> Standing:
     title = f"{name} is {'stopped' if experiment.is_stopped else 'paused'}"
     words = pauses.words_of(experiment, experiment.zone, title).removeprefix(title)
     return Standing(
+        key=_key_of(experiment),
         title=title,
         words=f"{words} No twin of it is asked.{rest}",
         resume_label="Resume this experiment",
@@ -196,6 +212,7 @@ def _standing_everything(installation: Installation, zone: str) -> Standing:
     title = f"Everything is {'stopped' if installation.is_stopped else 'paused'}"
     words = pauses.words_of(installation, zone, title).removeprefix(title)
     return Standing(
+        key=_key_of(installation),
         title=title,
         words=f"{words} No twin of any experiment is asked.{rest}",
         resume_label="Resume everything",
@@ -216,6 +233,7 @@ def _standing_several(session: Session, count: int, paused_count: int) -> list[S
     verb = "is" if paused_count == 1 else "are"
     return [
         Standing(
+            key="",
             title=f"{paused_count:,} of {count:,} experiments {verb} paused:",
             words=f" {', '.join(named)}{rest}.",
             url=url_for("experiment.index_view", state="paused"),
@@ -224,13 +242,47 @@ def _standing_several(session: Session, count: int, paused_count: int) -> list[S
     ]
 
 
+def flash_effect(scope: object, claim: str, effect: Effect) -> None:
+    """Flashes that this scope is paused or stopped, and what became of attempts; see `told`."""
+    key = _key_of(scope)
+    if not key:
+        flash(f"{claim} {effect.sentence}", "success")
+        return
+    flash(claim, f"{CLAIM}{key}")
+    flash(effect.sentence, f"{EFFECT}{key}")
+
+
+def told(pairs: list[tuple[str, str]], standing: tuple[Standing, ...]) -> Told:
+    """Flashes as they are shown beside these lines: a line that stands is not said a second time."""
+    keys = {line.key for line in standing}
+    messages: list[tuple[str, str]] = []
+    effects: dict[str, str] = {}
+    for category, text in pairs:
+        claimed, done = category.removeprefix(CLAIM), category.removeprefix(EFFECT)
+        if claimed in keys and claimed != category:
+            continue
+        if done in keys and done != category:
+            effects[done] = text
+        elif done != category:
+            messages[-1] = ("success", f"{messages[-1][1]} {text}")
+        else:
+            messages.append(("success" if claimed != category else category, text))
+    return Told(messages, effects)
+
+
+def _key_of(scope: object) -> str:
+    if isinstance(scope, Installation):
+        return "everything"
+    return scope.identifier if isinstance(scope, Experiment) else ""
+
+
 def _experiment(text: str, act, words: str):
     session = db.session()
     experiment = lookup.find_experiment(session, text)
     label = str(experiment)
     return _do(
         lambda: act(session, experiment, utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{label} {words} {effect.sentence}",
+        lambda _: f"{label} {words}",
         experiment,
     )
 
@@ -239,7 +291,7 @@ def _everything(act, words: str):
     _only_administrators()
     return _do(
         lambda: act(db.session(), utc_now(), request.form.get("reason", ""), access.account()),
-        lambda effect: f"{words} {effect.sentence}",
+        lambda _: words,
         db.session.get_one(Installation, 1),
     )
 
@@ -249,8 +301,10 @@ def _do(act, words, scope=None):
     try:
         done = act()
         db.session.commit()
-        flash(words(done), "success")
-        if isinstance(done, Effect):
+        if not isinstance(done, Effect):
+            flash(words(done), "success")
+        else:
+            flash_effect(scope, words(done), done)
             pauses.cancel_rest(scope, done, utc_now())
     except BadInput as error:
         db.session.rollback()

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.domain.reasons import ExperimentState
-from pdsapp.models import AuditEvent, Experiment, ProcessKind, utc_now
-from pdsapp.services import experiments, heartbeats, twins
+from pdsapp.models import Attempt, AuditEvent, Experiment, ProcessKind, utc_now
+from pdsapp.services import experiments, heartbeats, schedules, twins
 from tests import builders
 from tests.conftest import NOON
 
@@ -83,7 +83,7 @@ def test_pausing_names_its_scope_and_is_written_down(researcher, rows, session):
     assert answer.location == "/admin/persona/"
     assert session.scalars(select(Experiment.state)).one() == ExperimentState.paused
     page = researcher.get("/admin/persona/").text
-    assert "is paused. Its twins are asked no more until you resume it." in page
+    assert page.count("xperiment is paused") == 1 and "Nothing waits or is written." in page
     assert "Resume this experiment" in page
     event = session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(1)).one()
     assert (event.actor, event.action) == ("researcher@example.org", "pause")
@@ -126,3 +126,56 @@ def test_who_never_chose_sees_the_only_experiment_there_is(researcher, rows):
     assert "Pause this experiment" in researcher.get("/admin/persona/").text
     builders.make_experiment("A second one")
     assert "Pause this experiment" not in researcher.get("/admin/persona/").text
+
+
+def top_of(page):
+    return re.search(r'<section class="top".*?</section>', page.text, re.S)[0]
+
+
+def test_the_page_of_a_row_never_offers_to_pause_another_experiment(researcher, rows, other, write):
+    with write() as session:
+        study = session.merge(rows.experiment)
+        wish = schedules.Wish("Daytime", study, cron="0 9 * * *", is_enabled=True)
+        schedule = schedules.add_schedule(session, wish, utc_now()).id
+    key = builders.add_attempt(rows.twin)
+    with write() as session:
+        attempt = session.get_one(Attempt, key).uuid
+    researcher.get(f"/admin/persona/?experiment={other.identifier}")
+    own = rows.experiment.identifier
+    pages = {
+        f"/admin/schedule/details/?id={schedule}": "/admin/schedule/",
+        f"/admin/schedule/edit/?id={schedule}": "/admin/schedule/",
+        f"/admin/schedule/pause/?id={schedule}": "/admin/schedule/",
+        f"/admin/digitaltwin/details/?id={rows.twin.id}": "/admin/digitaltwin/",
+        f"/admin/post/details/?id={rows.post.id}": "/admin/post/",
+        f"/admin/userprofile/details/?id={rows.person.id}": "/admin/userprofile/",
+        f"/attempts/{attempt}": "/admin/attempt/",
+        f"/experiments/{own}/feed": "/feed",
+        f"/admin/experiment/details/?id={rows.experiment.id}": "/admin/experiment/",
+    }
+    for path, leads_to in pages.items():
+        top = top_of(researcher.get(path))
+        assert f'<option value="{own}" selected>' in top, path
+        assert f'name="next" value="{leads_to}"' in top, path
+        assert f"/experiments/{other.identifier}/pause" not in top, path
+        is_own_page = path.startswith("/admin/experiment/")
+        assert (f"/experiments/{own}/pause" in top) is not is_own_page, path
+    assert f'<option value="{other.identifier}" selected>' in top_of(researcher.get("/admin/digitaltwin/"))
+    assert "@maya_reads" not in researcher.get("/admin/digitaltwin/").text
+
+
+def test_the_page_of_what_asks_all_experiments_offers_to_pause_none_of_them(researcher, rows, other, write):
+    with write() as session:
+        wish = schedules.Wish("All", None, cron="0 9 * * *", zone="UTC", is_enabled=True)
+        schedule = schedules.add_schedule(session, wish, utc_now()).id
+    researcher.get(f"/admin/persona/?experiment={other.identifier}")
+    top = top_of(researcher.get(f"/admin/schedule/details/?id={schedule}"))
+    assert " selected>" not in top and "Pause this experiment" not in top
+
+
+def test_an_archived_experiment_is_named_on_its_own_page(researcher, rows, other, write):
+    with write() as session:
+        session.merge(rows.experiment).state = ExperimentState.archived
+    top = top_of(researcher.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
+    assert f'<option value="{rows.experiment.identifier}" selected>' in top
+    assert rows.experiment.identifier not in top_of(researcher.get("/admin/persona/"))

@@ -176,6 +176,51 @@ def test_more_experiments_than_the_switcher_offers_are_counted_all_the_same(
     assert re.search(r"7 of 12 experiments are paused: E6 \(\w{5}\), .*E2 \(\w{5}\) and 2 more\. ", words)
 
 
+def test_one_reason_goes_with_whichever_scope_is_pressed(administrator, rows, session):
+    page = administrator.get("/admin/persona/")
+    panel = pausing_of(page.text)
+    assert panel.count('name="reason"') == panel.count("<form") == 1
+    own = f"This experiment: Campus climate ({rows.experiment.identifier})"
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", panel) == [own, "Everything (1 experiment)"]
+    acts = re.findall(r'formaction="([^"]+)"', panel)
+    assert acts[2:] == ["/everything/pause", "/everything/stop"] and len(acts) == 4
+    administrator.post(acts[2], data=fields_of(page, "reason") | {"reason": "a new server"})
+    assert stored(session, Installation).paused_reason == "a new server"
+
+
+def banners_of(page):
+    return re.findall(r'<div class="attention .*?<div class="words">(.*?)</div>', page.text, re.S)
+
+
+@pytest.mark.parametrize("act", ["pause", "stop"])
+def test_a_pause_is_said_once_with_what_became_of_attempts(administrator, rows, act):
+    builders.add_attempt(rows.twin)
+    own = f"/experiments/{rows.experiment.identifier}/{act}"
+    row = {"id": rows.experiment.id, "url": "/admin/persona/"}
+    for path, data in (
+        ("/everything/" + act, {"next": f"/admin/persona/edit/?id={rows.persona.id}"}),
+        (own, {"next": "/admin/persona/"}),
+        (f"/admin/experiment/{act}/", row),
+    ):
+        page = administrator.post(path, data=data, follow_redirects=True)
+        lines = [
+            line for line in banners_of(page) if " since " in line or "cancelled" in line or "waits" in line
+        ]
+        assert len(lines) == 1 and len(banners_of(page)) <= 2, banners_of(page)
+        assert re.search(r" since .*(1 waiting attempt was cancelled|Nothing waits)", lines[0])
+        for where in ("/everything/resume", f"/experiments/{rows.experiment.identifier}/resume"):
+            administrator.post(where)
+        administrator.get("/admin/persona/")
+
+
+def test_a_pause_that_no_line_says_is_said_in_full(researcher, rows):
+    builders.make_experiment("A second one")
+    researcher.get("/admin/persona/?experiment=")
+    data = {"id": rows.experiment.id, "url": "/admin/experiment/"}
+    words = words_of(researcher.post("/admin/experiment/pause/", data=data, follow_redirects=True))
+    assert "is paused. Its twins are asked no more until you resume it. Nothing waits or is written." in words
+
+
 # rows
 
 

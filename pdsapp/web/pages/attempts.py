@@ -14,6 +14,7 @@ from ...extensions import db
 from ...models import Attempt, DigitalTwin, ModelCall, ProcessKind, utc_now
 from ...services import heartbeats
 from ...services.lookup import parse_uuid
+from .. import frame
 from .attempt_view import attempt_page
 
 routes = Blueprint("attempt_page", __name__)
@@ -24,6 +25,7 @@ def show(uuid: str):
     """Everything about one attempt."""
     session = db.session()
     attempt = _find(session, uuid)
+    frame.speak_of(attempt.experiment)
     is_served = _is_served(session, attempt)
     page = attempt_page(session, attempt, _service(), is_served, _cursor(session, attempt, is_served))
     return render_template("web/attempt.html", page=page)

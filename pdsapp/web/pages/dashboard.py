@@ -6,7 +6,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import render_template, request, url_for
+from sqlalchemy import select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ...attempts.words import span_words
 from ...domain.reasons import REASON_WORDS, ExperimentState, Reason, ReasonClass
@@ -16,7 +18,7 @@ from ...scheduling.cadence import zone_of
 from ...services import reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Bin, Counts, Period
-from .. import access, frame
+from .. import access, frame, holds
 from ..charts import (
     MINOR_RANK,
     Bucket,
@@ -52,7 +54,7 @@ CLASS_TITLES = {
 
 @dataclass(frozen=True)
 class SlotRow:
-    """A schedule's next slot. `pill` is a state that keeps it from firing, or ""."""
+    """A schedule's next slot. `pill` is a state that keeps it from firing, with its words, or None."""
 
     at: datetime
     zone: ZoneInfo
@@ -62,7 +64,7 @@ class SlotRow:
     cadence: str
     experiment: str
     strip: OutcomeStrip | None
-    pill: str
+    pill: tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,6 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     books = brief(session, experiment, now - period.span)
     happening = reports_now.now_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
-    slots = reports_now.next_slots(session, experiment, SLOTS_SHOWN)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
     return Dashboard(
         lead=_lead(experiment, period, zone, now),
@@ -137,7 +138,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         chart_first=f"{period.bin_words.capitalize()}, {zone.key}",
         why=_why(reports.reasons(current, reports.SILENT)),
         why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
-        slots=[_slot(slot, experiment, now) for slot in slots],
+        slots=_slots(session, experiment, now),
         slots_note=_schedules_words(*schedules),
         no_slots=_no_slots(experiment, *schedules),
         schedules_url=links.to("schedule.index_view"),
@@ -296,13 +297,26 @@ def _bars(cls: ReasonClass, of_class: dict[Reason, int], top: int) -> tuple[HBar
     return hbars(rows, top=top)
 
 
-def _slot(slot: reports_now.NextSlot, experiment: Experiment | None, now: datetime) -> SlotRow:
+def _slots(session: Session, experiment: Experiment | None, now: datetime) -> list[SlotRow]:
+    found = reports_now.next_slots(session, experiment, SLOTS_SHOWN)
+    keys = {slot.schedule.experiment_id for slot in found}
+    of_id = {each.id: each for each in session.scalars(select(Experiment).where(Experiment.id.in_(keys)))}
+    for slot in found:  # else each would be a query of its own
+        set_committed_value(slot.schedule, "experiment", of_id.get(slot.schedule.experiment_id))
+    return [_slot(session, slot, experiment, now) for slot in found]
+
+
+def _slot(
+    session: Session, slot: reports_now.NextSlot, experiment: Experiment | None, now: datetime
+) -> SlotRow:
+    held = holds.on_schedule(session, slot.schedule)
     late = (now - slot.at).total_seconds()
-    if late > 0:
+    if held:
+        in_words = holds.UNASKED
+    elif late > 0:
         in_words = "due now" if late < 60 else f"due since {span_words(late)}"
     else:
         in_words = f"in {span_words(-late)}"
-    stopped = slot.experiment_state not in (None, ExperimentState.running.value)
     return SlotRow(
         at=slot.at,
         zone=zone_of(slot.schedule),
@@ -312,8 +326,16 @@ def _slot(slot: reports_now.NextSlot, experiment: Experiment | None, now: dateti
         cadence=slot.cadence or "its cadence cannot be read",
         experiment="" if experiment and slot.experiment else slot.experiment or "all experiments",
         strip=outcome_strip(slot.outcomes) if slot.outcomes else None,
-        pill=slot.experiment_state if stopped else "paused" if slot.schedule.paused_at else "",
+        pill=_slot_pill(slot, held),
     )
+
+
+def _slot_pill(slot: reports_now.NextSlot, held: tuple[holds.Hold, ...]) -> tuple[str, str] | None:
+    if held:
+        return "paused", held[0].pill
+    if slot.experiment_state in (None, ExperimentState.running.value):
+        return None
+    return slot.experiment_state, f"experiment {slot.experiment_state}"
 
 
 def _schedules_words(total: int, enabled: int) -> str:

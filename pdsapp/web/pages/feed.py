@@ -87,6 +87,7 @@ def show(text: str):
     """A page of an experiment's visible posts with their replies; the address holds filter and place."""
     session = db.session()
     experiment = _experiment(session, text)
+    frame.speak_of(experiment)
     who, has_marks = _option("who", AUTHORS), not _option("marks", MARKS)
     query = _of(latest_posts(experiment.id), who)
     posts, older, newer = _page(session, experiment, query)
