@@ -12,8 +12,11 @@ def __getattr__(name):
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from pdsapp import create_app
+    from pdsapp.cli.common import errors_as_exits, require_what_to_look_at
     from pdsapp.errors import PdsError
 
+    with errors_as_exits():
+        require_what_to_look_at()
     try:
         globals()["app"] = create_app()
     except PdsError as error:

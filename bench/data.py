@@ -1,21 +1,20 @@
 """What the data costs: growth per 1,000 attempts, and how long a backup and a move take.
 
 `growth` runs real attempts with the offline writer and a real Valkey; `backup` and `move` fill a database
-with 200,000 attempts first. `move` needs an empty PostgreSQL database in `BENCH_DATABASE_URL`.
+with 200,000 attempts first. `move` needs a PostgreSQL server in `BENCH_DATABASE_URL`, on which it makes and
+drops a database of its own.
 """
 
 import asyncio
+import json
 import logging
-import multiprocessing
 import os
-import resource
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -35,16 +34,21 @@ from pdsapp.extensions import db
 from pdsapp.models import Attempt, AttemptContext, DigitalTwin, ModelCall, Post, PostRevision, utc_now
 from pdsapp.scheduling import queue
 from pdsapp.services import backups, bulk, database, disk, experiments
-from pdsapp.stack.valkey import binary_path
+from pdsapp.stack.keeper import PAUSE_SECONDS
+
+from . import servers
 
 ROUNDS, TWINS = 10, 100
-MANY, POSTED_EVERY, CONTEXT = 200_000, 2, 10
-WRITERS, SECONDS = 8, 10.0
+MANY, AT_ONCE, POSTED_EVERY, CONTEXT = 200_000, 5_000, 2, 10
+WRITERS, SECONDS, AFTERWARDS_SECONDS = 8, 15.0, 2.0
 
 
 def growth() -> Iterator[str]:
     """The table in Markdown."""
-    with _writer() as url, _installation(PDS_OFFLINE_WRITER_URL=url) as settings, _valkey(settings) as client:
+    with ExitStack() as stack:
+        url = stack.enter_context(servers.offline_writer())
+        settings = stack.enter_context(_installation(PDS_OFFLINE_WRITER_URL=url))
+        client = stack.enter_context(redis.from_url(stack.enter_context(servers.valkey(settings.data_dir))))
         twins = _twins()
         _run(settings, twins, client, 0)
         before, rows = _sizes(settings, client), _rows()
@@ -60,39 +64,59 @@ def growth() -> Iterator[str]:
 
 
 def backup() -> Iterator[str]:
-    """Seconds of a backup, and how long eight writers wait with and without one."""
+    """How long eight writers wait for a commit: alone, beside `flask backup`, beside the daily backup."""
     with _installation() as settings:
         _fill()
         source = settings.data_dir / backups.DATABASE_NAME
-        alone = _waits(source, lambda: time.sleep(SECONDS))
-        made = []
+        size = source.stat().st_size
+        yield (
+            f"A database of {disk.bytes_words(size)}, {SECONDS:.0f} seconds a line at least. “Seconds”: of "
+            "the slowest backup. “Log”: the largest write-ahead log."
+        )
+        yield ""
+        yield "| eight writers | backups | seconds | commits | median wait | 99 % wait | longest | log |"
+        yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        yield _beside_writers("alone", source, None)
+        yield _beside_writers("beside `flask backup`", source, lambda: None)
+        yield _beside_writers("beside the daily backup", source, lambda: time.sleep(PAUSE_SECONDS))
 
-        def copying():
-            until = time.monotonic() + SECONDS
-            while time.monotonic() < until:
-                target = settings.data_dir / f"copy-{len(made)}.sqlite3"
-                made.append(backups.copy_database(source, target))
+
+def _beside_writers(name: str, source: Path, pause: Callable[[], object] | None) -> str:
+    """A line of the table. Without `pause` nothing is copied; the wait is from asking to having committed.
+
+    The writers go on after each copy: what they wrote meanwhile could not leave the write-ahead log, and one
+    of them carries it over.
+    """
+    seconds, log = [], [0]
+
+    def copying():
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            if pause is not None:
+                target = source.with_name(f"copy-{len(seconds)}.sqlite3")
+                seconds.append(backups.copy_database(source, target, pause).seconds)
                 target.unlink()
+            log.append(Path(f"{source}-wal").stat().st_size)
+            time.sleep(AFTERWARDS_SECONDS)
 
-        during = _waits(source, copying)
-    yield f"{made[0].words}; {len(made)} one after the other beside {WRITERS} writers."
-    yield ""
-    yield "| eight writers | commits | median wait | 99 % wait | longest wait |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    for name, waits in (("alone", alone), ("while backups are made", during)):
-        figures = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
-        yield f"| {name} | {len(waits):,} | " + " | ".join(f"{1000 * f:.1f} ms" for f in figures) + " |"
+    waits = _waits(source, copying)
+    figures = (waits[len(waits) // 2], waits[len(waits) * 99 // 100], waits[-1])
+    return (
+        f"| {name} | {len(seconds)} | {max(seconds, default=0):.1f} | {len(waits):,} | "
+        + " | ".join(f"{1000 * figure:.1f} ms" for figure in figures)
+        + f" | {disk.bytes_words(max(log))} |"
+    )
 
 
 def moving() -> Iterator[str]:
     """Seconds and memory of the command that moves, there and back."""
-    url = os.environ.get("BENCH_DATABASE_URL")
-    if not url:
-        yield "Set BENCH_DATABASE_URL to an empty PostgreSQL database to measure a move."
+    server = os.environ.get("BENCH_DATABASE_URL")
+    if not server:
+        yield "Set BENCH_DATABASE_URL to a PostgreSQL server to measure a move."
         return
     yield "| move | rows | SQLite file | seconds | processor seconds of the command | its memory at most |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
-    with _installation() as settings:
+    with _installation() as settings, servers.own_database(server) as url:
         _fill()
         given = {
             "PDS_DATA_DIR": str(settings.data_dir), "PDS_DEMO": "0", "SECRET_KEY": "bench",
@@ -106,26 +130,26 @@ def moving() -> Iterator[str]:
 
 
 def _moved(words: str, given: dict[str, str], url: str, size: int) -> str:
-    """A line of the table: the command run as a process of its own."""
+    """A line of the table: the command run as a process of its own, told its settings by `given` alone."""
+    folder = Path(given["PDS_DATA_DIR"])
+    command = [sys.executable, "-m", "flask", "--app", str(servers.ROOT / "app.py"), "move", "--to", url]
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flask", "--app", "app", "move", "--to", url],
-        env={**os.environ, **given}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    said, why = process.communicate()
-    if process.returncode:
-        raise RuntimeError(why)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    rows = said.split()[1]
-    seconds, processor = time.monotonic() - began, used.ru_utime + used.ru_stime - _used_before[0]
-    _used_before[0] += processor
+    with (folder / "said").open("w+") as said, (folder / "why").open("w+") as why:
+        process = subprocess.Popen(
+            command, env={**os.environ, "DATABASE_URL": "", **given, "FLASK_SKIP_DOTENV": "1"}, cwd=folder,
+            stdout=said, stderr=why,
+        )  # fmt: skip
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        why.seek(0)
+        if process.returncode:
+            raise RuntimeError(why.read())
+        rows = said.read().split()[1]
     return (
-        f"| {words} | {rows} | {disk.bytes_words(size)} | {seconds:.0f} | {processor:.0f} | "
-        f"{used.ru_maxrss / 1024:.0f} MB |"
+        f"| {words} | {rows} | {disk.bytes_words(size)} | {time.monotonic() - began:.0f} | "
+        f"{used.ru_utime + used.ru_stime:.0f} | {used.ru_maxrss / 1024:.0f} MB |"
     )
-
-
-_used_before = [0.0]
 
 
 @contextmanager
@@ -134,7 +158,7 @@ def _installation(**settings: str):
 
     with tempfile.TemporaryDirectory() as folder:
         given = {
-            "PDS_DATA_DIR": folder, "PDS_DEMO": "0", "SECRET_KEY": "bench",
+            "PDS_DATA_DIR": folder, "PDS_DEMO": "0", "SECRET_KEY": "bench", "DATABASE_URL": None,
             "PDS_FERNET_KEYS": Fernet.generate_key().decode(), **settings,
         }  # fmt: skip
         found = read_settings(**given)
@@ -147,41 +171,6 @@ def _installation(**settings: str):
             finally:
                 db.session.remove()
                 db.engine.dispose()
-
-
-@contextmanager
-def _writer():
-    command = [sys.executable, "-m", "pdsapp.llm.offline_writer", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@contextmanager
-def _valkey(settings):
-    folder = settings.data_dir / "valkey"
-    folder.mkdir()
-    command = [str(binary_path()), "--port", "0", "--unixsocket", str(folder / "s"), "--dir", str(folder)]
-    process = subprocess.Popen(
-        [*command, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        client = redis.Redis(unix_socket_path=str(folder / "s"))
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                time.sleep(0.05)
-        yield client
-        client.close()
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def _twins() -> list[int]:
@@ -250,9 +239,9 @@ def _fill() -> None:
         experiment_id, profile_id = twin.experiment_id, twin.user_profile_id
     start = datetime(2026, 1, 1, tzinfo=UTC)
     text = "Rain over the river again, and nobody brought the right shoes for it. " * 2
-    for first in range(1, MANY, 5_000):
+    for first in range(1, MANY, AT_ONCE):
         attempts, posts, revisions, calls, context = [], [], [], [], []
-        for number in range(first, first + 5_000):
+        for number in range(first, first + AT_ONCE):
             at = start + timedelta(seconds=number)
             is_posted = number % POSTED_EVERY == 0
             attempts.append(
@@ -290,33 +279,19 @@ def _fill() -> None:
                 session.execute(sa.insert(model), rows)
 
 
-def _write(path: Path, all_here, stop, waits) -> None:
-    connection = sqlite3.connect(path, timeout=15, isolation_level=None)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    found = []
-    all_here.wait()
-    while not stop.is_set():
-        began = time.monotonic()
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("UPDATE attempt SET detail = detail || '.' WHERE id = ?", (len(found) + 1,))
-        connection.execute("INSERT INTO downtime (from_at, until_at, found_by) VALUES (0, 0, 'bench')")
-        connection.execute("COMMIT")
-        found.append(time.monotonic() - began)
-        time.sleep(0.01)
-    waits.put(found)
-
-
-def _waits(source: Path, do) -> list[float]:
+def _waits(source: Path, do: Callable[[], object]) -> list[float]:
     """How long each commit of eight writers took while something was done, in order."""
-    context = multiprocessing.get_context("spawn")
-    all_here, stop, waits = context.Barrier(WRITERS + 1), context.Event(), context.Queue()
-    writers = [context.Process(target=_write, args=(source, all_here, stop, waits)) for _ in range(WRITERS)]
-    for writer in writers:
-        writer.start()
-    all_here.wait()
-    do()
-    stop.set()
-    found = [wait for _ in writers for wait in waits.get()]
-    for writer in writers:
-        writer.join()
-    return sorted(found)
+    program = str(servers.ROOT / "bench" / "writer.py")
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        go, stop = Path(folder, "go"), Path(folder, "stop")
+        command = [sys.executable, "-S", program, str(source), str(go), str(stop)]
+        writers = [
+            stack.enter_context(servers.ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)))
+            for _ in range(WRITERS)
+        ]
+        for writer in writers:
+            writer.stdout.readline()
+        go.touch()
+        do()
+        stop.touch()
+        return sorted(wait for writer in writers for wait in json.loads(writer.communicate()[0]))

@@ -20,10 +20,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from secrets import token_hex, token_urlsafe
+from secrets import token_urlsafe
 
 import redis
-import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from sqlalchemy import func, select
 
@@ -34,9 +33,9 @@ from pdsapp.extensions import db
 from pdsapp.models import Attempt, Slot, utc_now
 from pdsapp.services import bulk, database, experiments, schedules
 from pdsapp.services.ledger import ledger
-from pdsapp.stack.valkey import binary_path
 
-ROOT = Path(__file__).resolve().parent.parent
+from . import servers
+
 SCHEDULES, TWINS = 1_000, 1_000
 SLOTS, SLOTS_IN_SHORT = 5_000, 1_000
 LOOK_SECONDS = 0.02
@@ -162,33 +161,13 @@ def _settings() -> Iterator[Settings]:
         yield read_settings(
             PDS_DATA_DIR=str(folder),
             PDS_DEMO="0",
-            PDS_OFFLINE_WRITER_URL=stack.enter_context(_writer()),
-            DATABASE_URL=stack.enter_context(_database(url)) if url else None,
+            PDS_OFFLINE_WRITER_URL=stack.enter_context(servers.offline_writer()),
+            DATABASE_URL=stack.enter_context(servers.own_database(url)) if url else None,
             REDIS_URL=stack.enter_context(_queue(os.environ.get("BENCH_REDIS_URL"), folder)),
             SECRET_KEY=token_urlsafe(),
             PDS_FERNET_KEYS=Fernet.generate_key().decode(),
             PDS_LLM_ALLOWED_HOSTS="127.0.0.0/8",
         )
-
-
-@contextmanager
-def _writer() -> Iterator[str]:
-    command = [sys.executable, "-m", "pdsapp.llm.offline_writer", "--port", "0"]
-    with _ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)) as writer:
-        yield writer.stdout.readline().split()[-1]
-
-
-@contextmanager
-def _database(url: str) -> Iterator[str]:
-    name = f"dt_bench_{token_hex(4)}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    try:
-        yield sa.make_url(url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
 @contextmanager
@@ -202,14 +181,8 @@ def _queue(url: str | None, folder: Path) -> Iterator[str]:
             finally:
                 client.flushdb()
         return
-    path = folder / "valkey"
-    path.mkdir(mode=0o700)
-    command = [str(binary_path()), "--port", "0", "--unixsocket", str(path / "s"), "--dir", str(path)]
-    options = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
-    with _ended(subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)):
-        while not (path / "s").exists():
-            time.sleep(0.05)
-        yield f"unix://{path / 's'}?db=0"
+    with servers.valkey(folder) as own:
+        yield own
 
 
 @contextmanager
@@ -232,24 +205,11 @@ def _process(settings: Settings, *command: str) -> Iterator[None]:
     log = settings.data_dir / f"{command[0]}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), *command],
+            [sys.executable, "-m", "flask", "--app", str(servers.ROOT / "app.py"), *command],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=settings.data_dir,
             env={**os.environ, **plain, **secrets},
         )
-    with _ended(process):
+    with servers.ended(process):
         yield
-
-
-@contextmanager
-def _ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -7,8 +7,6 @@ that answers at once. The figure is the ratio of the medians; the floor knows ne
 import asyncio
 import logging
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,21 +26,15 @@ from pdsapp.llm.endpoint import Endpoint
 from pdsapp.models import DigitalTwin, utc_now
 from pdsapp.services import bulk, database, experiments
 
+from . import servers
+
 ROUNDS, ATTEMPTS, AT_ONCE = 5, 40, 8
 
 
 def lines() -> Iterator[str]:
     """The table in Markdown."""
-    writer = subprocess.Popen(
-        [sys.executable, "-m", "pdsapp.llm.offline_writer", "--port", "0"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        url = writer.stdout.readline().split()[-1]
-        with tempfile.TemporaryDirectory() as folder:
-            yield from _measure(url, folder)
-    finally:
-        writer.terminate()
-        writer.wait(10)
+    with servers.offline_writer() as url, tempfile.TemporaryDirectory() as folder:
+        yield from _measure(url, folder)
 
 
 def _measure(url: str, folder: str) -> Iterator[str]:

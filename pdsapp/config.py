@@ -125,12 +125,15 @@ def read_settings(**overrides: Any) -> Settings:
         raise NotConfigured(_sentence(error)) from None
 
 
+def secret_file(name: str) -> str | None:
+    """The file NAME_FILE names, if the secret NAME is taken from it: NAME itself wins."""
+    return (os.environ.get(f"{name}_FILE") or None) if not os.environ.get(name) else None
+
+
 def _secrets_from_files() -> dict[str, str]:
-    """Secrets given as NAME_FILE, unless NAME itself is set."""
     found = {}
     for name in SECRET_NAMES:
-        path = os.environ.get(f"{name}_FILE")
-        if path and not os.environ.get(name):
+        if path := secret_file(name):
             try:
                 found[name] = Path(path).read_text().strip()
             except OSError as error:

@@ -5,6 +5,7 @@ statement (`BEGIN IMMEDIATE`), so that it can never fail on upgrade; a reading o
 refuses to write. PostgreSQL: a reading transaction is READ ONLY.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,9 +60,11 @@ def is_outage(error: BaseException) -> bool:
     """Whether the database failed, not the code that asked it: it may be asked again later.
 
     PostgreSQL calls the end of a session that slept in its transaction an internal error; what tells it
-    apart is that it cost the connection.
+    apart is that it cost the connection. SQLite calls a statement it does not understand operational, too.
     """
     if not isinstance(error, DBAPIError):
+        return False
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return False
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from pdsapp.attempts.batch import Batch
 from pdsapp.attempts.create import Request, add_for_twin
+from pdsapp.attempts.run import run_attempt
 from pdsapp.attempts.workshop import make_workshop
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import Trigger
@@ -83,6 +84,17 @@ def run_due(settings, service=None, lane=None, limit=100, at_once=4, **changes):
     batch = Batch(shop, "test-worker", lane, limit, at_once, **changes)
     asyncio.run(batch.drain())
     return batch.ended
+
+
+def run_lease(settings, lease, service=None):
+    """Runs one attempt that is claimed already; its state."""
+    shop = make_workshop(settings, service or load_service(settings))
+
+    async def run():
+        async with shop.client:
+            return await run_attempt(lease, shop)
+
+    return asyncio.run(run())
 
 
 def load_attempt(session, attempt_id):

@@ -14,14 +14,14 @@ depends_on = None
 _PAUSED_AT = ("paused_at", UtcDateTime(), None)
 _PAUSED_BY = ("paused_by", sa.String(255), "")
 _PAUSED_REASON = ("paused_reason", sa.String(255), "")
-_IS_STOPPED = ("is_stopped", sa.Boolean(), sa.false())
+_STOPPED_AT = ("stopped_at", UtcDateTime(), None)
 _JITTER = ("jitter_seconds", sa.Integer(), "0")
 _FIRST_DAY, _LAST_DAY = ("first_day", sa.Date(), None), ("last_day", sa.Date(), None)
 COLUMNS = {
     "api_token": (_PAUSED_BY,),
     "attempt": (("stop_asked_at", UtcDateTime(), None), ("delay_seconds", sa.Double(), None)),
-    "experiment": (_IS_STOPPED, _PAUSED_AT, _PAUSED_BY),
-    "installation": (_IS_STOPPED, _PAUSED_AT, _PAUSED_BY),
+    "experiment": (_STOPPED_AT, _PAUSED_AT, _PAUSED_BY),
+    "installation": (_STOPPED_AT, _PAUSED_AT, _PAUSED_BY),
     "schedule": (_FIRST_DAY, _LAST_DAY, _JITTER, _PAUSED_AT, _PAUSED_BY, _PAUSED_REASON),
     "schedule_revision": (_FIRST_DAY, _LAST_DAY, _JITTER),
 }
@@ -62,12 +62,14 @@ def upgrade():
         sa.UniqueConstraint("lease_token", name=op.f("uq_lost_lease_lease_token")),
     )  # fmt: skip
     op.create_index(op.f("ix_lost_lease_attempt_id"), "lost_lease", ["attempt_id"])
+    op.create_index("ix_slot_slot_at_kind", "slot", ["slot_at", "kind"])
     for table, columns in COLUMNS.items():
         for name, kind, default in columns:
             op.add_column(table, sa.Column(name, kind, nullable=default is None, server_default=default))
 
 
 def downgrade():
+    op.drop_index("ix_slot_slot_at_kind", "slot")
     for table, columns in COLUMNS.items():
         for name, _, _ in columns:
             op.drop_column(table, name)

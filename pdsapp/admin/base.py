@@ -249,6 +249,8 @@ class Screen(ModelView):
         """The form for a row that is there."""
         return_url = access.redirect_target() or self.get_url(".index_view")
         row = self.get_one(request.args.get("id"))
+        if not access.may_change(row):
+            abort(403)
         if not self.may_edit(row):
             raise BadInput(f"{self.record_title(row)} is not edited here.")
         form = self.edit_form(obj=row)

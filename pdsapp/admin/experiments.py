@@ -59,6 +59,10 @@ class ExperimentForm(LimitsForm):
     )
 
 
+def _why_not(row: Experiment) -> str:
+    return "" if row.state in RUNNING_OR_PAUSED else f"{row} is {row.state}: there is nothing to pause."
+
+
 class ExperimentScreen(PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
@@ -70,6 +74,7 @@ class ExperimentScreen(PausingScreen):
     pauses_with = pauses.pause_experiment
     stops = pauses.stop_experiment
     resumes = pauses.resume_experiment
+    why_not = _why_not
     paused_words = "{} is paused. Its twins are asked no more until you resume it."
     stopped_words = "{} is stopped. Its twins are asked no more until you resume it."
     resumed_words = "{} is running. It goes on with its next slots; nothing is made up for."
@@ -130,7 +135,7 @@ class ExperimentScreen(PausingScreen):
         "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "year"),
     }
     column_extra_row_actions = [
-        *pause_actions(lambda row: row.state in RUNNING_OR_PAUSED, has_stop=True),
+        *pause_actions(_why_not, has_stop=True),
         PostAction(
             "Archive",
             ".archive",

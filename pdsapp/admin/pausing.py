@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from flask import abort, flash, request
+from flask import abort, flash, redirect, request
 from flask_admin import expose
 from markupsafe import Markup
 
+from ..errors import BadInput
 from ..extensions import db
 from ..models import utc_now
 from ..services import pauses
@@ -21,7 +22,8 @@ class PausingScreen(Screen):
     """A screen whose rows can be paused and resumed, and stopped if `stops` says how.
 
     `pauses_with`, `stops` and `resumes` are use cases of `services.pauses`; `paused_words`, `stopped_words`
-    and `resumed_words` say what was done, `pause_note` what pausing does.
+    and `resumed_words` say what was done, `pause_note` what pausing does. `why_not` says of a row why there
+    is nothing to pause, "" if there is; its buttons ask the same.
     """
 
     pauses_with: ClassVar[Callable]
@@ -31,6 +33,7 @@ class PausingScreen(Screen):
     stopped_words: ClassVar[str] = ""
     resumed_words: ClassVar[str]
     pause_note: ClassVar[str]
+    why_not: ClassVar[Callable[[Any], str]]
 
     @expose("/pause/", methods=("GET", "POST"))
     def pause(self):
@@ -65,9 +68,13 @@ class PausingScreen(Screen):
         return stop_question(self.record_title(row))
 
     def _ask(self):
-        if not access.may_write():
-            abort(403)
         row = self.get_one(request.args.get("id"))
+        if not access.may_change(row):
+            abort(403)
+        self._refuse(row)
+        if pauses.is_paused(row) and not may_still_stop(row, type(self).stops is not None):
+            flash(f"{self.record_title(row)} is {_state_words(row)} already.", "info")
+            return redirect(self.get_url(".details_view", id=row.id))
         waiting, running = pauses.unfinished_of(db.session(), row)
         return self.render(
             "admin/model/pause.html",
@@ -81,6 +88,7 @@ class PausingScreen(Screen):
 
     def _do(self, act: Callable, words: str):
         row = self.get_one(request.form.get("id"))
+        self._refuse(row)
         name, reason, effects = self.record_title(row), request.form.get("reason", ""), []
         if self.act(
             lambda session, now, account: effects.append(act(session, row, now, reason, account=account))
@@ -89,22 +97,35 @@ class PausingScreen(Screen):
             pauses.cancel_rest(row, effects[0], utc_now())
         return self.back()
 
+    def _refuse(self, row: Any) -> None:
+        if words := type(self).why_not(row):
+            raise BadInput(words)
+
+
+def may_still_stop(row: Any, has_stop: bool) -> bool:
+    """Whether a paused row may be stopped as well."""
+    return has_stop and pauses.is_paused(row) and not row.is_stopped
+
+
+def _state_words(row: Any) -> str:
+    return "stopped" if getattr(row, "is_stopped", False) else "paused"
+
 
 def state_with_pause(state: Markup, row: Any, zone: str) -> Markup:
     """A state, and under it who paused the row, since when and why."""
     return cells.with_reason(state, pauses.words_of(row, zone)) if pauses.is_paused(row) else state
 
 
-def pause_actions(may_be_paused: Callable[[Any], bool], has_stop: bool = False, is_rare: bool = False):
+def pause_actions(why_not: Callable[[Any], str], has_stop: bool = False, is_rare: bool = False):
     """The row's buttons: pause (and stop) through the page that asks why, resume at once."""
 
     def may_stop(row: Any) -> bool:
-        return has_stop and pauses.is_paused(row) and not row.is_stopped and may_be_paused(row)
+        return may_still_stop(row, has_stop) and not why_not(row)
 
     return [
         LinkAction(
             "Pause or stop …" if has_stop else "Pause …", ".pause",
-            shown_if=lambda row: may_be_paused(row) and not pauses.is_paused(row), is_rare=is_rare,
+            shown_if=lambda row: not why_not(row) and not pauses.is_paused(row), is_rare=is_rare,
         ),
         *([LinkAction("Stop now …", ".pause", shown_if=may_stop, is_rare=is_rare)] if has_stop else []),
         PostAction("Resume", ".resume", shown_if=pauses.is_paused, is_rare=is_rare),

@@ -12,7 +12,7 @@ class PostAction(TemplateLinkRowAction):
     """A button of a row that sends a POST with its CSRF token.
 
     `fields(row)` gives hidden values, `confirm(row)` a question asked first, `shown_if(row)` whether the
-    button is there at all. Who may not write never sees one. `is_rare` puts it behind More.
+    button is there at all. Who may not change the row never sees one. `is_rare` puts it behind More.
     """
 
     def __init__(self, title: str, endpoint: str, fields=None, confirm=None, shown_if=None, is_rare=False):
@@ -29,7 +29,7 @@ class PostAction(TemplateLinkRowAction):
 
     def is_shown(self, row: Any) -> bool:
         """Whether this row has the button."""
-        return access.may_write() and (self._shown_if is None or self._shown_if(row))
+        return access.may_change(row) and (self._shown_if is None or self._shown_if(row))
 
 
 class EditAction(TemplateLinkRowAction):
@@ -41,7 +41,7 @@ class EditAction(TemplateLinkRowAction):
 
 
 class LinkAction(TemplateLinkRowAction):
-    """A link from a row to a page of its screen that asks something before it acts; for who may write."""
+    """A link from a row to a page of its screen that asks something before it acts; for who may change it."""
 
     is_link = True
 
@@ -53,4 +53,4 @@ class LinkAction(TemplateLinkRowAction):
 
     def is_shown(self, row: Any) -> bool:
         """Whether this row has the link."""
-        return access.may_write() and (self._shown_if is None or self._shown_if(row))
+        return access.may_change(row) and (self._shown_if is None or self._shown_if(row))

@@ -24,6 +24,7 @@ from .forms import Clean, Form, Needed, RowField
 
 MINUTE, HOUR = 60, 3600
 UNITS = {"hours": HOUR, "minutes": MINUTE, "seconds": 1}
+TO_THE_MINUTE, TO_THE_SECOND = "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"
 FIELD_OF = {"interval_seconds": "every"}  # the service's field names where the form has others
 MISSED_WORDS = {MissedPolicy.skip: "let them go", MissedPolicy.fire_once: "fire once afterwards"}
 OVERLAP_WORDS = {OverlapPolicy.skip: "skip this slot", OverlapPolicy.allow: "fire it too"}
@@ -34,6 +35,24 @@ FORM_SECTIONS = (
     ("When something is in the way", ("missed_policy", "overlap_policy", "lane")),
     ("Activity", ("is_enabled",)),
 )
+
+
+class SecondsField(DateTimeLocalField):
+    """A local time that shows its seconds where it has any, so that a browser sends them back."""
+
+    def __init__(self, label: str, **kwargs):
+        super().__init__(label, format=[TO_THE_MINUTE, TO_THE_SECOND], **kwargs)
+
+    def __call__(self, **kwargs):
+        return super().__call__(**({"step": 1} | kwargs if self._has_seconds else kwargs))
+
+    def _value(self) -> str:
+        is_own = not self.raw_data and self._has_seconds
+        return self.data.strftime(TO_THE_SECOND) if is_own else super()._value()
+
+    @property
+    def _has_seconds(self) -> bool:
+        return self.data is not None and self.data.second != 0
 
 
 class ScheduleForm(Form):
@@ -68,9 +87,8 @@ class ScheduleForm(Form):
         render_kw={"min": 1},
         description="Minutes, hours or seconds, as chosen above; not used with cron. For example: 15",
     )
-    anchor_at = DateTimeLocalField(
+    anchor_at = SecondsField(
         "Counted from",
-        format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
         validators=[Optional()],
         description="In the schedule's zone; itself a slot. Empty: from now on, or from the first day. For "
         "example 09:00 with every 2 hours: 09:00, 11:00, 13:00 …",
@@ -147,7 +165,7 @@ class ScheduleForm(Form):
     )
 
     def wish(self, session: Session, present: Schedule | None = None) -> Wish:
-        """What the form asks for. Raises BadInput."""
+        """What the form asks for; `present` is the schedule it was filled from. Raises BadInput."""
         experiment = self.experiment.chosen(session, Experiment)
         zone = self.zone.data or (experiment.zone if experiment else "UTC")
         is_cron = self.kind.data == "cron"
@@ -158,7 +176,7 @@ class ScheduleForm(Form):
             experiment=experiment,
             cron=(self.cron.data or "") if is_cron else "",
             interval_seconds=None if is_cron else min(self.every.data, 10**9) * UNITS[self.kind.data],
-            anchor_at=None if is_cron else self._anchor(zone),
+            anchor_at=None if is_cron else self._anchor(zone, present),
             zone=zone,
             first_day=self.first_day.data,
             last_day=self.last_day.data,
@@ -171,9 +189,11 @@ class ScheduleForm(Form):
             is_enabled=self.is_enabled.data,
         )
 
-    def _anchor(self, zone: str) -> datetime | None:
+    def _anchor(self, zone: str, present: Schedule | None) -> datetime | None:
         if self.anchor_at.data is None:
             return None
+        if present is not None and zone == present.zone and self.anchor_at.data == anchor_shown(present):
+            return present.anchor_at  # an hour that a clock change repeats does not tell which one is meant
         try:
             return self.anchor_at.data.replace(tzinfo=ZoneInfo(clean_zone(zone))).astimezone(UTC)
         except OverflowError:
@@ -184,17 +204,23 @@ class ScheduleForm(Form):
         super().put_error(BadInput(str(error), FIELD_OF.get(error.field or "", error.field)))
 
 
+def anchor_shown(row: Schedule) -> datetime | None:
+    """The schedule's anchor as the form shows it: in its zone, to the second."""
+    if row.anchor_at is None:
+        return None
+    return row.anchor_at.astimezone(zone_of(row)).replace(tzinfo=None, fold=0, microsecond=0)
+
+
 def values_of(row: Schedule) -> dict[str, Any]:
     """What the form shows of a schedule that is there."""
     seconds = row.interval_seconds or 15 * MINUTE
     unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
-    anchor = row.anchor_at.astimezone(zone_of(row)).replace(tzinfo=None) if row.anchor_at else None
     return {
         "name": row.name,
         "experiment": row.experiment_id,
         "kind": "cron" if row.cadence == Cadence.cron else unit,
         "every": seconds // UNITS[unit],
-        "anchor_at": anchor,
+        "anchor_at": anchor_shown(row),
         "cron": row.cron,
         "zone": row.zone,
         "first_day": row.first_day,

@@ -1,6 +1,5 @@
 """The screen of schedules: cadence in words, next slots with their zone, what became of the last one."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,6 @@ from sqlalchemy.orm import Query, Session, joinedload
 
 from ..domain.days import day_text
 from ..domain.jitter import jitter_words
-from ..domain.reasons import ExperimentState
 from ..dt_service import load_service
 from ..errors import BadInput, NobodyEligible
 from ..extensions import db
@@ -23,53 +21,15 @@ from ..models import Account, Schedule, ScheduleRevision, Slot, utc_now
 from ..services import heartbeats, pauses
 from ..services import schedules as service
 from ..web import access
-from . import asking, cells, choices, filters, zones
-from .pausing import PausingScreen, pause_actions, state_with_pause
+from . import asking, cells, choices, filters, schedule_cells, zones
+from .pausing import PausingScreen, pause_actions
 from .row_actions import PostAction
 from .schedule_forms import FORM_SECTIONS, MISSED_WORDS, OVERLAP_WORDS, ScheduleForm, values_of
 
 ALL = "all running experiments"
-_ASIDE = re.compile(r" \([^)]*\)")
 SLOTS_SHOWN = 5
 ROWS_SHOWN = 20
 REVISIONS_SHOWN = 50
-
-
-def _state_pill(row: Schedule) -> Markup:
-    if row.is_archived:
-        return cells.pill("archived")
-    if row.broken_reason:
-        return cells.with_reason(cells.pill("failing", "broken"), row.broken_reason)
-    if (last_day := service.ended_on(row)) is not None:
-        return cells.two_lines(cells.pill("ended"), f"on {day_text(last_day)}")
-    if row.paused_at is not None:
-        return state_with_pause(cells.pill("paused"), row, row.zone)
-    if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
-        return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
-    return cells.pill("enabled" if row.is_enabled else "disabled")
-
-
-def _cadence(row: Schedule | ScheduleRevision) -> str:
-    return service.cadence_words(row) or "cannot be read"
-
-
-def _last_slot(row: Schedule) -> Markup | str:
-    if row.last_slot is None:
-        return "none yet"
-    slot = row.last_slot
-    many = f" × {slot.slot_count:,}" if slot.slot_count > 1 else ""
-    return cells.two_lines(
-        cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
-        cells.time(slot.slot_at, service.zone_of(row), "minute"),
-    )
-
-
-def _next_slot(row: Schedule) -> Markup | str:
-    return (
-        cells.moment(row.next_slot_at, service.zone_of(row))
-        if row.is_enabled and row.next_slot_at
-        else "none"
-    )
 
 
 class ScheduleScreen(PausingScreen):
@@ -85,6 +45,7 @@ class ScheduleScreen(PausingScreen):
     empty_words = "There is no schedule yet, so no twin is asked by itself."
     pauses_with = pauses.pause_schedule
     resumes = pauses.resume_schedule
+    why_not = schedule_cells.why_not
     paused_words = "“{}” is paused. Its slots pass unasked until you resume it."
     resumed_words = "“{}” goes on with its next slot; nothing is made up for."
     pause_note = (
@@ -179,15 +140,17 @@ class ScheduleScreen(PausingScreen):
     )
 
     column_formatters = {
-        "cadence": lambda _v, _c, row, _n: cells.two_lines(_ASIDE.sub("", _cadence(row)), row.zone),
+        "cadence": lambda _v, _c, row, _n: cells.two_lines(schedule_cells.brief_cadence(row), row.zone),
         "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
-        "is_enabled": lambda _v, _c, row, _n: _state_pill(row),
-        "next_slot_at": lambda _v, _c, row, _n: _next_slot(row),
-        "last_slot": lambda _v, _c, row, _n: _last_slot(row),
+        "is_enabled": lambda _v, _c, row, _n: schedule_cells.state_pill(row),
+        "next_slot_at": lambda _v, _c, row, _n: schedule_cells.next_slot(row),
+        "last_slot": lambda _v, _c, row, _n: schedule_cells.last_slot(row),
     }
     column_formatters_detail = column_formatters | {
-        "cadence": lambda _v, _c, row, _n: _cadence(row),
-        "expression": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(expression(row)),
+        "cadence": lambda _v, _c, row, _n: schedule_cells.cadence(row),
+        "expression": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(
+            schedule_cells.expression(row)
+        ),
         "is_forced": lambda _v, _c, row, _n: cells.yes_no(row.is_forced),
         "first_day": lambda _v, _c, row, _n: day_text(row.first_day) if row.first_day else "none",
         "last_day": lambda _v, _c, row, _n: day_text(row.last_day) if row.last_day else "none",
@@ -198,12 +161,12 @@ class ScheduleScreen(PausingScreen):
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
     }
     column_formatters_export = {
-        "cadence": lambda _v, _c, row, _n: _cadence(row),
+        "cadence": lambda _v, _c, row, _n: schedule_cells.cadence(row),
         "experiment": lambda _v, _c, row, _n: row.experiment.identifier if row.experiment else "",
-        "expression": lambda _v, _c, row, _n: expression(row),
+        "expression": lambda _v, _c, row, _n: schedule_cells.expression(row),
     }
     column_extra_row_actions = [
-        *pause_actions(lambda row: row.is_enabled and not row.is_archived),
+        *pause_actions(schedule_cells.why_not),
         PostAction("Enable", ".enable", shown_if=lambda row: not row.is_enabled and not row.is_archived),
         PostAction("Disable", ".disable", shown_if=lambda row: row.is_enabled),
         PostAction(
@@ -223,8 +186,8 @@ class ScheduleScreen(PausingScreen):
     ]
 
     def may_edit(self, row: Schedule) -> bool:
-        """An archived schedule stays as it was."""
-        return not row.is_archived
+        """An archived schedule stays as it was; one of all experiments is the administrators'."""
+        return not row.is_archived and access.may_change(row)
 
     def get_query(self) -> Query:
         """Archived schedules only when the filter asks for them."""
@@ -260,7 +223,7 @@ class ScheduleScreen(PausingScreen):
 
     def record_lead(self, row: Schedule) -> str:
         """Cadence and zone."""
-        return f"{_cadence(row)}, {row.zone}"
+        return f"{schedule_cells.cadence(row)}, {row.zone}"
 
     def values(self, row: Schedule) -> dict[str, Any]:
         """The schedule as it is typed."""
@@ -282,7 +245,7 @@ class ScheduleScreen(PausingScreen):
 
     def change(self, session: Session, row: Schedule, form: Any, now: datetime, account: Account) -> None:
         """Another intent is a new revision."""
-        service.change_schedule(session, row, form.wish(session), now, account, seen=form.seen or 0)
+        service.change_schedule(session, row, form.wish(session, row), now, account, seen=form.seen or 0)
 
     def saved(self, row: Schedule) -> None:
         """Tells the queue's projection."""
@@ -298,7 +261,11 @@ class ScheduleScreen(PausingScreen):
     @expose("/enable/", methods=("POST",))
     def enable(self):
         """Switches a schedule on."""
-        return self._switch(service.enable, "“{}” is enabled. It fires with its next slot, not at once.")
+        return self._switch(
+            service.enable,
+            "“{}” is enabled. It fires with its next slot, not at once.",
+            words_if_paused="“{}” is enabled and still paused. It fires after you resume it.",
+        )
 
     @expose("/disable/", methods=("POST",))
     def disable(self):
@@ -310,12 +277,12 @@ class ScheduleScreen(PausingScreen):
         """Puts a schedule away for good."""
         return self._switch(service.archive, "Archived “{}”.")
 
-    def _switch(self, change, words: str):
+    def _switch(self, change, words: str, words_if_paused: str = ""):
         row = self.get_one(request.form.get("id"))
-        name = row.name
+        name, is_paused = row.name, row.paused_at is not None
         if self.act(lambda session, now, account: change(session, row, now, account)):
             self.saved(row)
-            flash(words.format(name), "success")
+            flash(((is_paused and words_if_paused) or words).format(name), "success")
         return self.back()
 
     @expose("/fire/", methods=("POST",))
@@ -387,9 +354,4 @@ class ScheduleScreen(PausingScreen):
             .order_by(ScheduleRevision.number.desc())
             .limit(REVISIONS_SHOWN)
         )
-        return [(revision, _cadence(revision)) for revision in db.session.scalars(query)]
-
-
-def expression(row: Schedule) -> str:
-    """The cadence as it is stored."""
-    return row.cron or f"every {row.interval_seconds or 0:,} s"
+        return [(revision, schedule_cells.cadence(revision)) for revision in db.session.scalars(query)]

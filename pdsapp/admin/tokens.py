@@ -104,6 +104,12 @@ def _key_words(row: ApiToken) -> str:
     return f"…{row.last_four}" if row.last_four else "stored"
 
 
+def _why_not(row: ApiToken) -> str:
+    if row.state == TokenState.archived:
+        return f"Token “{row.name}” is archived: no twin is written with it, so there is nothing to pause."
+    return ""
+
+
 def _test_cell(view: Any, row: ApiToken) -> Markup:
     if row.last_test_at is None:
         return cells.pill("untested")
@@ -124,6 +130,7 @@ class TokenScreen(PausingScreen):
     offers_delete = True
     pauses_with = pauses.pause_token
     resumes = pauses.resume_token
+    why_not = _why_not
     paused_words = "Paused “{}”. Its twins cannot be written until you resume it."
     resumed_words = "“{}” is active again."
     pause_note = "Twins that use it are written no more until it is resumed. Others go on."
@@ -191,7 +198,7 @@ class TokenScreen(PausingScreen):
     }
     column_extra_row_actions = [
         PostAction("Test", ".test", shown_if=lambda row: row.state != TokenState.archived),
-        *pause_actions(lambda row: row.state != TokenState.archived, is_rare=True),
+        *pause_actions(_why_not, is_rare=True),
         PostAction("Resume", ".resume", shown_if=lambda row: row.state == TokenState.archived, is_rare=True),
         PostAction(
             "Archive",
@@ -299,8 +306,8 @@ class TokenScreen(PausingScreen):
     def archive(self):
         """Takes a token off the lists."""
         row = self.get_one(request.form.get("id"))
-        name, state = row.name, TokenState.archived
-        if self.act(lambda s, now, account: edits.set_token_state(s, row, state, now, account=account)):
+        name = row.name
+        if self.act(lambda session, now, account: edits.archive_token(session, row, now, account)):
             flash(f"Archived “{name}”.", "success")
         return self.back()
 

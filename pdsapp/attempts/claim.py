@@ -177,6 +177,7 @@ def _busy(session: Session, attempt: Attempt, now: datetime) -> None:
         )
     else:
         attempt.not_before = now + BUSY_WAIT
+        attempt.changed_at = now
     session.flush()
 
 

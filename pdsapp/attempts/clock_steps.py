@@ -17,8 +17,8 @@ def mend(session: Session, now: datetime, lease: timedelta, limit: int = 200) ->
     """Brings leases and waits that only a clock set back explains near `now`; gives how many.
 
     A lease further ahead than any worker takes it ends one lease from now, without a strike: should its
-    worker be dead, nobody has to wait for the old clock. An attempt added in the future is due now, or
-    after the delay drawn for it. The caller commits.
+    worker be dead, nobody has to wait for the old clock. An attempt that was made due while the clock was
+    ahead is due now, or after the delay drawn for it if nobody has had it yet. The caller commits.
     """
     trimmed = session.execute(
         update(Attempt)
@@ -29,18 +29,20 @@ def mend(session: Session, now: datetime, lease: timedelta, limit: int = 200) ->
     ahead = now + SLACK
     early = session.scalars(
         select(Attempt)
-        .where(IS_DUE, Attempt.not_before > ahead, Attempt.created_at > ahead)
+        # Whatever is made due says so in `changed_at`: a wait set by a clock that was right is left alone.
+        .where(IS_DUE, Attempt.changed_at > ahead, Attempt.not_before > ahead)
         .order_by(BY_ID)
         .limit(limit)
         .with_for_update(skip_locked=True, of=Attempt)
     ).all()
     brought = 0
     for attempt in early:
-        wanted = now + timedelta(seconds=attempt.delay_seconds or 0)
+        delay = attempt.delay_seconds if attempt.claimed_at is None else None
+        wanted = now + timedelta(seconds=delay or 0)
         if attempt.not_before > wanted + SLACK:
             attempt.not_before = wanted
-            attempt.changed_at = now
             brought += 1
+        attempt.changed_at = now
     if trimmed or brought:
         log.warning("clock was set back", leases=trimmed, attempts=brought)
     return trimmed + brought

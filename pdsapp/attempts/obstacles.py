@@ -1,14 +1,15 @@
 """What forbids asking a twin or publishing its post, forced or not: a pause, a stop, a ban, inactivity."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import AttemptState, ExperimentState, Reason, TokenState
+from ..domain.zones import zone_shown
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
-from ..models.base import HasPause
+from ..models.base import HasPause, HasStop
 
 # What a token that was paused by its endpoint's answer has as `paused_by`: no person's doing.
 BY_ENDPOINT = "endpoint"
@@ -27,29 +28,42 @@ class Obstacle:
 
 def obstacle_to(session: Session, twin: DigitalTwin, schedule: Schedule | None = None) -> Obstacle | None:
     """What stands in the way of asking this twin at the moment, for a slot of `schedule` if it is for one."""
+    return next(obstacles_to(session, twin, schedule), None)
+
+
+def obstacles_to(session: Session, twin: DigitalTwin, schedule: Schedule | None = None) -> Iterator[Obstacle]:
+    """Everything that stands in the way, what reaches furthest first."""
     experiment = twin.experiment
     installation = session.get_one(Installation, 1)
     if installation.is_paused:
         words = as_sentence(paused_words("Everything is paused", installation, experiment.zone))
-        return Obstacle(Reason.paused, f"{words} Resume it to let twins post again.", installation.paused_at)
+        yield Obstacle(Reason.paused, f"{words} Resume it to let twins post again.", installation.paused_at)
     if experiment.state != ExperimentState.running:
         words = as_sentence(experiment_words(experiment))
         words = f"{words} Twins are asked while it is running."
-        return Obstacle(Reason.paused, words, experiment.paused_at)
+        yield Obstacle(Reason.paused, words, experiment.paused_at)
     if schedule is not None and schedule.paused_at is not None:
         words = as_sentence(paused_words("The schedule is paused", schedule, schedule.zone))
-        return Obstacle(Reason.paused, f"{words} Resume it to let it ask again.", schedule.paused_at)
+        yield Obstacle(Reason.paused, f"{words} Resume it to let it ask again.", schedule.paused_at)
     if (token := twin.api_token) is not None and is_paused_by_hand(token):
         words = as_sentence(paused_words(f"Token “{token.name}” is paused", token, experiment.zone))
-        return Obstacle(Reason.paused, f"{words} Resume it to let its twins write.", token.paused_at)
+        yield Obstacle(Reason.paused, f"{words} Resume it to let its twins write.", token.paused_at)
     if twin.user_profile.is_banned:
-        return Obstacle(Reason.banned, "The twin's profile is banned in this experiment.")
+        yield Obstacle(Reason.banned, "The twin's profile is banned in this experiment.")
     if not twin.is_active:
-        return Obstacle(Reason.inactive, "The twin is not active. Activate it to let it post.")
-    return None
+        yield Obstacle(Reason.inactive, "The twin is not active. Activate it to let it post.")
 
 
-def was_taken_before(obstacle: Obstacle, attempt: Attempt) -> bool:
+def obstacle_to_going_on(session: Session, attempt: Attempt) -> Obstacle | None:
+    """What keeps a worker from asking the twin of the attempt it holds: any obstacle but the pauses that
+    began after it was taken, or a stop."""
+    for obstacle in obstacles_to(session, attempt.digital_twin, attempt.schedule):
+        if not _was_taken_before(obstacle, attempt):
+            return obstacle
+    return stop_of(session, attempt)
+
+
+def _was_taken_before(obstacle: Obstacle, attempt: Attempt) -> bool:
     """Whether a worker had this attempt when a pause began: it runs, and what runs finishes."""
     return obstacle.since is not None and attempt.claimed_at < obstacle.since
 
@@ -68,7 +82,7 @@ def stop_of(session: Session, attempt: Attempt) -> Obstacle | None:
     experiment = attempt.experiment
     for scope in (session.get_one(Installation, 1), experiment):
         if scope.is_stopped:
-            return Obstacle(Reason.stopped, stop_words(scope, experiment.zone), scope.paused_at)
+            return Obstacle(Reason.stopped, stop_words(scope, experiment.zone), scope.stopped_at)
     return None
 
 
@@ -95,8 +109,9 @@ def is_paused_by_hand(token: ApiToken) -> bool:
 
 def paused_words(what: str, pause: HasPause, zone: str) -> str:
     """ "Everything is paused since Wed 25 Nov 2026, 10:02 CET by ada@example.org: exam week". The same
-    words as long as the pause lasts."""
-    since = f" since {moment_words(pause.paused_at, zone)}" if pause.paused_at else ""
+    words as long as the pause lasts. Of a stop, it is the stop's time."""
+    at = getattr(pause, "stopped_at", None) or pause.paused_at
+    since = f" since {moment_words(at, zone)}" if at else ""
     by = f" by {pause.paused_by[:LONGEST_NAME]}" if pause.paused_by else ""
     return f"{what}{since}{by}: {pause.paused_reason}" if pause.paused_reason else f"{what}{since}{by}."
 
@@ -108,14 +123,14 @@ def experiment_words(experiment: Experiment) -> str:
     return f"The experiment is {experiment.state}."
 
 
-def stop_words(scope: HasPause, zone: str) -> str:
+def stop_words(scope: HasStop, zone: str) -> str:
     """Who stopped this scope, when and why, as a sentence."""
     return as_sentence(paused_words("Stopped", scope, zone).replace(" since ", " on ", 1))
 
 
 def moment_words(at: datetime, zone: str) -> str:
     """ "Wed 25 Nov 2026, 10:02 CET"."""
-    local = at.astimezone(ZoneInfo(zone))
+    local = at.astimezone(zone_shown(zone))
     return f"{local:%a} {local.day} {local:%b %Y, %H:%M %Z}"
 
 

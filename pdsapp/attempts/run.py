@@ -38,11 +38,10 @@ from .limits import hold_twin, limit_at_publishing, limit_on
 from .lost import record_return
 from .obstacles import (
     NOT_PUBLISHED,
-    obstacle_to,
+    obstacle_to_going_on,
     obstacle_to_publishing,
     state_behind,
     stop_of,
-    was_taken_before,
 )
 from .words import decision_sentence
 
@@ -145,9 +144,7 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
         if attempt.stop_asked_at is not None:  # stopped under a worker that lost it or gave it back
             _end_stopped(session, attempt, now)
             return attempt.state
-        obstacle = obstacle_to(session, attempt.digital_twin, attempt.schedule)
-        finishes = obstacle is not None and was_taken_before(obstacle, attempt)
-        if obstacle is not None and not (finishes and stop_of(session, attempt) is None):
+        if (obstacle := obstacle_to_going_on(session, attempt)) is not None:
             end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
             return attempt.state
         if attempt.decided_at is None:

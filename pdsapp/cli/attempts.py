@@ -26,19 +26,22 @@ since_option = click.option("--since", metavar="TIME", help="ISO 8601; UTC unles
 def list_attempts(experiment, state, since, limit, as_json):
     """Attempts, newest first."""
     with reading() as session:
-        query = with_everything().order_by(Attempt.id.desc()).limit(limit)
+        query = with_everything().order_by(Attempt.id.desc()).limit(limit + 1)
         if experiment:
             query = query.where(Attempt.experiment_id == lookup.find_experiment(session, experiment).id)
         if state:
             query = query.where(Attempt.state == AttemptState(state))
         if since:
             query = query.where(Attempt.created_at >= common.parse_time(since))
-        rows = [attempt_object(attempt) for attempt in session.scalars(query)]
+        found = session.scalars(query).all()
+        rows = [attempt_object(attempt) for attempt in found[:limit]]
     if as_json:
         for row in rows:
             common.emit(row)
-        return
-    common.table([_short(row) for row in rows], "No attempts. Ask a twin: flask generate-dt-post")
+    else:
+        common.table([_short(row) for row in rows], "No attempts. Ask a twin: flask generate-dt-post")
+    if len(found) > limit:
+        common.note(f"These are the newest {limit:,}; there are more. Show more with --limit.")
 
 
 @click.command("ledger")

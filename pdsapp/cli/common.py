@@ -12,11 +12,13 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from ..config import Settings
+from ..config import Settings, read_settings
 from ..errors import BadInput, NobodyEligible, NotFound, PdsError
 from ..models import utc_now
-from ..services import database
+from ..services import backups, database
 
+# Commands that look at an installation and must not begin one.
+LOOKING = frozenset({"backup"})
 EXIT_FAILED, EXIT_USAGE, EXIT_SKIPPED, EXIT_NOBODY = 1, 2, 3, 4
 
 
@@ -41,6 +43,26 @@ def with_database(command: Callable) -> Callable:
             return command(*args, **kwargs)
 
     return run
+
+
+def require_what_to_look_at() -> None:
+    """Returns unless this process is a command that only looks, and there is no embedded database.
+
+    For before the application is made, which makes a data dir and new secrets where there are none: a
+    mistyped PDS_DATA_DIR must not leave them behind. Raises BadInput.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None or context.parent is not None:
+        return
+    try:
+        words = context.command.make_parser(context).parse_args(sys.argv[1:])[1]
+    except click.UsageError:  # started by another program, with words of its own
+        return
+    if not words or words[0] not in LOOKING or "--help" in words:
+        return
+    given = read_settings()
+    if given.is_embedded:
+        backups.require_database(given.data_dir.absolute() / backups.DATABASE_NAME)
 
 
 @contextmanager

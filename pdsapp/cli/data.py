@@ -1,6 +1,7 @@
 """`flask backup`, `flask restore`, `flask move`: copies of the database, and where it lives."""
 
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from .. import create_app
-from ..config import Settings, read_settings
+from ..config import read_settings
 from ..errors import BadInput
-from ..llm.secrets import SECRET_FILES
+from ..extensions import db
+from ..llm.secrets import SECRET_FILES, place_of_keys
 from ..services import backups
 from . import common
 
@@ -22,31 +24,33 @@ _LEDGER = {True: "The ledger adds up.", False: "The ledger does not add up, as i
 
 @click.command("backup")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--with-keys", is_flag=True, help=f"Also copy the key file, to FILE{KEYS_SUFFIX}.")
+@click.option("--with-keys", is_flag=True, help=f"Also write the keys in force, to FILE{KEYS_SUFFIX}.")
 @with_appcontext
 def backup(file, with_keys):
-    """Copy the embedded database, consistent and checked, while everything runs.
+    """Copy the SQLite database, consistent and checked, while everything runs.
 
-    Exit status 2 if FILE exists or the database is not the embedded one; then it says what to run instead.
+    Exit status 2 if FILE exists or the database is PostgreSQL; then it says what to run instead.
     """
     with common.errors_as_exits():
         settings = common.settings()
-        if not settings.is_embedded:
-            raise BadInput(_how_with_postgresql(settings, file))
-        keys = settings.data_dir / SECRET_FILES["fernet_keys"]
-        beside = file.with_name(file.name + KEYS_SUFFIX)
+        url = db.engine.url
+        if url.get_backend_name() != "sqlite":
+            raise BadInput(_how_with_postgresql(url, file))
+        beside = _beside(file)
+        backups.require_free(file)
         if with_keys:
-            _require_keys(keys, beside)
+            backups.require_free(beside)
         os.umask(0o077)
-        made = backups.copy_database(settings.data_dir / backups.DATABASE_NAME, file)
+        made = backups.copy_database(Path(url.database or "").absolute(), file)
         click.echo(f"Saved {made.words}: {file}")
         click.echo("Checked: integrity, foreign keys, rows of every table.")
         if with_keys:
-            backups.copy_keys(keys, beside)
+            backups.write_keys(settings.require("fernet_keys"), beside)
             click.echo(f"Keys: {beside}")
             common.note("Whoever has both files can read the stored API keys. Keep them apart.")
         else:
-            click.echo(f"Not in it: {_where_keys_are(keys)}, without which stored API keys cannot be read.")
+            place = place_of_keys(settings)
+            click.echo(f"Not in it: {place}, without which stored API keys cannot be read.")
 
 
 @click.command("restore")
@@ -70,11 +74,10 @@ def restore(file, data_dir, keys):
 
     with common.errors_as_exits():
         target = Path(data_dir or read_settings().data_dir).expanduser().absolute()
-        beside = file.with_name(file.name + KEYS_SUFFIX)
-        keys = keys or (beside if beside.is_file() else None)
-        if keys is not None and not keys.is_file():
-            raise BadInput(f"There is no key file {keys}.", "keys")
         restoring.examine(file)
+        keys = keys or (_beside(file) if os.path.isfile(_beside(file)) else None)
+        if keys is not None and not os.path.isfile(keys):
+            raise BadInput(f"There is no key file {keys}.", "keys")
         restoring.require_empty(target)
         os.umask(0o077)
         with StackLock(prepare_data_dir(target)):
@@ -97,15 +100,22 @@ def _say_restored(made, file: Path, target: Path) -> None:
     if made.was_migrated:
         click.echo("Migrated to this version.")
     click.echo(_LEDGER[made.adds_up])
-    if made.unreadable:
+    lost = made.unreadable - made.hidden
+    if made.hidden:
         common.note(
-            f"{made.unreadable} of {made.secrets} stored API keys cannot be read without the key file it was "
-            "made with. Enter them again on the tokens' pages, or restore with --keys."
+            f"{made.hidden} of {made.secrets} stored API keys cannot be read as long as PDS_FERNET_KEYS is "
+            f"set: it wins over {target / SECRET_FILES['fernet_keys']}, which holds their keys. Unset it, in "
+            ".env too, before you start."
         )
-    elif made.secrets:
+    if lost:
+        common.note(
+            f"{lost} of {made.secrets} stored API keys cannot be read without the key file it was made with. "
+            "Enter them again on the tokens' pages, or restore with --keys."
+        )
+    if made.secrets and not made.unreadable:
         click.echo(f"All {made.secrets} stored API keys can be read.")
     click.echo("It is paused: resume it on the dashboard when the other copy is off.")
-    click.echo(f"Start it: PDS_DATA_DIR={target} make run")
+    click.echo(f"Start it{_without_url()}: {_start_command(target)}")
 
 
 @click.command("move")
@@ -147,25 +157,26 @@ def _say_moved(made, target: sa.URL) -> None:
         click.echo("The target is paused, as the source was.")
     if target.get_backend_name() == "sqlite":
         folder = Path(target.database).absolute().parent
-        click.echo(f"Start it without DATABASE_URL: PDS_DATA_DIR={folder} make run")
+        click.echo(f"Start it without DATABASE_URL: {_start_command(folder)}")
         click.echo(f"Put the value of PDS_FERNET_KEYS into {folder / SECRET_FILES['fernet_keys']} first.")
     else:
         click.echo("Start it with DATABASE_URL, and the present SECRET_KEY and PDS_FERNET_KEYS.")
 
 
-def _require_keys(keys: Path, beside: Path) -> None:
-    if not keys.is_file():
-        raise BadInput("There is no key file: the keys are in PDS_FERNET_KEYS. Keep its value.", "with-keys")
-    if beside.exists():
-        raise BadInput(f"{beside} exists already. Choose another name; nothing is overwritten.")
+def _beside(file: Path) -> Path:
+    """Where the keys of a backup lie."""
+    return Path(f"{file}{KEYS_SUFFIX}")
 
 
-def _where_keys_are(keys: Path) -> str:
-    return f"the key file {keys}" if keys.is_file() else "the value of PDS_FERNET_KEYS"
+def _start_command(folder: Path) -> str:
+    return f"PDS_DATA_DIR={shlex.quote(str(folder))} make run"
 
 
-def _how_with_postgresql(settings: Settings, file: Path) -> str:
-    url = sa.make_url(settings.sqlalchemy_url)
+def _without_url() -> str:
+    return "" if read_settings().database_url is None else " without DATABASE_URL"
+
+
+def _how_with_postgresql(url: sa.URL, file: Path) -> str:
     return (
         "The database is PostgreSQL, which makes its own consistent copies while everything runs:\n"
         f"  {backups.dump_command(url, file)}\n"

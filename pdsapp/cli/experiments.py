@@ -10,6 +10,8 @@ from ..services import experiments as service
 from ..services import lookup, pauses
 from . import common, pausing
 
+SCOPE = pausing.Scope(lookup.find_experiment, lambda found: found.identifier)
+
 experiments = AppGroup("experiments", help="List, add, pause, stop and resume experiments.")
 
 
@@ -20,6 +22,7 @@ def list_experiments(as_json):
     """The experiments, newest first."""
     with reading() as session:
         rows = [_row(e) for e in session.scalars(select(Experiment).order_by(Experiment.id.desc()))]
+        pausing.note_of_everything(session)
     if as_json:
         for row in rows:
             common.emit(row)
@@ -50,10 +53,7 @@ def add(name, zone, description, as_json):
 @common.with_database
 def pause(experiment, reason):
     """Pause an experiment: its twins are asked no more until it is resumed; what runs is finished."""
-    with transaction() as session:
-        found = lookup.find_experiment(session, experiment)
-        effect = pauses.pause_experiment(session, found, common.now(), reason)
-    pausing.say(found.identifier, effect, found)
+    SCOPE.hold(pauses.pause_experiment, experiment, reason)
 
 
 @experiments.command("stop")
@@ -62,10 +62,7 @@ def pause(experiment, reason):
 @common.with_database
 def stop(experiment, reason):
     """Stop an experiment now: as pause, and what is being written is not published either."""
-    with transaction() as session:
-        found = lookup.find_experiment(session, experiment)
-        effect = pauses.stop_experiment(session, found, common.now(), reason)
-    pausing.say(found.identifier, effect, found)
+    SCOPE.hold(pauses.stop_experiment, experiment, reason)
 
 
 @experiments.command("resume")
@@ -73,11 +70,9 @@ def stop(experiment, reason):
 @common.with_database
 def resume(experiment):
     """Let a paused or stopped experiment run again, from its next slots on."""
-    with transaction() as session:
-        found = lookup.find_experiment(session, experiment)
-        changed = pauses.resume_experiment(session, found, common.now())
+    SCOPE.resume(pauses.resume_experiment, experiment)
+    with reading() as session:
         is_all_paused = pauses.is_paused(session.get_one(Installation, 1))
-    pausing.say_resumed(found.identifier, changed)
     if is_all_paused:
         common.note("Everything is still paused. Resume it with: flask resume")
 

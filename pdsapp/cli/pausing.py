@@ -1,16 +1,54 @@
-"""`flask pause`, `flask stop-now` and `flask resume`: everything at once. And what pausing commands share."""
+"""`flask pause`, `flask stop-now` and `flask resume`: everything at once; how one thing is paused."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
+from sqlalchemy.orm import Session
 
 from ..database import transaction
 from ..models import Installation
 from ..services import pauses
-from ..services.pauses import Effect
 from . import common
 
 reason_option = click.option("--reason", default="", help="Shown wherever the pause shows.")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A kind of thing that commands pause: how it is found by what was typed, and named in the answer."""
+
+    find: Callable[[Session, str], Any]
+    name: Callable[[Any], str]
+    resumed_words: str = "goes on with the next slots"
+
+    def hold(self, act: Callable, text: str, reason: str) -> None:
+        """Pauses or stops it, prints what became of attempts, then ends those there were too many of."""
+        with transaction() as session:
+            found = self.find(session, text)
+            effect = act(session, found, common.now(), reason)
+        state = "stopped" if effect.is_stop else "paused"
+        already = "" if effect.changed else " already"
+        click.echo(f"{self.name(found)} is {state}{already}: {effect.words}")
+        pauses.cancel_rest(found, effect, common.now())
+
+    def resume(self, act: Callable, text: str) -> Any:
+        """Lets it go on, and prints that; what was found."""
+        with transaction() as session:
+            found = self.find(session, text)
+            changed = act(session, found, common.now())
+        click.echo(f"{self.name(found)} {self.resumed_words if changed else 'was not paused'}.")
+        return found
+
+
+def note_of_everything(session: Session) -> None:
+    """Says beside a list that everything is paused: its rows say what they are by themselves."""
+    if (words := pauses.everything_words(session)) is not None:
+        common.note(f"{words} Nobody is asked, whatever the rows say. Go on: flask resume")
+
+
+EVERYTHING = Scope(lambda session, _text: session.get_one(Installation, 1), lambda _row: "Everything")
 
 
 @click.command("pause")
@@ -18,10 +56,7 @@ reason_option = click.option("--reason", default="", help="Shown wherever the pa
 @common.with_database
 def pause(reason):
     """Pause everything: no twin is asked until it is resumed; what is being written is finished."""
-    with transaction() as session:
-        effect = pauses.pause_everything(session, common.now(), reason)
-        scope = session.get_one(Installation, 1)
-    say("Everything", effect, scope)
+    EVERYTHING.hold(lambda session, _row, *rest: pauses.pause_everything(session, *rest), "", reason)
 
 
 @click.command("stop-now")
@@ -29,29 +64,11 @@ def pause(reason):
 @common.with_database
 def stop_now(reason):
     """Stop everything: as pause, and what is being written is not published either."""
-    with transaction() as session:
-        effect = pauses.stop_everything(session, common.now(), reason)
-        scope = session.get_one(Installation, 1)
-    say("Everything", effect, scope)
+    EVERYTHING.hold(lambda session, _row, *rest: pauses.stop_everything(session, *rest), "", reason)
 
 
 @click.command("resume")
 @common.with_database
 def resume():
     """End the pause of everything; experiments that are paused by themselves stay so."""
-    with transaction() as session:
-        changed = pauses.resume_everything(session, common.now())
-    say_resumed("Everything", changed)
-
-
-def say(name: str, effect: Effect, scope: Any) -> None:
-    """Prints what a pause or a stop did, and to how many attempts; then ends those there were too many of."""
-    state = "stopped" if effect.is_stop else "paused"
-    already = "" if effect.changed else " already"
-    click.echo(f"{name} is {state}{already}: {effect.words}")
-    pauses.cancel_rest(scope, effect, common.now())
-
-
-def say_resumed(name: str, changed: bool, words: str = "goes on with the next slots") -> None:
-    """Prints that something goes on."""
-    click.echo(f"{name} {words}." if changed else f"{name} was not paused.")
+    EVERYTHING.resume(lambda session, _row, now: pauses.resume_everything(session, now), "")

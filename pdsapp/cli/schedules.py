@@ -1,7 +1,6 @@
 """`flask schedules …`"""
 
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import click
 from flask.cli import AppGroup
@@ -11,6 +10,7 @@ from sqlalchemy.orm import joinedload
 from ..database import reading, transaction
 from ..domain.days import day_text
 from ..domain.reasons import Trigger
+from ..domain.zones import zone_shown
 from ..dt_service import load_service
 from ..errors import PdsError
 from ..models import MissedPolicy, OverlapPolicy, Schedule
@@ -22,6 +22,8 @@ from . import common, pausing
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 MISSED = {policy.value.replace("_", "-"): policy for policy in MissedPolicy}
 OVERLAP = {policy.value: policy for policy in OverlapPolicy}
+
+SCOPE = pausing.Scope(lookup.find_schedule, lambda found: f"“{found.name}”")
 
 schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
 
@@ -37,6 +39,7 @@ def list_schedules(as_json):
         )
         make = _object if as_json else _row
         rows = [make(schedule) for schedule in session.scalars(query.order_by(Schedule.id))]
+        pausing.note_of_everything(session)
     if as_json:
         for row in rows:
             common.emit(row)
@@ -104,9 +107,12 @@ def add(name, experiment, twins, force, disabled, as_json, **options):
         session.flush()
         row = _object(schedule)
     _project(schedule)
-    common.emit(row) if as_json else click.echo(
-        f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}"
-    )
+    if as_json:
+        common.emit(row)
+        return
+    click.echo(f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}")
+    if not experiment:
+        click.echo("It asks twins of all running experiments. To ask those of one, give --experiment.")
 
 
 @schedules.command("preview")
@@ -117,7 +123,7 @@ def preview(schedule, count):
     """The next slots, in the schedule's zone and in UTC; none after its last day."""
     with reading() as session:
         found = lookup.find_schedule(session, schedule)
-        zone = ZoneInfo(found.zone)
+        zone = cadence.zone_of(found)
         click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone})")
         ahead = cadence.next_slots(found, common.now(), count)
         if not ahead and found.last_day is not None:
@@ -148,10 +154,7 @@ def disable(schedule):
 @common.with_database
 def pause(schedule, reason):
     """Pause a schedule: its slots pass unasked until it is resumed; what runs is finished."""
-    with transaction() as session:
-        found = lookup.find_schedule(session, schedule)
-        effect = pauses.pause_schedule(session, found, common.now(), reason)
-    pausing.say(f"“{found.name}”", effect, found)
+    SCOPE.hold(pauses.pause_schedule, schedule, reason)
 
 
 @schedules.command("resume")
@@ -159,11 +162,7 @@ def pause(schedule, reason):
 @common.with_database
 def resume(schedule):
     """Let a paused schedule fire again with its next slot."""
-    with transaction() as session:
-        found = lookup.find_schedule(session, schedule)
-        changed = pauses.resume_schedule(session, found, common.now())
-    _project(found)
-    pausing.say_resumed(f"“{found.name}”", changed)
+    _project(SCOPE.resume(pauses.resume_schedule, schedule))
 
 
 @schedules.command("archive")
@@ -248,4 +247,6 @@ def _object(schedule: Schedule) -> dict:
 
 def _next(row: dict) -> str:
     at = row["next_slot_at"]
-    return f"{at.astimezone(ZoneInfo(row['zone'])):%a %d %b, %H:%M %Z}." if at else "none, it is disabled."
+    return (
+        f"{at.astimezone(zone_shown(row['zone'])):%a %d %b %Y, %H:%M %Z}." if at else "none, it is disabled."
+    )

@@ -15,6 +15,8 @@ from ..services import lookup, pauses, token_tests
 from ..services import tokens as service
 from . import common, pausing
 
+SCOPE = pausing.Scope(lookup.find_token, lambda found: f"Token “{found.name}”", "is used again")
+
 tokens = AppGroup("tokens", help="List, add, test, pause and resume API tokens.")
 
 
@@ -70,10 +72,7 @@ def test(name):
 @common.with_database
 def pause(name, reason):
     """Pause a token: its twins are not written until it is resumed; what runs is finished."""
-    with transaction() as session:
-        token = lookup.find_token(session, name)
-        effect = pauses.pause_token(session, token, common.now(), reason)
-    pausing.say(f"Token “{token.name}”", effect, token)
+    SCOPE.hold(pauses.pause_token, name, reason)
 
 
 @tokens.command("resume")
@@ -81,10 +80,7 @@ def pause(name, reason):
 @common.with_database
 def resume(name):
     """Use a paused token again, also one that its endpoint's answer paused."""
-    with transaction() as session:
-        token = lookup.find_token(session, name)
-        changed = pauses.resume_token(session, token, common.now())
-    pausing.say_resumed(f"Token “{token.name}”", changed, "is used again")
+    SCOPE.resume(pauses.resume_token, name)
 
 
 def _read_secret() -> str:

@@ -16,6 +16,7 @@ from .cron import (
     upcoming,
 )
 from .days import EARLIEST_DAY, LATEST_DAY
+from .limit_words import span_words
 from .randomness import Stream, key_of
 from .zones import changes, zone_of
 
@@ -41,7 +42,7 @@ def check_jitter(jitter_seconds: int, cadence: Cadence) -> None:
     spacing = shortest_spacing(cadence) if jitter_seconds else None
     if spacing is not None and jitter_seconds >= spacing.total_seconds():
         raise CadenceError(
-            f"Slots of it are as close as {span_words(spacing.total_seconds())}, and the jitter must be "
+            f"Slots of it are as close as {span_words(int(spacing.total_seconds()))}, and the jitter must be "
             f"shorter: give less than {spacing.total_seconds():,.0f} seconds, or set slots further apart."
         )
 
@@ -70,13 +71,6 @@ def shortest_spacing(cadence: Cadence) -> timedelta | None:
 def jitter_words(jitter_seconds: int) -> str:
     """What a jitter does, in words."""
     return f"each attempt up to {span_words(jitter_seconds)} later" if jitter_seconds else ""
-
-
-def span_words(seconds: float) -> str:
-    """A span in words, such as "1 h 30 min"; parts of a second are left out."""
-    whole = int(seconds)
-    amounts = ((whole // 3600, "h"), (whole % 3600 // 60, "min"), (whole % 60, "s"))
-    return " ".join(f"{amount} {unit}" for amount, unit in amounts if amount) or "0 s"
 
 
 def _searched(cron: Cron) -> tuple[date, date]:

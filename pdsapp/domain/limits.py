@@ -4,17 +4,15 @@ Wall times are what the clock of the experiment's zone shows: while it shows a t
 it is quiet, also when it shows that time twice; a wall time that does not exist takes no time.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from math import ceil, floor
 from typing import Any
 
+from . import zones
 from .limit_words import at_words, quiet_words, span_words
 from .reasons import Reason
 
-SECOND = timedelta(seconds=1)
-HOUR = timedelta(hours=1)
 DAY_SECONDS = 86_400
 MOST_POSTS_PER_DAY = 10_000
 MOST_GAP_SECONDS = 31 * DAY_SECONDS
@@ -121,7 +119,7 @@ def quiet_ends_at(limits: Limits, at: datetime, zone: tzinfo) -> datetime:
     day, end = at.astimezone(zone).date(), time.fromisoformat(limits.quiet_until)
     walls = [datetime.combine(day + timedelta(days=days), end, zone) for days in range(3)]
     found = {wall.replace(fold=fold).astimezone(UTC) for wall in walls for fold in (0, 1)}
-    found |= set(_clock_changes(at, at + timedelta(days=2), zone))
+    found.update(zones.changes(zone, at, at + timedelta(days=2)))
     return min(each for each in found if each > at and not is_quiet(limits, each, zone))
 
 
@@ -133,9 +131,9 @@ def day_bounds(at: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
     """
     at = at.astimezone(UTC)
     day = at.astimezone(zone).date()
-    start, end = _start_of(day, zone), _start_of(day + timedelta(days=1), zone)
+    start, end, after = (zones.beginning_of(zone, day + timedelta(days=days)) for days in range(3))
     if at >= end:  # the clocks went back over midnight: the day before does not come again
-        return end, _start_of(day + timedelta(days=2), zone)
+        return end, after
     return start, end
 
 
@@ -144,38 +142,6 @@ def gap_ends_at(limits: Limits, last_post_at: datetime | None) -> datetime | Non
     if limits.min_gap_seconds is None or last_post_at is None:
         return None
     return last_post_at + timedelta(seconds=limits.min_gap_seconds)
-
-
-def _start_of(day: date, zone: tzinfo) -> datetime:
-    midnight = datetime.combine(day, time(), zone)
-    first, other = midnight.astimezone(UTC), midnight.replace(fold=1).astimezone(UTC)
-    if other >= first:
-        return first
-    return next(_clock_changes(other, first, zone))  # it does not exist: PEP 495 has the later one first
-
-
-def _clock_changes(after: datetime, until: datetime, zone: tzinfo) -> Iterator[datetime]:
-    """The instants at which the zone's clock jumps, after < at <= until, to the second."""
-    low = after.astimezone(UTC)
-    while low < until:
-        high = min(low + HOUR, until)
-        if _offset(low, zone) != _offset(high, zone):
-            yield _change_between(low, high, zone)
-        low = high
-
-
-def _change_between(low: datetime, high: datetime, zone: tzinfo) -> datetime:
-    before = _offset(low, zone)
-    while high - low > SECOND:
-        middle = (low + (high - low) / 2).replace(microsecond=0)
-        if middle <= low:
-            break
-        low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
-    return high.replace(microsecond=0)
-
-
-def _offset(at: datetime, zone: tzinfo) -> timedelta | None:
-    return at.astimezone(zone).utcoffset()
 
 
 def _check(limits: Limits) -> None:

@@ -50,6 +50,14 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(rules, key=name)
 
 
+def zone_shown(name: str) -> ZoneInfo:
+    """The zone to show times in; UTC where somebody has written one that does not exist."""
+    try:
+        return zone_of(name)
+    except CadenceError:
+        return zone_of("UTC")
+
+
 def offset_at(zone: tzinfo, at: datetime) -> timedelta:
     """How far the zone's clocks are ahead of UTC at an instant."""
     return at.astimezone(zone).utcoffset() or timedelta()

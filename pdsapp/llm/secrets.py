@@ -11,7 +11,7 @@ from secrets import token_urlsafe
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from ..config import Settings
+from ..config import Settings, secret_file
 from ..errors import NotConfigured, SecretUnreadable
 
 SECRET_FILES = {"secret_key": "secret_key", "fernet_keys": "fernet_keys"}
@@ -77,6 +77,23 @@ def ensure_local_secrets(settings: Settings) -> Settings:
         if getattr(settings, name) is None
     }
     return settings.model_copy(update=found) if found else settings
+
+
+def place_of_keys(settings: Settings) -> str:
+    """Where the Fernet keys in force are kept, in words: a key file, or PDS_FERNET_KEYS.
+
+    The key file of the data dir is named only if it holds them: what the environment says wins over it.
+    """
+    own = settings.data_dir / SECRET_FILES["fernet_keys"]
+    try:
+        is_own = own.read_text().strip() == settings.require("fernet_keys").strip()
+    except (OSError, UnicodeDecodeError):
+        is_own = False
+    if is_own:
+        return f"the key file {own}"
+    if given := secret_file("PDS_FERNET_KEYS"):
+        return f"the key file {given} that PDS_FERNET_KEYS_FILE names"
+    return "the value of PDS_FERNET_KEYS"
 
 
 def _read_or_make(path: Path, make) -> str:

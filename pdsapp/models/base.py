@@ -52,6 +52,11 @@ def enum_of(values: type[StrEnum]) -> sa.Enum:
     )  # fmt: skip
 
 
+def stored_text(column):
+    """The column; one of a closed set as the text that is stored, which by hand may be none of the set."""
+    return sa.type_coerce(column, sa.String) if isinstance(column.type, sa.Enum) else column
+
+
 class Base(DeclarativeBase):
     """The base of all rows. Times are UtcDateTime, dicts are JSON."""
 
@@ -90,3 +95,17 @@ class HasPause:
     paused_at: Mapped[datetime | None]
     paused_by: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
     paused_reason: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
+
+
+class HasStop(HasPause):
+    """A row whose pause can be a stop: what was being written is refused too.
+
+    `stopped_at` is when, and then `paused_by` and `paused_reason` are the stop's; resuming clears it.
+    """
+
+    stopped_at: Mapped[datetime | None]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the pause is a stop."""
+        return self.stopped_at is not None

@@ -7,14 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..domain.reasons import ExperimentState
-from .base import Base, HasEditVersion, HasPause, HasUuid, Json, enum_of, utc_now
+from .base import Base, HasEditVersion, HasStop, HasUuid, Json, enum_of, utc_now
 
 
-class Installation(Base, HasPause):
+class Installation(Base, HasStop):
     """One row: what belongs to this installation as a whole.
 
-    `seed` keys every selection of twins; it is made once and never changes. `is_stopped`: paused so that
-    what was being written is refused too.
+    `seed` keys every selection of twins; it is made once and never changes.
     """
 
     __tablename__ = "installation"
@@ -22,7 +21,6 @@ class Installation(Base, HasPause):
     id: Mapped[int] = mapped_column(primary_key=True)
     seed: Mapped[str] = mapped_column(sa.String(64))
     is_paused: Mapped[bool] = mapped_column(default=False)
-    is_stopped: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
     def __str__(self) -> str:
@@ -58,12 +56,11 @@ class PromptVersion(Base):
         return self.hash[:4]
 
 
-class Experiment(Base, HasUuid, HasEditVersion, HasPause):
+class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     """One sandbox: its people, twins, posts, policy, prompt, time zone, seed.
 
     `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
-    change in one transaction (`pdsapp.attempts.ranks`). `is_stopped`: paused so that what was being written
-    is refused too.
+    change in one transaction (`pdsapp.attempts.ranks`).
     """
 
     __tablename__ = "experiment"
@@ -74,7 +71,6 @@ class Experiment(Base, HasUuid, HasEditVersion, HasPause):
     name: Mapped[str] = mapped_column(sa.String(120))
     description: Mapped[str] = mapped_column(sa.Text, default="")
     state: Mapped[ExperimentState] = mapped_column(enum_of(ExperimentState), default=ExperimentState.running)
-    is_stopped: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     is_demo: Mapped[bool] = mapped_column(default=False)
     zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
     seed: Mapped[str] = mapped_column(sa.String(64))

@@ -110,6 +110,7 @@ class Slot(Base):
     __table_args__ = (
         sa.UniqueConstraint("schedule_id", "slot_at", "kind"),
         sa.Index("ix_slot_experiment_id_slot_at", "experiment_id", "slot_at"),
+        sa.Index("ix_slot_slot_at_kind", "slot_at", "kind"),
         sa.CheckConstraint("slot_count >= 1", name="count_positive"),
     )
 

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from ..domain import cron
 from ..domain.cron import CadenceError
 from ..domain.jitter import jitter_words
+from ..domain.zones import zone_shown
 from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
 from .queue import is_lane
@@ -64,10 +65,7 @@ def next_slots(intent: Schedule | ScheduleRevision, after: datetime, count: int 
 
 def zone_of(intent: Schedule | ScheduleRevision) -> ZoneInfo:
     """The zone its times are shown in; UTC where somebody has written one that does not exist."""
-    try:
-        return ZoneInfo(cron.parse_zone(intent.zone))
-    except CadenceError:
-        return ZoneInfo("UTC")
+    return zone_shown(intent.zone)
 
 
 def words_of(intent: Schedule | ScheduleRevision) -> str:

@@ -17,16 +17,24 @@ BUSY = "Attempts of the slot before were still unfinished."
 
 
 @dataclass(frozen=True)
+class Pause:
+    """The sentence that says why nothing may fire, and since when that holds, if that is known."""
+
+    words: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Facts:
     """What decides besides the instants.
 
-    `pause` is the sentence that says why nothing may fire, "" when it may. `is_busy`: the slot before
-    still has unfinished attempts and the schedule does not allow overlap. `may_fire` is False where slots
-    are only accounted for: because their schedule changes, or because newer ones are yet to be looked at.
+    `pauses` say why nothing may fire, what reaches furthest first; empty when it may. `is_busy`: the slot
+    before still has unfinished attempts and the schedule does not allow overlap. `may_fire` is False where
+    slots are only accounted for: as their schedule changes, or as newer ones are yet to be looked at.
     """
 
     now: datetime
-    pause: str = ""
+    pauses: tuple[Pause, ...] = ()
     is_busy: bool = False
     fires_late_once: bool = False
     may_fire: bool = True
@@ -81,9 +89,11 @@ def _verdict(occurrence: Occurrence, is_newest: bool, facts: Facts) -> tuple[Slo
     if occurrence.kind == "clock_change":
         return SlotKind.clock_change, occurrence.note
     is_late = facts.now - occurrence.at > LATE_AFTER
-    if facts.pause and not is_late:
-        return SlotKind.paused, facts.pause
-    fires = is_newest and facts.may_fire and not facts.pause and (not is_late or facts.fires_late_once)
+    for pause in facts.pauses:
+        # However late it is claimed: what came due under a pause would not have been asked in time either.
+        if not is_late or (pause.since is not None and pause.since <= occurrence.at):
+            return SlotKind.paused, pause.words
+    fires = is_newest and facts.may_fire and not facts.pauses and (not is_late or facts.fires_late_once)
     if not fires:
         return SlotKind.missed, facts.missed_words
     return (SlotKind.overlap, BUSY) if facts.is_busy else (SlotKind.fired, "")

@@ -15,19 +15,20 @@ from uuid import UUID
 import structlog
 from rq.timeouts import BaseTimeoutException
 from sqlalchemy import insert, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..attempts.create import FiredSlot, add_for_slots
-from ..attempts.obstacles import experiment_words, paused_words
 from ..attempts.selection import Pick, slot_key
+from ..database import is_outage
 from ..domain import cron
 from ..domain.cron import CadenceError, Occurrence
-from ..domain.reasons import ExperimentState, SlotKind
+from ..domain.reasons import SlotKind
 from ..dt_service import DTService
 from ..models import Experiment, Installation, MissedPolicy, Schedule, ScheduleRevision, Slot
 from .cadence import cadence_of, next_instant, readable_cadence
 from .outcomes import PASSED, PASSED_BEFORE_CHANGE, Facts, Outcome, outcomes
+from .pauses import nobody_words, pauses_of
 from .slot_facts import (
     busy_schedules,
     current_revisions,
@@ -141,27 +142,6 @@ def is_any_due(session: Session, at: datetime) -> bool:
     return session.scalars(_claimable(at).with_only_columns(Schedule.id).limit(1)).first() is not None
 
 
-def pause_words(
-    installation: Installation, experiment: Experiment | None, schedule: Schedule | None = None
-) -> str:
-    """Why nothing may fire, in a sentence: who paused it, since when and why. "" when it may."""
-    zone = schedule.zone if schedule else experiment.zone if experiment else "UTC"
-    if installation.is_paused:
-        return paused_words("Everything is paused", installation, zone)
-    if experiment is not None and experiment.state != ExperimentState.running:
-        return experiment_words(experiment)
-    if schedule is not None and schedule.paused_at is not None:
-        return paused_words("The schedule is paused", schedule, zone)
-    return ""
-
-
-def nobody_words(experiment_id: int | None) -> str:
-    """Why no twin could be drawn, where nothing is paused."""
-    if experiment_id is None:
-        return "No running experiment has an active twin."
-    return "The experiment has no active twin."
-
-
 def _claimable(until: datetime):
     return select(Schedule).where(
         Schedule.is_enabled, Schedule.is_archived.is_(False), Schedule.next_slot_at <= until
@@ -205,9 +185,9 @@ def _open_round(
 
 def _plans(schedules: Sequence[Schedule], round_: _Round) -> Iterator[_Plan]:
     """The plans, oldest slots first, until there is enough to do for one claim."""
-    for schedule in schedules:
+    for done, schedule in enumerate(schedules):
         if round_.occurrences >= MOST_IN_ALL:
-            log.info("more slots are due than are claimed at once", left=len(schedules))
+            log.info("more slots are due than are claimed at once", left=len(schedules) - done)
             return
         if (plan := _plan_or_break(schedule, round_)) is not None:
             yield plan
@@ -241,7 +221,7 @@ def _plan(schedule: Schedule, round_: _Round) -> _Plan:
     round_.occurrences += len(due)
     facts = Facts(
         now=round_.now,
-        pause=pause_words(round_.installation, schedule.experiment, schedule),
+        pauses=tuple(pauses_of(round_.installation, schedule.experiment, schedule)),
         is_busy=schedule.id in round_.busy,
         fires_late_once=schedule.missed_policy == MissedPolicy.fire_once,
         may_fire=round_.may_fire and not is_cut,
@@ -274,7 +254,7 @@ def _record_all(round_: _Round, plans: list[_Plan]) -> None:
     except BaseTimeoutException:
         raise
     except Exception as error:
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
+        if is_outage(error):
             raise
         log.warning("slots are claimed one by one", why=f"{type(error).__name__}: {error}"[:300])
     round_.attempts, round_.slots = before
@@ -292,8 +272,8 @@ def _record_alone(round_: _Round, plan: _Plan) -> None:
     except BaseTimeoutException:
         raise
     except Exception as error:
-        if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
-            raise  # the database's trouble, not the draw's: the slot stays due
+        if is_outage(error):
+            raise
         log.exception("twins cannot be drawn", schedule=str(plan.schedule.uuid))
         words = f"Drawing twins failed ({type(error.__cause__ or error).__name__})."
     round_.attempts, round_.slots = before[0].copy(), before[1].copy()
@@ -346,6 +326,8 @@ def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pic
     except BaseTimeoutException:
         raise
     except Exception as error:
+        if is_outage(error):  # the database's trouble, not the draw's: the slot stays due
+            raise
         raise DrawingFailed(f"{type(error).__name__} in {round_.service.name}") from error
     picks = list({pick.twin_id: pick for pick in picks}.values())[: plan.revision.twins_per_slot]
     if picks:

@@ -43,6 +43,11 @@ def find_account(session: Session, email: str) -> Account | None:
     return session.scalars(select(Account).where(Account.email == email.strip().lower())).one_or_none()
 
 
+def may_administer(account: Account | None) -> bool:
+    """Whether somebody may do what concerns all experiments; a command has no account, and may."""
+    return account is None or any(role.name == "administrator" for role in account.roles)
+
+
 def set_password(account: Account, password: str) -> None:
     """Sets the password (argon2) and ends all sessions. Raises BadInput when it is too short."""
     if len(password) < PASSWORD_MINIMUM:

@@ -5,6 +5,7 @@ Needs nothing but SQLite, so that the process that makes the daily ones stays sm
 
 import errno
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -27,6 +28,8 @@ BUSY_SECONDS = 15
 # Between two of these steps whoever makes the copy may pause; 4 kB a page.
 STEP_PAGES = 1024
 ROOM_LEFT = 1_000_000
+# Drafts that this process is filling: what else bears its number is of an earlier process of that number.
+_at_work: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Copy:
 def copy_database(
     source: Path, target: Path, pause: Callable[[], object] | None = None, is_at_rest: bool = False
 ) -> Copy:
-    """A copy of a SQLite database as it was at one moment, whoever writes meanwhile; writers do not wait.
+    """A copy of a SQLite database as it was at one moment, whoever writes meanwhile: nobody waits for a lock.
 
     It is made beside the target with mode 0600, checked (integrity, foreign keys, as many rows in every
     table as at that moment), flushed to the disk and only then given its name. `pause` is called between
@@ -59,13 +62,21 @@ def copy_database(
     Raises BadInput for a target that exists or cannot be, CopyFailed for the rest.
     """
     began = time.monotonic()
-    if not source.is_file():
-        raise BadInput(f"There is no database at {source} yet, so there is nothing to back up.")
-    needed = sum(file.stat().st_size for file in (source, Path(f"{source}-wal")) if file.exists())
+    require_database(source)
+    needed = sum(os.stat(file).st_size for file in (source, f"{source}-wal") if os.path.exists(file))
     with new_database(target, needed) as draft:
         counts = _copy(source, draft, pause, is_at_rest)
         check(draft, counts)
     return Copy(target, counts, target.stat().st_size, time.monotonic() - began)
+
+
+def require_database(source: Path) -> None:
+    """Returns for a file that is there. Raises BadInput."""
+    if not os.path.isfile(source):
+        raise BadInput(
+            f"There is no database at {source}, so there is nothing to back up. Set PDS_DATA_DIR to the "
+            "folder that holds it."
+        )
 
 
 @contextmanager
@@ -76,17 +87,34 @@ def new_database(target: Path, needed: int = 0) -> Iterator[Path]:
     bytes or something goes wrong with the file.
     """
     draft = _draft(target, needed)
+    _at_work.add(draft)
     try:
         yield draft
-        _flush(draft)
+        flush(draft)
         _publish(draft, target)
     except FileExistsError:
-        raise BadInput(f"{target} exists already. Choose another name; nothing is overwritten.") from None
+        raise _exists(target) from None
     except (sqlite3.Error, OSError) as error:
         raise CopyFailed(_why(error, target)) from None
     finally:
         for left in (draft, Path(f"{draft}-journal"), Path(f"{draft}-wal"), Path(f"{draft}-shm")):
             left.unlink(missing_ok=True)
+        _at_work.discard(draft)
+
+
+def require_free(target: Path) -> None:
+    """Returns for a path at which a new file can be made. Raises BadInput, which says what to choose."""
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        if target.parent.is_dir():
+            return
+        raise BadInput(f"The folder {target.parent} does not exist. Make it, or choose another.") from None
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        raise BadInput(f"No file can be made at {target} ({error.strerror}). Choose another name.") from None
+    if target.is_dir():
+        raise BadInput(f"{target} is a folder. Name a file in it.")
+    raise _exists(target)
 
 
 def check(path: Path, counts: dict[str, int] | None = None) -> dict[str, int]:
@@ -97,10 +125,7 @@ def check(path: Path, counts: dict[str, int] | None = None) -> dict[str, int]:
     with closing(_open(path)) as connection:
         problems = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
         if problems != ["ok"]:
-            raise CopyFailed(
-                f"The database is damaged ({problems[0]}), so no copy of it was kept. Keep the backups there "
-                "are, and restore one."
-            )
+            raise CopyFailed(_damaged(problems[0]))
         if broken := connection.execute("PRAGMA foreign_key_check").fetchone():
             raise CopyFailed(
                 f"A row of table {broken[0]} points at a row of {broken[2]} that is not there, so no copy "
@@ -122,28 +147,34 @@ def row_counts(connection: sqlite3.Connection) -> dict[str, int]:
     return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in tables}
 
 
-def copy_keys(keys: Path, target: Path) -> None:
-    """Copies a key file, for its owner only. Raises BadInput if the target exists, CopyFailed."""
+def write_keys(keys: str, target: Path) -> None:
+    """A key file with these keys, for its owner only. Raises BadInput if the target exists, CopyFailed."""
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(keys.read_bytes())
+        with os.fdopen(descriptor, "w") as file:
+            file.write(keys)
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError:
-        raise BadInput(f"{target} exists already. Choose another name; nothing is overwritten.") from None
+        raise _exists(target) from None
     except OSError as error:
-        target.unlink(missing_ok=True)
-        raise CopyFailed(f"The key file cannot be copied to {target} ({error.strerror}).") from None
+        with suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise CopyFailed(f"The keys cannot be written to {target} ({error.strerror}).") from None
 
 
 def dump_command(url, file: Path) -> str:
-    """The pg_dump command that backs up the PostgreSQL database of a SQLAlchemy URL; never a password."""
-    parts = ["pg_dump", "--format=custom", "--no-owner", f"--file={file}"]
-    for option, value in (("host", url.host), ("port", url.port), ("username", url.username)):
-        if value:
-            parts.append(f"--{option}={value}")
-    return shlex.join([*parts, f"--dbname={url.database}"])
+    """The pg_dump command that backs up the PostgreSQL database of a SQLAlchemy URL; never a password.
+
+    It connects as the application does: socket, several hosts and TLS options included.
+    """
+    from psycopg import pq  # not for the keeper
+    from psycopg.conninfo import make_conninfo
+
+    _, given = url.get_dialect()().create_connect_args(url)
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()} - {"password", "sslpassword"}
+    where = make_conninfo(**{name: value for name, value in given.items() if name in known})
+    return shlex.join(["pg_dump", "--format=custom", "--no-owner", f"--file={file}", f"--dbname={where}"])
 
 
 def daily_path(data_dir: Path, day: date) -> Path:
@@ -178,9 +209,18 @@ def make_daily(
             (target.parent / PROBLEM_NAME).write_text(f"{now:%Y-%m-%d %H:%M} UTC: {words}\n")
         raise CopyFailed(words) from None
     (target.parent / PROBLEM_NAME).unlink(missing_ok=True)
-    for old in dailies(data_dir)[:-KEPT_DAILY]:
-        old.unlink()
+    keep_newest(dailies(data_dir), KEPT_DAILY, target)
     return made
+
+
+def keep_newest(files: list[Path], count: int, made: Path) -> None:
+    """Removes all but `count` of these files, the newest last, and never the one just made.
+
+    A clock that was set back gives it a name that sorts before the others.
+    """
+    others = [file for file in files if file != made]
+    for old in others[: max(0, len(others) + 1 - count)]:
+        old.unlink(missing_ok=True)
 
 
 def daily_problem(data_dir: Path) -> str:
@@ -192,21 +232,33 @@ def daily_problem(data_dir: Path) -> str:
 
 
 def clear_drafts(folder: Path) -> None:
-    """Removes what a process that was killed in the middle has left."""
+    """Removes what processes that were killed in the middle have left."""
     for left in folder.glob(".*.partial*"):
-        left.unlink(missing_ok=True)
+        found = re.fullmatch(r"(\..+\.(\d+)\.partial)(-\w+)?", left.name)
+        if found and not _is_at_work(folder / found[1], int(found[2])):
+            left.unlink(missing_ok=True)
+
+
+def _is_at_work(draft: Path, pid: int) -> bool:
+    """Whether the process whose number a draft bears may still be filling it."""
+    if pid == os.getpid():
+        return draft in _at_work
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _draft(target: Path, needed: int) -> Path:
     """An empty file beside the target, for its owner only."""
-    if target.is_dir():
-        raise BadInput(f"{target} is a folder. Name a file in it.")
-    if os.path.lexists(target):
-        raise BadInput(f"{target} exists already. Choose another name; nothing is overwritten.")
-    if not target.parent.is_dir():
-        raise BadInput(f"The folder {target.parent} does not exist. Make it, or choose another.")
+    require_free(target)
     _require_room(target.parent, needed, ROOM_LEFT)
-    draft = target.with_name(f".{target.name[:200]}.{os.getpid()}.partial")
+    # File systems count bytes; SQLite's own files beside the draft have longer names.
+    name = os.fsencode(target.name)[:200].decode(errors="ignore")
+    draft = target.with_name(f".{name}.{os.getpid()}.partial")
     try:
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -242,7 +294,8 @@ def _open(path: Path, is_at_rest: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Waits until a file or a folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -261,17 +314,39 @@ def _publish(draft: Path, target: Path) -> None:
             raise FileExistsError(target) from None
         shutil.move(draft, target)
     with suppress(OSError):
-        _flush(target.parent)
+        flush(target.parent)
+
+
+def damage(error: BaseException) -> str:
+    """What to say of an error by which SQLite tells that the database itself is damaged; "" of others."""
+    if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return _damaged(str(error))
+    return ""
+
+
+def _damaged(what: str) -> str:
+    return (
+        f"The database is damaged ({what}), so no copy of it was kept. Keep the backups there are, and "
+        "restore one."
+    )
+
+
+def _exists(target: Path) -> BadInput:
+    return BadInput(f"{target} exists already. Choose another name; nothing is overwritten.")
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code, 0 of other errors."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def _why(error: Exception, target: Path) -> str:
-    code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    if words := damage(error):
+        return words
+    if _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"The disk of {target.parent} is full; the unfinished copy was removed. Make room, or choose "
             "another disk."
         )
-    if code == sqlite3.SQLITE_NOTADB:
-        return "The file is not a SQLite database."
     words = getattr(error, "strerror", None) or str(error)
     return f"{target} cannot be written ({words}). The unfinished copy was removed."

@@ -15,8 +15,10 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import backups, database, disk, heartbeats
+from . import backups, database, disk, heartbeats, pauses
 from .ledger import ledger
+
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,24 @@ def _processes(settings: Settings, now: datetime) -> Found:
                 yield "warn", f"{kind}: {sign.words}. Start one: make run, or flask {kind}"
 
 
+def _pauses(settings: Settings, now: datetime) -> Found:
+    database.require_head()
+    with reading() as session:
+        if (everything := pauses.everything_words(session)) is not None:
+            yield "warn", f"{everything} No twin is asked. Go on: flask resume"
+        paused = select(Experiment).where(Experiment.state == ExperimentState.paused).order_by(Experiment.id)
+        for row in session.scalars(paused.limit(MOST_NAMED)):
+            words = pauses.words_of(
+                row, row.zone, f"experiment {row} is {'stopped' if row.is_stopped else 'paused'}"
+            )
+            yield "warn", f"{words} Go on: flask experiments resume {row.identifier}"
+        count = session.scalar(select(func.count()).select_from(paused.subquery()))
+    if count > MOST_NAMED:
+        yield "warn", f"{count - MOST_NAMED:,} more experiments are paused. See: flask experiments list"
+    if not count and everything is None:
+        yield "ok", "nothing is paused"
+
+
 def _secrets(settings: Settings, now: datetime) -> Found:
     box = SecretBox(settings.require("fernet_keys"))
     database.require_head()
@@ -125,7 +145,7 @@ def _secrets(settings: Settings, now: datetime) -> Found:
                 yield "fail", f"token “{token.name}”: {error}"
                 continue
         if token.state == TokenState.paused:
-            yield "warn", f"token “{token.name}” is paused: {token.paused_reason}"
+            yield "warn", pauses.words_of(token, "UTC", f"token “{token.name}” is paused")
     yield "ok", f"{len(tokens)} token{'s' if len(tokens) != 1 else ''} looked at"
 
 
@@ -170,6 +190,7 @@ _CHECKS: dict[str, Callable[[Settings, datetime], Found]] = {
     "ledger": _ledger,
     "queue": _queue,
     "processes": _processes,
+    "pauses": _pauses,
     "secrets": _secrets,
     "endpoint": _endpoint,
     "service": _service,

@@ -165,8 +165,7 @@ def backup(data_dir: Path, now: datetime) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     target = folder / f"discourse_twins-{now:%Y%m%dT%H%M%S}-{os.getpid()}.sqlite3"
     backups.copy_database(Path(db.engine.url.database), target)
-    for old in sorted(folder.glob("discourse_twins-*.sqlite3"))[:-KEPT_BACKUPS]:
-        old.unlink()
+    backups.keep_newest(sorted(folder.glob("discourse_twins-*.sqlite3")), KEPT_BACKUPS, target)
     return target
 
 

@@ -61,7 +61,7 @@ def costly_sleeps(session: Session, experiment: Experiment | None, now: datetime
         .join(
             Slot,
             (Slot.kind == SlotKind.missed)
-            & (Slot.slot_at > Downtime.from_at)
+            & (func.coalesce(Slot.covers_until, Slot.slot_at) > Downtime.from_at)
             & (Slot.slot_at <= Downtime.until_at),
         )
         .where(Downtime.until_at > now - SHOWN_FOR, Downtime.until_at <= now, *of_scope)

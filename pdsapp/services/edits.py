@@ -151,25 +151,14 @@ def change_token(
     audit.record(session, "change", token, now, account, before, after)
 
 
-def set_token_state(
-    session: Session,
-    token: ApiToken,
-    state: TokenState,
-    now: datetime,
-    reason: str = "",
-    account: Account | None = None,
-) -> bool:
-    """Pauses, resumes or archives a token; False if it was in that state already."""
-    if state == TokenState.paused:
-        return pauses.pause_token(session, token, now, reason, account).changed
-    if state == TokenState.active:
-        return pauses.resume_token(session, token, now, account)
-    if token.state == state:
+def archive_token(session: Session, token: ApiToken, now: datetime, account: Account | None = None) -> bool:
+    """Takes a token off the lists; twins that use it cannot be written. False if it was so already."""
+    if token.state == TokenState.archived:
         return False
     before = {"state": token.state.value}
-    token.state = state
+    token.state = TokenState.archived
     token.edit_version += 1
-    audit.record(session, "change", token, now, account, before, {"state": state.value})
+    audit.record(session, "change", token, now, account, before, {"state": token.state.value})
     return True
 
 

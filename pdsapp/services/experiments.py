@@ -1,4 +1,4 @@
-"""Making, pausing and resuming experiments; the installation they live in."""
+"""Making and ending experiments; the installation they live in."""
 
 import os
 from datetime import datetime
@@ -108,23 +108,16 @@ def set_state(
     experiment: Experiment,
     state: ExperimentState,
     now: datetime,
-    reason: str = "",
     account: Account | None = None,
 ) -> None:
-    """Pauses, resumes or archives an experiment; the same state again changes nothing. The caller commits.
+    """Ends or archives an experiment for good. The caller commits. `services.pauses` pauses and resumes.
 
     Raises BadInput on an archived or ended experiment, and for archiving a running one.
     """
-    if state == ExperimentState.paused:
-        pauses.pause_experiment(session, experiment, now, reason, account)
-        return
-    if state == ExperimentState.running:
-        pauses.resume_experiment(session, experiment, now, account)
-        return
-    if experiment.state in (ExperimentState.archived, ExperimentState.ended):
+    if state not in pauses.OVER:
+        raise ValueError(f"An experiment becomes {state} by services.pauses.")
+    if experiment.state in pauses.OVER:
         raise BadInput(f"Experiment {experiment.identifier} is {experiment.state} and stays so.")
-    if experiment.state == state:
-        return
     if state == ExperimentState.archived and experiment.state == ExperimentState.running:
         raise BadInput(f"Experiment {experiment.identifier} is running. Pause it before you archive it.")
     before = {"state": experiment.state.value}

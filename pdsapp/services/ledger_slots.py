@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
-import sqlalchemy as sa
 from sqlalchemy import Row, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -19,6 +18,7 @@ from ..domain import cron
 from ..domain.cron import CadenceError, Occurrence
 from ..domain.reasons import SlotKind
 from ..models import Experiment, Schedule, ScheduleRevision, Slot
+from ..models.base import stored_text
 from ..models.schedules import Intent
 from ..scheduling.cadence import cadence_of
 
@@ -107,19 +107,17 @@ def expected_and_told(
     rows = groupby(_rows(session, experiment, since), attrgetter("schedule_id"))
     next_id, next_rows = next(rows, (None, ()))
     for schedule in sorted(schedules.values(), key=attrgetter("id")):
-        told: Iterable[Row] = ()
-        if next_id == schedule.id:
-            told = next_rows
+        while next_id is not None and next_id < schedule.id:  # of a schedule that cannot be read
+            next_id, next_rows = next(rows, (None, ()))
+        told: Iterable[Row] = next_rows if next_id == schedule.id else ()
         sweep = _Sweep(schedule.name, found, since)
         sweep.compare(_expected(schedule, revisions.get(schedule.id, []), sweep, now), told)
-        if next_id == schedule.id:
-            next_id, next_rows = next(rows, (None, ()))
     return found
 
 
 def kinds_told(session: Session, experiment: Experiment | None, since: datetime | None) -> Counter[str]:
     """What the rows alone tell, by kind: one query, nothing is enumerated."""
-    query = select(_text(Slot.kind), func.sum(Slot.slot_count)).where(*_of(Slot, experiment))
+    query = select(stored_text(Slot.kind), func.sum(Slot.slot_count)).where(*_of(Slot, experiment))
     if since is not None:
         query = query.where(Slot.slot_at >= since)
     return Counter({kind: int(count) for kind, count in session.execute(query.group_by(Slot.kind))})
@@ -260,7 +258,7 @@ def _expected(
 
 def _revisions(session: Session, experiment: Experiment | None, found: SlotSum) -> list[Row]:
     model = ScheduleRevision
-    intent = [_text(getattr(model, name)).label(name) for name in sorted(Intent.__annotations__)]
+    intent = [stored_text(getattr(model, name)).label(name) for name in sorted(Intent.__annotations__)]
     columns = (model.id, model.schedule_id, model.number, model.valid_from, model.valid_until, *intent)
     rows = _readable(session, columns, found, "revision", *_of(model, experiment))
     return sorted(rows, key=lambda row: (row.schedule_id, row.number))
@@ -272,7 +270,7 @@ def _rows(session: Session, experiment: Experiment | None, since: datetime | Non
             Slot.schedule_id,
             Slot.revision_id,
             Slot.slot_at,
-            _text(Slot.kind).label("kind"),
+            stored_text(Slot.kind).label("kind"),
             Slot.covers_from,
             Slot.covers_until,
             Slot.slot_count,
@@ -302,11 +300,6 @@ def _readable(session: Session, columns, found: SlotSum, noun: str, *conditions)
 
 def _of(model, experiment: Experiment | None) -> tuple:
     return () if experiment is None else (model.experiment_id == experiment.id,)
-
-
-def _text(column):
-    """The column; one that holds a closed set as the text that is stored."""
-    return sa.type_coerce(column, sa.String) if isinstance(column.type, sa.Enum) else column
 
 
 def _list(entries: list, entry: object) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from ..domain.reasons import TERMINAL_STATES, AttemptState, SlotKind
 from ..models import Attempt, Experiment, Post, Schedule, Slot
+from ..models.base import stored_text
+from .ledger_slots import MOST_LISTED
 
-MOST_LISTED = 20
 STATES = frozenset(state.value for state in AttemptState)
 
 
@@ -69,7 +70,7 @@ def totals(session: Session, experiment: Experiment | None, since: datetime | No
     """The sums alone, in four queries; slots by their instant, attempts by when they were added."""
     of_attempts, of_slots = _attempts(experiment, since), _slots(experiment, since)
     found = TurnSum()
-    columns = [_text(column) for column in (Attempt.state, Attempt.reason_class, Attempt.reason)]
+    columns = [stored_text(column) for column in (Attempt.state, Attempt.reason_class, Attempt.reason)]
     for state, cls, reason, count in session.execute(
         select(*columns, func.count()).where(*of_attempts).group_by(*columns)
     ):
@@ -103,7 +104,7 @@ def _slots_and_attempts(session: Session, of_slots: tuple) -> Iterator[str]:
         sa.and_(sa.not_(is_fired), or_(made > 0, Slot.expanded_count > 0)),
     )
     query = (
-        select(Schedule.name, Slot.slot_at, _text(Slot.kind).label("kind"), Slot.wanted_count,
+        select(Schedule.name, Slot.slot_at, stored_text(Slot.kind).label("kind"), Slot.wanted_count,
                Slot.expanded_count, made.label("made"))
         .join(Schedule, Schedule.id == Slot.schedule_id)
         .where(*of_slots, disagrees)
@@ -120,7 +121,7 @@ def _slots_and_attempts(session: Session, of_slots: tuple) -> Iterator[str]:
 def _attempts_and_posts(session: Session, of_attempts: tuple) -> Iterator[str]:
     is_posted = Attempt.state == AttemptState.posted
     unposted = (
-        select(Attempt.uuid, _text(Attempt.state))
+        select(Attempt.uuid, stored_text(Attempt.state))
         .join(Post, Post.attempt_id == Attempt.id)
         .where(*of_attempts, sa.not_(is_posted))
     )
@@ -156,8 +157,3 @@ def _where(experiment_column, time_column, experiment: Experiment | None, since:
     if since is not None:
         conditions.append(time_column >= since)
     return tuple(conditions)
-
-
-def _text(column):
-    """A closed set as the text that is stored: what somebody wrote by hand may be in none."""
-    return sa.type_coerce(column, sa.String)

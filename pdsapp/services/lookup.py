@@ -17,6 +17,9 @@ def parse_uuid(text: str) -> UUID | None:
         return None
 
 
+MOST_LISTED = 5
+
+
 def find_experiment(session: Session, text: str) -> Experiment:
     """The experiment with this UUID or five-character identifier. Raises NotFound, BadInput."""
     text = text.strip()
@@ -66,9 +69,13 @@ def find_schedule(session: Session, text: str) -> Schedule:
     """The schedule with this UUID or, if only one has it, name. Raises NotFound, BadInput."""
     uuid = parse_uuid(text)
     query = select(Schedule).where(Schedule.uuid == uuid if uuid else Schedule.name == text.strip())
-    found = session.scalars(query.limit(2)).all()
+    found = session.scalars(query.order_by(Schedule.is_archived, Schedule.id).limit(MOST_LISTED)).all()
     if not found:
         raise NotFound(f"There is no schedule “{text[:80]}”. See: flask schedules list")
     if len(found) > 1:
-        raise BadInput(f"Several schedules are named “{text[:80]}”. Use the UUID.", "schedule")
+        listed = "; ".join(
+            f"{row.uuid} ({row.experiment or 'all experiments'}{', archived' if row.is_archived else ''})"
+            for row in found
+        )
+        raise BadInput(f"Several schedules are named “{text[:80]}”. Use the UUID: {listed}.", "schedule")
     return found[0]

@@ -2,10 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import ColumnElement, literal_column, select, true
 
 from ..domain.reasons import ExperimentState, TokenState
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
+from ..models.base import HasStop
+
+MOVER, MOVING = "flask move", "Being moved to "
+
+
+def is_lent(scope: Any) -> bool:
+    """Whether the command that paused it ends the pause by itself: `flask move`, if the move fails."""
+    return is_paused(scope) and scope.paused_by == MOVER and scope.paused_reason.startswith(MOVING)
 
 
 def is_paused(scope: Any) -> bool:
@@ -37,14 +45,21 @@ def starts_by_resuming(scope: Any) -> bool:
 
 
 def attempts_of(scope: Any) -> ColumnElement[bool]:
-    """The condition for the attempts of a scope; of everything for None."""
+    """The condition for the attempts of a scope; of everything for None.
+
+    It belongs beside IS_DUE or IS_RUNNING, and is written so that SQLite finds those few instead of reading
+    all that the scope has ever had.
+    """
+    nothing = literal_column("0")
     if isinstance(scope, Experiment):
-        return Attempt.experiment_id == scope.id
+        return Attempt.experiment_id + nothing == scope.id
     if isinstance(scope, Schedule):
-        return Attempt.schedule_id == scope.id
+        return Attempt.schedule_id + nothing == scope.id
+    if isinstance(scope, DigitalTwin):
+        return Attempt.digital_twin_id + nothing == scope.id
     if isinstance(scope, ApiToken):
         users = select(DigitalTwin.id).where(DigitalTwin.api_token_id == scope.id)
-        return Attempt.digital_twin_id.in_(users)
+        return (Attempt.digital_twin_id + nothing).in_(users)
     return true()
 
 
@@ -73,6 +88,6 @@ def shown(scope: Any) -> dict[str, object]:
         "paused_by": scope.paused_by or "",
         "reason": scope.paused_reason or "",
     }
-    if hasattr(scope, "is_stopped"):
+    if isinstance(scope, HasStop):
         words["is_stopped"] = scope.is_stopped
     return words

@@ -12,14 +12,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, inspect, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 from ..attempts.finish import DETAIL_LENGTH, end
 from ..attempts.gate import close_gate
-from ..attempts.obstacles import as_sentence, moment_words, paused_words
+from ..attempts.obstacles import as_sentence, moment_words, paused_words, stop_words
 from ..database import transaction
-from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason
+from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason, TokenState
 from ..errors import BadInput
 from ..models import (
     BY_ID,
@@ -33,11 +33,21 @@ from ..models import (
     Installation,
     Schedule,
 )
-from ..models.base import HasPause
+from ..models.base import HasStop
 from ..scheduling import slots
 from . import audit
+from .accounts import may_administer
 from .fields import clean_line
-from .pause_scopes import attempts_of, claim_of, is_paused, set_paused, shown, starts_by_resuming, zone_of
+from .pause_scopes import (
+    attempts_of,
+    claim_of,
+    is_lent,
+    is_paused,
+    set_paused,
+    shown,
+    starts_by_resuming,
+    zone_of,
+)
 
 QUEUED = "It was still waiting then and is not asked."
 # So many waiting attempts end with the pause itself, in about a second; more follow, so many at a time.
@@ -167,19 +177,25 @@ def cancel_waiting_of(session: Session, twin: DigitalTwin, now: datetime, accoun
     """
     who, when = _who(account), moment_words(now, twin.experiment.zone)
     words = f"The twin was deactivated on {when} by {who}. {QUEUED} Activate it to let it post again."
-    return _cancel_waiting(session, Attempt.digital_twin_id == twin.id, Reason.inactive, words, now)
+    return _cancel_waiting(session, attempts_of(twin), Reason.inactive, words, now)
 
 
 def unfinished_of(session: Session, scope: Any) -> tuple[int, int]:
     """How many attempts of an experiment, schedule or token (None: of all) wait, and how many run."""
-    found = dict(
-        session.execute(
-            select(Attempt.state, func.count())
-            .where(Attempt.state.in_([AttemptState.due, AttemptState.running]), attempts_of(scope))
-            .group_by(Attempt.state)
-        ).all()
-    )
-    return found.get(AttemptState.due, 0), found.get(AttemptState.running, 0)
+    where = attempts_of(scope)
+    # What is counted is never null, and stands in the small index of the state alone: SQLite then takes that.
+    waiting = session.scalar(select(func.count(Attempt.lane)).where(IS_DUE, where))
+    running = session.scalar(select(func.count(Attempt.lease_until)).where(IS_RUNNING, where))
+    return waiting, running
+
+
+def everything_words(session: Session) -> str | None:
+    """That everything is paused or stopped, since when, by whom and why, in UTC; None if it is not."""
+    installation = session.get_one(Installation, 1)
+    if not installation.is_paused:
+        return None
+    state = "stopped" if installation.is_stopped else "paused"
+    return words_of(installation, "UTC", f"Everything is {state}")
 
 
 def words_of(scope: Any, zone: str, what: str = "") -> str:
@@ -193,23 +209,24 @@ def _pause(
 ) -> Effect:
     reason = clean_line(reason, "reason", 255, required=False)
     _hold(session, scope)
-    _check(scope, account)
+    _check(scope, account, is_pause=True)
     was_paused, was_stopped = is_paused(scope), getattr(scope, "is_stopped", False)
+    # Somebody's wish outlives the pause of a move, which that ends by itself.
+    is_new = not was_paused or is_lent(scope)
     before = shown(scope)
-    if not was_paused:
+    if not is_new and (was_stopped or not is_stop):
+        return Effect(False, 0, unfinished_of(session, scope)[1], is_stop or was_stopped)
+    if is_new:
         set_paused(scope, True)
         scope.paused_at = now
-    if not was_paused or (is_stop and not was_stopped and reason):
-        scope.paused_by, scope.paused_reason = _who(account), reason
     if is_stop:
-        scope.is_stopped = True
-    if was_paused and (was_stopped or not is_stop):
-        return Effect(False, 0, unfinished_of(session, scope)[1], is_stop or was_stopped)
+        scope.stopped_at = now
+    scope.paused_by, scope.paused_reason = _who(account), reason
     session.flush()
     where = attempts_of(scope)
     cancelled = _cancel_waiting(session, where, Reason.paused, _cancelled_words(scope), now)
     if is_stop:
-        _mark_stopped(session, where, now, scope)
+        _mark_stopped(session, scope)
     rest, running = unfinished_of(session, scope)
     after = shown(scope) | {"cancelled": cancelled + rest, "running": running}
     audit.record(session, "stop" if is_stop else "pause", scope, now, account, before, after)
@@ -222,15 +239,15 @@ def _cancelled_words(scope: Any) -> str:
 
 def _resume(session: Session, scope: Any, now: datetime, account: Account | None) -> bool:
     _hold(session, scope)
-    _check(scope, account)
+    _check(scope, account, is_pause=False)
     if not is_paused(scope) and not starts_by_resuming(scope):
         return False
     before = shown(scope)
     _settle(session, scope, now)
     set_paused(scope, False)
     scope.paused_at, scope.paused_by, scope.paused_reason = None, "", ""
-    if hasattr(scope, "is_stopped"):
-        scope.is_stopped = False
+    if isinstance(scope, HasStop):
+        scope.stopped_at = None
     audit.record(session, "resume", scope, now, account, before, shown(scope))
     return True
 
@@ -265,23 +282,20 @@ def _hold(session: Session, scope: Any) -> None:
 
 
 def _installation(session: Session, account: Account | None) -> Installation:
-    if not may_pause_all(account):
+    if not may_administer(account):
         raise BadInput("Only administrators pause, stop and resume everything.")
     return session.get_one(Installation, 1)
 
 
-def may_pause_all(account: Account | None) -> bool:
-    """Whether somebody may pause what is not one experiment's; commands have no account and may."""
-    return account is None or any(role.name == "administrator" for role in account.roles)
-
-
-def _check(scope: Any, account: Account | None) -> None:
+def _check(scope: Any, account: Account | None, is_pause: bool) -> None:
     if isinstance(scope, Experiment) and scope.state in OVER:
         raise BadInput(f"Experiment {scope.identifier} is {scope.state} and stays so.")
+    if isinstance(scope, ApiToken) and is_pause and scope.state == TokenState.archived:
+        raise BadInput(f"Token “{scope.name}” is archived and asks nothing. Bring it back first.")
     if isinstance(scope, Schedule):
         if scope.is_archived:
             raise BadInput("This schedule is archived. Make a new one.")
-        if scope.experiment_id is None and not may_pause_all(account):
+        if scope.experiment_id is None and not may_administer(account):
             raise BadInput("Only administrators pause or resume a schedule of all experiments.")
 
 
@@ -317,30 +331,25 @@ def _cancel_waiting(
     return count
 
 
-def _mark_stopped(session: Session, where: ColumnElement[bool], now: datetime, scope: HasPause) -> None:
+def _mark_stopped(session: Session, scope: HasStop) -> None:
     """Marks what runs, and what has come back to due meanwhile, as stopped for good.
 
     After `_cancel_waiting`: a claim that was under way has been waited for, and is seen here.
     """
-    keys = session.scalars(
-        select(Attempt.id)
-        .where(
-            or_(IS_RUNNING, and_(IS_DUE, Attempt.claimed_at.is_not(None))),
-            Attempt.stop_asked_at.is_(None),
-            where,
-        )
-        .order_by(BY_ID)
-        .with_for_update(of=Attempt)
-    ).all()
-    words = f"Stopped on {moment_words(now, zone_of(scope))} by {scope.paused_by}"
-    words = as_sentence(f"{words}: {scope.paused_reason}" if scope.paused_reason else words)
-    for first in range(0, len(keys), KEYS_AT_ONCE):
-        session.execute(
-            update(Attempt)
-            .where(Attempt.id.in_(keys[first : first + KEYS_AT_ONCE]))
-            .values(stop_asked_at=now, detail=words)
-            .execution_options(synchronize_session=False)
-        )
+    unmarked = select(Attempt.id).where(Attempt.stop_asked_at.is_(None), attempts_of(scope))
+    has_come_back = and_(IS_DUE, Attempt.claimed_at.is_not(None))
+    words = stop_words(scope, zone_of(scope))
+    # One by one, as no partial index serves both. What came back may be taken again between the first two;
+    # it is at work in the third. What is locked stays what it is.
+    for state in (IS_RUNNING, has_come_back, IS_RUNNING):
+        keys = session.scalars(unmarked.where(state).order_by(BY_ID).with_for_update(of=Attempt)).all()
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            session.execute(
+                update(Attempt)
+                .where(Attempt.id.in_(keys[first : first + KEYS_AT_ONCE]))
+                .values(stop_asked_at=scope.stopped_at, detail=words)
+                .execution_options(synchronize_session=False)
+            )
 
 
 def _who(account: Account | None) -> str:

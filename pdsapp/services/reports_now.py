@@ -18,7 +18,6 @@ from ..models import (
     DigitalTwin,
     Experiment,
     Heartbeat,
-    Installation,
     ProcessKind,
     Schedule,
     Slot,
@@ -104,8 +103,6 @@ class NextSlot:
 class Troubles:
     """What keeps twins from posting and needs a person, and what has kept them from it lately."""
 
-    is_paused: bool
-    paused_reason: str
     tokens: tuple[ApiToken, ...]
     schedules: tuple[Schedule, ...]
     paused_schedules: tuple[Schedule, ...] = ()
@@ -173,8 +170,10 @@ def schedule_counts(session: Session, experiment: Experiment | None) -> tuple[in
 
 
 def troubles(session: Session, experiment: Experiment | None, now: datetime) -> Troubles:
-    """What is paused, paused tokens in use, broken and paused schedules, costly sleeps; five queries."""
-    installation = session.get(Installation, 1)
+    """Paused tokens in use, broken and paused schedules, costly sleeps; four queries.
+
+    A paused schedule that is broken is named as that; one that has had its last slot is not named at all.
+    """
     tokens = (
         select(ApiToken)
         .where(
@@ -195,11 +194,17 @@ def troubles(session: Session, experiment: Experiment | None, now: datetime) -> 
         .limit(MOST_SHOWN)
     )
     return Troubles(
-        is_paused=bool(installation and installation.is_paused),
-        paused_reason=installation.paused_reason if installation else "",
         tokens=tuple(session.scalars(tokens)),
         schedules=tuple(session.scalars(enabled.where(Schedule.broken_reason != ""))),
-        paused_schedules=tuple(session.scalars(enabled.where(Schedule.paused_at.is_not(None)))),
+        paused_schedules=tuple(
+            session.scalars(
+                enabled.where(
+                    Schedule.paused_at.is_not(None),
+                    Schedule.broken_reason == "",
+                    Schedule.next_slot_at.is_not(None),
+                )
+            )
+        ),
         sleeps=costly_sleeps(session, experiment, now),
     )
 

@@ -11,15 +11,17 @@ from pathlib import Path
 
 from flask import Flask
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import inspect, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..config import Settings
 from ..database import reading, transaction
 from ..errors import BadInput, CopyFailed, DatabaseNotReady, NotConfigured, SecretUnreadable
 from ..extensions import db
 from ..llm.secrets import SECRET_FILES, SecretBox
-from ..models import ApiToken, Installation
+from ..models import ApiToken, Base, Installation
 from . import backups, database
+from .command_pauses import Pause, put_pause
 from .ledger import ledger
 
 # What may lie in an "empty" data dir: keys put there first, the lock this command holds.
@@ -27,13 +29,16 @@ HARMLESS = frozenset({*SECRET_FILES.values(), "stack.lock", "migrating.lock", ".
 STAGING = ".restoring-"
 OURS = {"alembic_version", "installation", "experiment", "attempt", "post"}
 ACTOR = "flask restore"
-# The tables a migration may add rows to; all others hold what the backup held.
-MAY_GROW = {"alembic_version", "role"}
+# The tables a migration or the pause may add rows to; all others hold what the backup held.
+MAY_GROW = {"alembic_version", "audit_event", "role"}
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What came of it. `unreadable` of `secrets` stored API keys cannot be read with the keys given."""
+    """What came of it. `unreadable` of `secrets` stored API keys cannot be read with the keys in force here.
+
+    `hidden` of those could be, if PDS_FERNET_KEYS did not win over the key file. `counts`: the backup's rows.
+    """
 
     path: Path
     counts: dict[str, int]
@@ -41,11 +46,14 @@ class Restored:
     was_migrated: bool
     secrets: int
     unreadable: int
+    hidden: int
 
 
 def examine(file: Path) -> str:
     """The schema revision of a backup that can be restored. Raises BadInput, CopyFailed."""
-    if not file.is_file():
+    if os.path.isdir(file):
+        raise BadInput(f"{file} is a folder. Name the backup's file in it.")
+    if not os.path.isfile(file):
         raise BadInput(f"There is no file {file}.")
     try:
         address = f"{file.absolute().as_uri()}?mode=ro"
@@ -72,9 +80,12 @@ def examine(file: Path) -> str:
 
 def require_empty(data_dir: Path) -> None:
     """Returns for a data dir that holds nothing but keys. Raises BadInput."""
-    if data_dir.is_file():
+    if os.path.isfile(data_dir):
         raise BadInput(f"{data_dir} is a file. Name a new or empty folder.", "data-dir")
-    names = {entry.name for entry in os.scandir(data_dir)} if data_dir.is_dir() else set()
+    try:
+        names = {entry.name for entry in os.scandir(data_dir)} if os.path.isdir(data_dir) else set()
+    except OSError as error:
+        raise BadInput(f"{data_dir} cannot be looked into ({error.strerror}).", "data-dir") from None
     left = sorted(name for name in names - HARMLESS if not name.startswith(STAGING))
     if left:
         raise BadInput(
@@ -95,10 +106,10 @@ def restore(
 ) -> Restored:
     """Restores into an empty data dir that the caller has locked; nothing has its name until all is right.
 
-    `keys` is a key file; `given_keys` are those of the environment. The installation is left paused.
-    Raises BadInput, CopyFailed.
+    `keys` is a key file; `given_keys` are those of the environment, which win at every start. The
+    installation is left paused. Raises BadInput, CopyFailed.
     """
-    examine(file)
+    revision = examine(file)
     require_empty(data_dir)
     for left in data_dir.glob(f"{STAGING}*"):
         shutil.rmtree(left)
@@ -112,15 +123,17 @@ def restore(
                 "data_dir": staging,
                 "database_url": None,
                 "demo": False,
-                "fernet_keys": SecretStr(wanted_keys or given_keys or settings.require("fernet_keys")),
+                "fernet_keys": SecretStr(given_keys or wanted_keys or settings.require("fernet_keys")),
             }
         )
-        made = _make_ours(make_app(staged), file, now, wanted_keys or given_keys, data_dir)
+        made = _make_ours(make_app(staged), file, now, given_keys, wanted_keys, copied.counts, data_dir)
         _compare(copied.counts, backups.check(staging / backups.DATABASE_NAME))
         if wanted_keys is not None:
             _write_keys(data_dir / SECRET_FILES["fernet_keys"], wanted_keys)
         os.rename(staging / backups.DATABASE_NAME, made.path)
         return made
+    except SQLAlchemyError as error:
+        raise _unfit(file, revision, error) from None
     except OSError as error:
         raise CopyFailed(f"{data_dir} cannot be written ({error.strerror}). Nothing was restored.") from None
     except sqlite3.Error as error:
@@ -129,27 +142,35 @@ def restore(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _make_ours(app: Flask, file: Path, now: datetime, keys: str | None, data_dir: Path) -> Restored:
+def _make_ours(
+    app: Flask,
+    file: Path,
+    now: datetime,
+    given_keys: str | None,
+    file_keys: str | None,
+    counts: dict[str, int],
+    data_dir: Path,
+) -> Restored:
     """Migrates the staged copy, pauses it, looks at it, and closes it."""
-    prepared = database.prepare(app)
     with app.app_context():
         try:
+            prepared = _migrate(app)
             with transaction() as session:
                 installation = session.get_one(Installation, 1)
                 before = installation.paused_reason if installation.is_paused else ""
-                installation.is_paused = True
-                installation.paused_at = now
-                installation.paused_by = ACTOR
-                installation.paused_reason = _reason(file.name, before)
+                reason = _reason(file.name, before)
+                put_pause(session, Pause.over(installation, now, ACTOR, reason), now, ACTOR)
             with reading() as session:
                 adds_up = ledger(session).adds_up
-                secrets, unreadable = count_secrets(session, keys)
+                secrets, unreadable = count_secrets(session, given_keys or file_keys)
+                hidden = 0
+                if given_keys and file_keys:
+                    hidden = unreadable - count_secrets(session, f"{given_keys},{file_keys}")[1]
         finally:
             db.session.remove()
             db.engine.dispose()
     with closing(sqlite3.connect(app.extensions["settings"].data_dir / backups.DATABASE_NAME)) as staged:
         staged.execute("PRAGMA journal_mode=DELETE")  # all in one file again
-        counts = backups.row_counts(staged)
     return Restored(
         path=data_dir / backups.DATABASE_NAME,
         counts=counts,
@@ -157,6 +178,31 @@ def _make_ours(app: Flask, file: Path, now: datetime, keys: str | None, data_dir
         was_migrated=prepared.was_migrated,
         secrets=secrets,
         unreadable=unreadable,
+        hidden=hidden,
+    )
+
+
+def _migrate(app: Flask) -> database.Prepared:
+    """Brings the staged copy to head. Raises SQLAlchemyError where its tables are not what they should be."""
+    try:
+        prepared = database.prepare(app)
+    except (KeyError, ValueError) as error:  # migrations that look for what is not there
+        raise SQLAlchemyError(str(error)) from None
+    found = inspect(db.engine)
+    for table in Base.metadata.sorted_tables:
+        there = {column["name"] for column in found.get_columns(table.name)}
+        if missing := sorted({column.name for column in table.columns} - there):
+            raise SQLAlchemyError(f"no such column: {table.name}.{missing[0]}")
+    return prepared
+
+
+def _unfit(file: Path, revision: str, error: SQLAlchemyError) -> BadInput | CopyFailed:
+    cause = getattr(error, "orig", None) or error
+    if isinstance(error, DBAPIError) and getattr(cause, "sqlite_errorcode", 1) != sqlite3.SQLITE_ERROR:
+        return CopyFailed(f"The copy of {file} cannot be used ({cause}). Nothing was restored.")
+    return BadInput(
+        f"{file} says that it is at schema revision {revision}, but its tables are not those of that "
+        f"revision ({cause}). It cannot be restored. Take another backup."
     )
 
 
@@ -208,6 +254,10 @@ def _write_keys(path: Path, keys: str) -> None:
 
 
 def _compare(before: dict[str, int], after: dict[str, int]) -> None:
-    wrong = [table for table, count in before.items() if table not in MAY_GROW and after.get(table) != count]
+    wrong = [
+        table
+        for table, count in before.items()
+        if after.get(table, 0) < count or (table not in MAY_GROW and after[table] != count)
+    ]
     if wrong:
         raise CopyFailed(f"After restoring, row counts differ in: {', '.join(wrong)}. Nothing was restored.")

@@ -32,8 +32,10 @@ from ..models import (
     ScheduleRevision,
 )
 from ..scheduling import cadence, queue, slots
-from ..scheduling.slots import nobody_words, pause_words
+from ..scheduling.pauses import nobody_words, pause_words
+from ..scheduling.slot_facts import open_revision
 from . import audit, edits
+from .accounts import may_administer
 from .fields import clean_line, clean_zone
 
 MOST_TWINS = cadence.MOST_TWINS
@@ -172,13 +174,12 @@ def fire_once(
     _check_may(schedule, account)
     if len(request_id) > LONGEST_REQUEST_ID:
         raise BadInput("The request id is too long. Go back, reload the page and try again.")
-    if schedule.paused_at is not None:
-        raise NobodyEligible(as_sentence(pause_words(session.get_one(Installation, 1), None, schedule)))
+    if words := pause_words(session.get_one(Installation, 1), schedule.experiment, schedule):
+        raise NobodyEligible(as_sentence(words))
     key = request_key(installation_seed(session), request_id)
     picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
     if not picks:
-        words = pause_words(session.get_one(Installation, 1), schedule.experiment)
-        raise NobodyEligible(words or nobody_words(schedule.experiment_id))
+        raise NobodyEligible(nobody_words(schedule.experiment_id))
     request = Request(
         trigger, request_id, schedule.is_forced, account.id if account else None, lane=schedule.lane
     )
@@ -227,17 +228,13 @@ def _checked(
 
 def _check_may(schedule: Schedule, account: Account | None) -> None:
     """A schedule of all experiments is the administrators'; commands have no account and may."""
-    if schedule.experiment_id is None and not _may_use_all(account):
+    if schedule.experiment_id is None and not may_administer(account):
         raise BadInput("Only administrators change or fire a schedule of all experiments.")
-
-
-def _may_use_all(account: Account | None) -> bool:
-    return account is None or any(role.name == "administrator" for role in account.roles)
 
 
 def _check_experiment(experiment: Experiment | None, account: Account | None) -> None:
     if experiment is None:
-        if not _may_use_all(account):
+        if not may_administer(account):
             raise BadInput(
                 "Only administrators schedule all experiments at once. Choose one experiment.", "experiment"
             )
@@ -313,7 +310,9 @@ def _switch(
     session: Session, schedule: Schedule, is_enabled: bool, now: datetime, account: Account | None
 ) -> bool:
     _lock(session, schedule, None)
-    if schedule.is_enabled == is_enabled:
+    revision = open_revision(session, schedule.id)
+    # Somebody may have written into the row: what the open revision wants is due until it is closed.
+    if schedule.is_enabled == is_enabled and (revision is None or revision.is_enabled == is_enabled):
         return False
     slots.settle(session, schedule, now)
     schedule.is_enabled = is_enabled

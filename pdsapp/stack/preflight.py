@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import socket
 import time
 
@@ -78,15 +79,21 @@ def _somebody_answers(family: int, address: tuple) -> bool:
         return probe.connect_ex(target) == 0
 
 
+def _again(port: int) -> str:
+    """The command that starts the same on another port."""
+    folder = os.environ.get("PDS_DATA_DIR")
+    return f"{f'PDS_DATA_DIR={shlex.quote(folder)} ' if folder else ''}PDS_PORT={port} make run"
+
+
 def _why_not(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         other = port + 1 if port < 65535 else 8000
         return (
             f"Port {port} on {host} is taken by another program. "
-            f"Stop that program, or choose another port: PDS_PORT={other} make run"
+            f"Stop that program, or choose another port: {_again(other)}"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} may not be opened by this user. Choose one above 1023: PDS_PORT=8000 make run"
+        return f"Port {port} may not be opened by this user. Choose one above 1023: {_again(8000)}"
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         return f"PDS_HOST={host} is not an address of this machine. Use 127.0.0.1, or 0.0.0.0 for all."
     return f"Port {port} on {host} cannot be opened ({error.strerror or error}). Set PDS_HOST and PDS_PORT."

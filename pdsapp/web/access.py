@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from flask import Flask, abort, redirect, request, url_for
 from flask_login import current_user
 
-from ..models import Account
+from ..models import Account, Schedule
 
 PUBLIC_RULES = frozenset(
     {
@@ -51,6 +51,12 @@ def may_write() -> bool:
 def may_administer() -> bool:
     """Whether this request's account is an administrator."""
     return role() == "administrator"
+
+
+def may_change(row: object) -> bool:
+    """Whether this request's account may change a row: a schedule of all experiments is administrators'."""
+    is_of_all = isinstance(row, Schedule) and row.experiment_id is None
+    return may_administer() if is_of_all else may_write()
 
 
 def is_relative(target: str | None) -> bool:

@@ -8,11 +8,14 @@ Labels are given by the caller; nothing here knows of times, zones or rows. The 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import ceil
 
 LEAST_VISIBLE_PERCENT = 1.0
 BAR_FILL = 0.76
 MARK_PITCH_PX = 7
+MINOR_RANK = 3
+# A plot on the smallest phone, and the smallest on which minor labels show (static/css/charts.css).
+NARROW_PX, WIDE_PX = 216, 480
+CHARACTER_PX, LABEL_GAP_PX = 6.8, 4
 STRIP_KINDS = ("posted", "skipped", "failed", "missed", "waiting")
 
 
@@ -20,13 +23,14 @@ STRIP_KINDS = ("posted", "skipped", "failed", "missed", "waiting")
 class Bucket:
     """One bar to draw: what it covers in words, its counts in the order of the series, its axis label.
 
-    `axis_label` is empty for most; one with `is_minor` is left out where there is little room.
+    `axis_label` is empty for most. Where two would touch, the one with the lower `axis_rank` stays; from
+    MINOR_RANK on they are left out where there is little room.
     """
 
     label: str
     counts: tuple[int, ...]
     axis_label: str = ""
-    is_minor: bool = False
+    axis_rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,7 @@ def stacked_bars(
         rows=tuple(
             Tick(at=_round(100 - 100 * n / max(1, top)), text=f"{n:,}") for n in nice_ticks(top, most_rows)
         ),
-        columns=tuple(
-            _column(i, bucket, pitch, len(buckets)) for i, bucket in enumerate(buckets) if bucket.axis_label
-        ),
+        columns=_columns(buckets, pitch),
         markers=tuple(_marker(marker, pitch) for marker in markers if 0 <= marker.index < len(buckets)),
         label=f"{title}: {counted(zip(series, totals, strict=True))}",
         is_empty=top == 0,
@@ -157,13 +159,6 @@ def nice_ticks(top: int, most: int = 4) -> tuple[int, ...]:
         power = power * 10 if step == 5 * power else power
         step = next(size * power for size in (1, 2, 5) if size * power > step)
     return tuple(range(0, top + 1, step))
-
-
-def spread_labels(count: int, most: int = 8) -> tuple[int, ...]:
-    """Indexes of at most `most` of `count` buckets to label, evenly spaced and starting with the first."""
-    if count <= 0:
-        return ()
-    return tuple(range(0, count, max(1, ceil(count / most))))
 
 
 def hbars(
@@ -222,10 +217,45 @@ def _bar(index: int, bucket: Bucket, series: Sequence[str], pitch: float, top: i
     )
 
 
-def _column(index: int, bucket: Bucket, pitch: float, count: int) -> Tick:
-    at = _round((index + 0.5) * pitch)
-    anchor = "start" if at < 4 else "end" if at > 96 and count > 1 else "middle"
-    return Tick(at=at, text=bucket.axis_label, anchor=anchor, is_minor=bucket.is_minor)
+def _columns(buckets: Sequence[Bucket], pitch: float) -> tuple[Tick, ...]:
+    """The labels below the bars, from the left: those that find room on a phone, then, as minor ones, those
+    that find it beside them where the plot is wide."""
+    waiting = sorted((b.axis_rank, i) for i, b in enumerate(buckets) if b.axis_label)
+    kept: list[Tick] = []
+    for plot_px in (NARROW_PX, WIDE_PX):
+        is_minor = plot_px == WIDE_PX
+        left = []
+        for rank, index in waiting:
+            at = _round((index + 0.5) * pitch)
+            text = buckets[index].axis_label
+            tick = Tick(at, text, _anchor(at, text, len(buckets)), is_minor)
+            has_room = all(_are_apart(tick, other, plot_px) for other in kept)
+            if has_room and (is_minor or rank < MINOR_RANK):
+                kept.append(tick)
+            else:
+                left.append((rank, index))
+        waiting = left
+    return tuple(sorted(kept, key=lambda tick: tick.at))
+
+
+def _anchor(at: float, text: str, count: int) -> str:
+    """Labels hang inward where they would stand out on a phone; the row axis leaves some room at the left."""
+    if at < 4:
+        return "start"
+    half = 100.0 * len(text) * CHARACTER_PX / 2 / NARROW_PX
+    return "end" if count > 1 and (at > 96 or at + half > 105) else "middle"
+
+
+def _are_apart(one: Tick, other: Tick, plot_px: int) -> bool:
+    left, right = sorted(_extent(tick, plot_px) for tick in (one, other))
+    return left[1] + LABEL_GAP_PX <= right[0]
+
+
+def _extent(tick: Tick, plot_px: int) -> tuple[float, float]:
+    """Where a label begins and ends, in pixels of a plot so wide."""
+    at, width = tick.at * plot_px / 100, len(tick.text) * CHARACTER_PX
+    begin = at - {"start": 0.0, "middle": width / 2, "end": width}[tick.anchor]
+    return begin, begin + width
 
 
 def _marker(marker: Marker, pitch: float) -> Tick:

@@ -17,6 +17,7 @@ from . import access, pausing
 from .returning import back
 
 REMEMBERED = "experiment"
+MOST_OFFERED = 500
 ALL_LABEL = "All experiments"
 ROLE_WORDS = {"administrator": "administrator", "researcher": "researcher", "viewer": "viewer, looks only"}
 
@@ -143,12 +144,12 @@ def _make(own_session: Session) -> Frame:
         select(Experiment.identifier, Experiment.name, Experiment.state)
         .where(Experiment.state != ExperimentState.archived)
         .order_by(Experiment.id.desc())
-        .limit(500)
+        .limit(MOST_OFFERED)
     ).all()
     experiment = current_experiment()
-    now = utc_now()
+    now, counts = utc_now(), _counts(own_session, experiment)
     return Frame(
-        nav=_nav(own_session, experiment, experiments[0].identifier if experiments else ""),
+        nav=_nav(counts, experiment, experiments[0].identifier if experiments else ""),
         experiments=[("", ALL_LABEL), *((e.identifier, f"{e.name} ({e.identifier})") for e in experiments)]
         if experiments
         else [],
@@ -160,10 +161,7 @@ def _make(own_session: Session) -> Frame:
         account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
         theme=request.cookies.get("theme", ""),
         pausing=pausing.shown(
-            own_session,
-            experiment,
-            [(i, name, state.value) for i, name, state in experiments],
-            current_zone().key,
+            own_session, experiment, counts.experiments, counts.paused_experiments, current_zone().key
         ),
         paused=frozenset(e.identifier for e in experiments if e.state == ExperimentState.paused),
         switch_url=url_for("frame.switch"),
@@ -173,8 +171,7 @@ def _make(own_session: Session) -> Frame:
     )
 
 
-def _nav(own_session: Session, experiment: Experiment | None, newest: str):
-    counts = _counts(own_session, experiment)
+def _nav(counts, experiment: Experiment | None, newest: str):
     shown = experiment.identifier if experiment else newest
     watch = [
         ("Dashboard", url_for("admin.index"), None),
@@ -221,6 +218,7 @@ def _counts(own_session: Session, experiment: Experiment | None):
     return own_session.execute(
         select(
             count(Experiment.id, Experiment.state != ExperimentState.archived).label("experiments"),
+            count(Experiment.id, Experiment.state == ExperimentState.paused).label("paused_experiments"),
             count(DigitalTwin.id, *of_one).label("twins"),
             count(Persona.id, Persona.is_archived.is_(False)).label("personas"),
             count(Schedule.id, Schedule.is_archived.is_(False), *scheduled).label("schedules"),

@@ -1,9 +1,9 @@
 """Pausing at hand on every page: the buttons of the frame, what they do, and which pauses are in force."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import Blueprint, abort, flash, request, url_for
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import ExperimentState
@@ -113,11 +113,11 @@ def resume_everything():
 
 
 def shown(
-    session: Session, experiment: Experiment | None, experiments: Sequence[tuple[str, str, str]], zone: str
+    session: Session, experiment: Experiment | None, count: int, paused_count: int, zone: str
 ) -> Pausing:
     """The controls and the pauses in force for somebody who looks at `experiment`, or at all of them.
 
-    `experiments` are (identifier, name, state) of all that are not archived. One query.
+    `count` experiments are not archived, `paused_count` of them are paused by themselves. At most 2 queries.
     """
     installation = session.get_one(Installation, 1)
     # An experiment's own page has its own buttons; beside another one's name these would be mistaken.
@@ -126,14 +126,14 @@ def shown(
     if installation.is_paused:
         standing.append(_standing_everything(installation, zone))
     if experiment is None:
-        standing.extend(_standing_several(experiments))
+        standing.extend(_standing_several(session, count, paused_count))
     elif experiment.state == ExperimentState.paused:
         standing.append(_standing(experiment, is_own_page))
     elif experiment.state == ExperimentState.running and access.may_write() and not is_own_page:
         controls.append(_control(experiment))
     label = controls[0].pause_label if controls else ""
-    if experiments and not installation.is_paused and access.may_administer():
-        controls.append(_control_everything(len(experiments)))
+    if count and not installation.is_paused and access.may_administer():
+        controls.append(_control_everything(count))
         label = label or (controls[0].pause_label if experiment is None else "Pause everything")
     return Pausing(label, tuple(controls), tuple(standing))
 
@@ -206,17 +206,18 @@ def _standing_everything(installation: Installation, zone: str) -> Standing:
     )
 
 
-def _standing_several(experiments: Sequence[tuple[str, str, str]]) -> list[Standing]:
-    """One line for all experiments that are paused by themselves."""
-    paused = [f"{name} ({identifier})" for identifier, name, state in experiments if state == "paused"]
-    if not paused:
+def _standing_several(session: Session, count: int, paused_count: int) -> list[Standing]:
+    """One line for all experiments that are paused by themselves, the newest by name."""
+    if not paused_count:
         return []
-    rest = f" and {len(paused) - MOST_NAMED:,} more" if len(paused) > MOST_NAMED else ""
-    verb = "is" if len(paused) == 1 else "are"
+    query = select(Experiment).where(Experiment.state == ExperimentState.paused)
+    named = [str(each) for each in session.scalars(query.order_by(Experiment.id.desc()).limit(MOST_NAMED))]
+    rest = f" and {paused_count - len(named):,} more" if paused_count > len(named) else ""
+    verb = "is" if paused_count == 1 else "are"
     return [
         Standing(
-            title=f"{len(paused):,} of {len(experiments):,} experiments {verb} paused:",
-            words=f" {', '.join(paused[:MOST_NAMED])}{rest}.",
+            title=f"{paused_count:,} of {count:,} experiments {verb} paused:",
+            words=f" {', '.join(named)}{rest}.",
             url=url_for("experiment.index_view", state="paused"),
             remedy="See them",
         )

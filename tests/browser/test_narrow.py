@@ -43,6 +43,20 @@ TOO_WIDE = """() => {
   return [`${root.scrollWidth} px wide: ${far.map((each) => each.outerHTML.slice(0, 60)).join(" … ")}`];
 }"""
 
+# What reaches beyond the card it stands in; lists hide their heads where they become pairs.
+OUT_OF_CARD = """() => {
+  const wrong = [];
+  for (const card of document.querySelectorAll(".card, .attention")) {
+    const edge = card.getBoundingClientRect().right + 1;
+    for (const each of card.querySelectorAll("table, input, select, button, p, dl, ol, ul")) {
+      if (each.closest("details.more, .scroll, thead")) continue;
+      const isOut = each.getBoundingClientRect().right > edge;
+      if (isOut) wrong.push(`out of its card: ${each.outerHTML.slice(0, 60)}`);
+    }
+  }
+  return wrong.slice(0, 4);
+}"""
+
 # How light ground and type are, 0 to 255.
 LIGHTNESS = """() => {
   const style = getComputedStyle(document.body);
@@ -85,11 +99,13 @@ def test_every_screen_fits_a_phone_in_light_and_in_the_dark_and_every_control_ha
         page.goto(address)
         expect(page.locator("h1")).to_be_visible()
         addresses += form_and_entry(page)
+        page.evaluate("document.querySelectorAll('details.fold').forEach((each) => (each.open = true))")
         path = page.url.removeprefix(page.url[: page.url.index("/", 8)])
         wrong += [f"{path}: {mistake}" for mistake in page.evaluate(MISTAKES)]
         for size in (SMALL_PHONE, PHONE, DESK):
             page.set_viewport_size(size)
-            wrong += [f"{path} at {size['width']} px: {mistake}" for mistake in page.evaluate(TOO_WIDE)]
+            mistakes = page.evaluate(TOO_WIDE) + page.evaluate(OUT_OF_CARD)
+            wrong += [f"{path} at {size['width']} px: {mistake}" for mistake in mistakes]
         ground, type_ = page.evaluate(LIGHTNESS)
         page.emulate_media(color_scheme="dark")
         dark_ground, dark_type = page.evaluate(LIGHTNESS)

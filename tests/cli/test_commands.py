@@ -316,3 +316,13 @@ def test_an_empty_key_is_not_taken_for_no_key(runner, session):
     assert result.exit_code == 2
     assert "--no-key" in result.stderr
     assert _count(session, ApiToken) == 0
+
+
+def test_a_list_that_stops_at_its_limit_says_so(runner, study):
+    twin = builders.make_twin(study)
+    for _ in range(3):
+        builders.add_attempt(twin)
+    for form in ([], ["--json"]):
+        cut = runner.invoke(args=["attempts", "list", "--limit", "2", *form])
+        assert "These are the newest 2; there are more." in cut.stderr
+        assert runner.invoke(args=["attempts", "list", "--limit", "3", *form]).stderr == ""

@@ -1,6 +1,7 @@
 """`flask pause`, `stop-now`, `resume`, and pausing one thing: what they do, say and answer."""
 
 import json
+import re
 
 import pytest
 from sqlalchemy import func, select
@@ -67,6 +68,23 @@ def test_one_experiment_is_stopped_and_resumed_under_a_pause_of_everything(runne
     assert "Everything is still paused. Resume it with: flask resume" in result.stderr
 
 
+def test_lists_and_doctor_say_that_everything_is_paused(runner, flask, session, twin):
+    """The rows themselves go on saying "running"."""
+    flask("stop-now", "--reason", "wrong prompt")
+    for command in (["experiments", "list"], ["experiments", "list", "--json"], ["schedules", "list"]):
+        result = runner.invoke(args=command)
+        assert "Everything is stopped since" in result.stderr and "wrong prompt" in result.stderr, command
+    words = runner.invoke(args=["doctor"]).stdout
+    assert re.search(r"! pauses: Everything is stopped since .*: wrong prompt\. No twin is asked\.", words)
+    assert "Go on: flask resume" in words
+    flask("resume")
+    assert runner.invoke(args=["experiments", "list"]).stderr == ""
+    assert "nothing is paused" in runner.invoke(args=["doctor"]).stdout
+    identifier = session.scalars(select(Experiment.identifier)).one()
+    flask("experiments", "pause", identifier, "--reason", "exam week")
+    assert f"Go on: flask experiments resume {identifier}" in runner.invoke(args=["doctor"]).stdout
+
+
 def test_a_schedule_is_paused_by_name_and_listed_as_that(flask, session, twin):
     identifier = stored(session, Experiment).identifier
     flask("schedules", "add", "Daytime", "--experiment", identifier, "--cron", "0 9 * * *")
@@ -86,6 +104,17 @@ def test_a_token_is_paused_and_resumed_by_name(flask, session, twin):
     assert stored(session, ApiToken).state == TokenState.paused
     assert flask("tokens", "resume", "lab") == "Token “lab” is used again."
     assert session.scalar(select(func.count()).where(Attempt.state == AttemptState.cancelled)) == 1
+
+
+def test_doctor_says_who_paused_a_token_and_why_if_that_was_said(runner, flask, twin):
+    flask("tokens", "pause", "lab")
+    said = runner.invoke(args=["doctor"]).stdout
+    assert re.search(
+        r"token “lab” is paused since \w{3} \d+ \w{3} \d{4}, \d\d:\d\d UTC by command line\.\n", said
+    )
+    flask("tokens", "resume", "lab")
+    flask("tokens", "pause", "lab", "--reason", "new key")
+    assert " UTC by command line: new key.\n" in runner.invoke(args=["doctor"]).stdout
 
 
 @pytest.mark.parametrize(

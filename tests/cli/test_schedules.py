@@ -127,10 +127,40 @@ def test_an_unknown_schedule_is_exit_2(runner, app):
     assert runner.invoke(args=["schedules", "enable", "nothing"]).exit_code == 2
 
 
-def test_the_commands_of_the_documents_work_as_they_are_printed(runner, app):
+def test_a_name_that_several_have_lists_them(runner, study):
+    for _ in range(2):
+        _add(runner, study, "--cron", "@daily")
+    result = runner.invoke(args=["schedules", "preview", "Daily"])
+    assert result.exit_code == 2
+    listed = [
+        row["id"]
+        for row in map(json.loads, runner.invoke(args=["schedules", "list", "--json"]).stdout.splitlines())
+    ]
+    assert all(f"{uuid} ({study})" in result.stderr for uuid in listed)
+
+
+def test_a_schedule_of_all_experiments_says_so_when_it_is_added(runner, study):
+    result = runner.invoke(args=["schedules", "add", "All", "--cron", "@daily"])
+    assert "It asks twins of all running experiments." in result.stdout
+    assert "all running" not in _add(runner, study, "--cron", "@daily").stdout
+
+
+@pytest.mark.parametrize("scope", ["everything", "experiment"])
+def test_firing_under_a_pause_asks_nobody_and_says_who_paused(runner, study, session, scope):
+    builders.make_twin(study)
+    _add(runner, study, "--cron", "@daily")
+    pause = ["pause"] if scope == "everything" else ["experiments", "pause", study.identifier]
+    runner.invoke(args=[*pause, "--reason", "exam week"])
+    result = runner.invoke(args=["schedules", "fire", "Daily"])
+    assert result.exit_code == 4
+    assert "is paused since" in result.stderr and "exam week" in result.stderr
+    assert session.scalars(select(Attempt)).all() == []
+
+
+def test_the_commands_of_the_documents_work_as_they_are_printed(runner, study):
     page = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
     block = re.search(r"```sh\n(flask schedules add.*?)```", page, re.S)[1].replace("\\\n", " ")
-    for command in block.strip().splitlines():
+    for command in block.strip().replace(" ID ", f" {study.identifier} ").splitlines():
         result = runner.invoke(args=shlex.split(command)[1:])
         assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].startswith("Mon 02 Dec 2030, 09:00:00 CET")

@@ -1,8 +1,13 @@
-"""A study with one twin that a model server writes."""
+"""A study with one twin that a model server writes; installations to move."""
+
+import uuid
 
 import pytest
 
+from pdsapp.services.database import prepare
 from tests import builders
+from tests.conftest import _create_database, _drop_database
+from tests.service.moving import installation
 
 
 @pytest.fixture
@@ -16,3 +21,19 @@ def twin(study, settings, model_server):
     """A twin with a token for the model server."""
     token = builders.make_token(settings, model_server.base_url)
     return builders.make_twin(study, "maya", token)
+
+
+@pytest.fixture
+def home(tmp_path, clean_environment):
+    """A local installation on SQLite."""
+    with installation(tmp_path / "home") as app:
+        prepare(app)
+        yield app
+
+
+@pytest.fixture
+def empty():
+    """The URL of an empty PostgreSQL database."""
+    name = f"dt_move_{uuid.uuid4().hex[:12]}"
+    yield _create_database(name)
+    _drop_database(name)

@@ -6,10 +6,10 @@ import pytest
 
 from pdsapp.attempts.replay import replay
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, CallState, ExperimentState, Reason, Trigger
+from pdsapp.domain.reasons import AttemptState, CallState, Reason, Trigger
 from pdsapp.dt_service import DTService
 from pdsapp.models import DigitalTwin, utc_now
-from pdsapp.services import experiments, twins
+from pdsapp.services import pauses, twins
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
@@ -99,7 +99,7 @@ def test_nothing_bypasses_a_pause_inactivity_or_a_ban(
     with transaction() as writing:
         row = writing.get_one(DigitalTwin, twin.id)
         if spoil == "pause":
-            experiments.set_state(writing, row.experiment, ExperimentState.paused, utc_now())
+            pauses.pause_experiment(writing, row.experiment, utc_now())
         elif spoil == "deactivate":
             twins.set_twin_active(writing, row, False, utc_now())
         else:

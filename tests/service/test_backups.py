@@ -108,47 +108,28 @@ def test_a_backup_is_of_one_moment_while_eight_writers_work_and_they_do_not_wait
     assert max(each["longest"] for each in said) < 5, "writers were held up"
 
 
-def test_the_command_says_what_it_saved_and_where_the_keys_are(runner, settings, study, tmp_path):
-    (settings.data_dir / "fernet_keys").write_text(settings.require("fernet_keys"))
-    file = tmp_path / "copy.sqlite3"
-    result = runner.invoke(args=["backup", str(file)])
-    assert result.exit_code == 0, result.stderr
-    assert "rows in" in result.stdout and str(settings.data_dir / "fernet_keys") in result.stdout
-    assert _query(file, "SELECT name FROM experiment") == (study.name,)
-    again = runner.invoke(args=["backup", str(file)])
-    assert again.exit_code == 2
-    assert "exists already" in again.stderr
+def _page_of_noise(body):
+    body[8192:12288] = b"\xa5" * 4096
 
 
-def test_the_keys_come_along_when_asked_for_with_a_warning(runner, settings, study, tmp_path):
-    (settings.data_dir / "fernet_keys").write_text("key-one")
-    file = tmp_path / "copy.sqlite3"
-    result = runner.invoke(args=["backup", str(file), "--with-keys"])
-    assert result.exit_code == 0, result.stderr
-    keys = tmp_path / "copy.sqlite3.keys"
-    assert (keys.read_text(), keys.stat().st_mode & 0o777) == ("key-one", 0o600)
-    assert "Keep them apart" in result.stderr
+def _many_pages(body):
+    body[4096 : 21 * 4096] = b"\xff" * 20 * 4096
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        pytest.param("missing/copy.sqlite3", "does not exist", id="no folder"),
-        pytest.param(".", "is a folder", id="a folder"),
-    ],
-)
-def test_a_target_that_cannot_be_is_refused(runner, study, tmp_path, name, said):
-    result = runner.invoke(args=["backup", str(tmp_path / name)])
-    assert (result.exit_code, said in result.stderr) == (2, True)
+def _no_header(body):
+    body[:100] = b"hello" * 20
 
 
-def test_a_damaged_database_is_not_copied_over_good_backups(source, study, tmp_path):
+@pytest.mark.parametrize("spoil", [_page_of_noise, _many_pages, _no_header])
+def test_a_damaged_database_is_not_copied_and_is_called_damaged(source, study, tmp_path, spoil):
     damaged = tmp_path / "damaged.sqlite3"
     made = backups.copy_database(source, damaged)
     body = bytearray(damaged.read_bytes())
-    body[8192:12288] = os.urandom(4096)
+    spoil(body)
     damaged.write_bytes(body)
-    with pytest.raises(CopyFailed):
+    with pytest.raises(
+        CopyFailed, match=r"The database is damaged \(.*Keep the backups there are, and restore"
+    ):
         backups.copy_database(damaged, tmp_path / "copy.sqlite3")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["damaged.sqlite3", "data"]
     assert made.counts["experiment"] == 1
@@ -178,6 +159,24 @@ def test_one_backup_a_day_is_made_and_seven_are_kept(settings, source, study):
         assert backups.make_daily(settings.data_dir, NOON + timedelta(days=days, hours=1), 0) is None
     names = [path.name for path in backups.dailies(settings.data_dir)]
     assert names == [f"daily-2026-11-{day}.sqlite3" for day in range(23, 30)]
+
+
+def test_a_clock_before_the_kept_days_gets_one_backup_a_day_that_stays(settings, source, study):
+    for days in range(7):
+        backups.make_daily(settings.data_dir, NOON + timedelta(days=days), 0)
+    for days in (-4000, -2, -1):
+        past = NOON + timedelta(days=days)
+        made = backups.make_daily(settings.data_dir, past, 0)
+        assert made.path.exists()
+        assert backups.make_daily(settings.data_dir, past + timedelta(seconds=15), 0) is None, "no loop"
+        assert len(backups.dailies(settings.data_dir)) == 7
+
+
+def test_the_copy_before_a_migration_stays_whatever_the_clock_says(settings, source, study):
+    for days in range(database.KEPT_BACKUPS):
+        database.backup(settings.data_dir, NOON + timedelta(days=days))
+    assert database.backup(settings.data_dir, NOON - timedelta(days=9)).exists()
+    assert len([*(settings.data_dir / "backups").iterdir()]) == database.KEPT_BACKUPS
 
 
 def test_backups_before_migrations_are_not_rotated_away_by_daily_ones(settings, source, study):
@@ -252,11 +251,27 @@ def test_a_daily_backup_that_fails_is_said_once_shown_by_doctor_and_made_later(
 def test_what_a_killed_keeper_has_left_is_removed_and_never_counted(settings, source, study):
     folder = settings.data_dir / "backups"
     folder.mkdir()
-    left = folder / ".daily-2026-11-20.sqlite3.4711.partial"
-    left.write_bytes(b"half")
+    dead = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    dead.wait()
+    names = [f".daily-2026-11-20.sqlite3.{pid}.partial" for pid in (dead.pid, os.getpid())]
+    for name in [*names, f"{names[0]}-journal"]:
+        (folder / name).write_bytes(b"half")
     assert backups.dailies(settings.data_dir) == []
     backups.make_daily(settings.data_dir, NOON, 0)
-    assert not left.exists()
+    assert [path.name for path in folder.iterdir()] == ["daily-2026-11-21.sqlite3"]
+
+
+def test_what_others_are_making_in_the_same_folder_is_left_alone(settings, source, study):
+    folder = settings.data_dir / "backups"
+    folder.mkdir()
+    other = folder / f".before-class.sqlite3.{os.getppid()}.partial"
+    other.write_bytes(b"half")
+
+    def tidy_up():
+        backups.clear_drafts(folder)
+
+    made = backups.copy_database(source, folder / "mine.sqlite3", pause=tidy_up)
+    assert made.path.exists() and other.exists()
 
 
 def test_the_keeper_runs_as_a_process_of_the_lowest_priority(settings, source, study):

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import select, update
 
 from pdsapp.database import reading, transaction
-from pdsapp.models import Downtime, Heartbeat, ProcessKind
-from pdsapp.services import downtimes, heartbeats
+from pdsapp.models import Downtime, Experiment, Heartbeat, ProcessKind, Slot
+from pdsapp.services import downtimes, heartbeats, pauses
 from pdsapp.services.downtimes import costly_sleeps
 from tests import builders
 
@@ -124,3 +124,23 @@ def test_a_clock_set_back_is_no_downtime_and_its_beats_are_not_alive(app, sessio
         sign = heartbeats.life_sign(own, ProcessKind.scheduler, EVENING)
         assert (sign.is_alive, sign.alive_count) == (False, 0)
         assert not heartbeats.is_lane_served(own, "default", EVENING)
+
+
+def test_a_sleep_whose_first_slot_was_due_at_the_last_beat_is_told_whole(study, session):
+    """Beat, then asleep before the slot of that very moment was claimed."""
+    make_schedule(study, now=EVENING - timedelta(seconds=30))
+    beat(EVENING + timedelta(milliseconds=20))
+    beat(MORNING)
+    claim(MORNING)
+    (sleep,) = costly_sleeps(session, None, MORNING)
+    assert sleep.missed == session.scalars(select(Slot.slot_count).where(Slot.kind == "missed")).one() > 500
+
+
+def test_a_sleep_under_a_pause_cost_nothing(study, session):
+    make_schedule(study, now=EVENING - timedelta(seconds=30))
+    with transaction() as writing:
+        pauses.pause_experiment(writing, writing.get_one(Experiment, study.id), EVENING, "holidays")
+    beat(EVENING + timedelta(seconds=10))
+    beat(MORNING)
+    claim(MORNING)
+    assert costly_sleeps(session, None, MORNING) == ()

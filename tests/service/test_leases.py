@@ -315,54 +315,6 @@ def test_a_lease_is_renewed_while_the_model_writes(session, settings, twin, mode
     assert builders.load_attempt(session, attempt_id).state == AttemptState.posted
 
 
-def test_after_the_clock_was_set_back_a_dead_workers_lease_ends_soon(session, twin, write):
-    """Without that, nobody takes its attempt back until the clock has caught up."""
-    attempt_id = builders.add_attempt(twin)
-    ahead, now = utc_now() + timedelta(hours=1), utc_now()
-    with write() as writing:
-        claim.claim(writing, "w1", ahead, 1, only={attempt_id})
-    with write() as writing:
-        assert claim.reap(writing, now) == 0
-    attempt = builders.load_attempt(session, attempt_id)
-    assert (attempt.lease_until, attempt.strikes) == (now + claim.LEASE, 0)
-    with write() as writing:
-        assert claim.reap(writing, now + claim.LEASE + timedelta(seconds=1)) == 1
-    attempt = builders.load_attempt(session, attempt_id)
-    assert (attempt.state, attempt.strikes) == (AttemptState.due, 1)
-
-
-def test_a_lease_as_long_as_a_worker_takes_it_is_left_alone(session, twin, write):
-    attempt_id, now = builders.add_attempt(twin), utc_now()
-    with write() as writing:
-        claim.claim(writing, "w1", now + timedelta(seconds=10), 1, only={attempt_id})
-        claim.reap(writing, now)
-    assert builders.load_attempt(session, attempt_id).lease_until == now + timedelta(seconds=10) + claim.LEASE
-
-
-@pytest.mark.parametrize("delay", [None, 600.0], ids=["without a delay", "after the delay drawn for it"])
-def test_an_attempt_added_before_the_clock_was_set_back_does_not_wait_for_the_old_time(
-    session, twin, write, delay
-):
-    attempt_id, now = builders.add_attempt(twin), utc_now()
-    ahead = now + timedelta(hours=1)
-    with write() as writing:
-        attempt = writing.get_one(Attempt, attempt_id)
-        attempt.created_at, attempt.delay_seconds = ahead, delay
-        attempt.not_before = ahead + timedelta(seconds=delay or 0)
-    for seconds in (0, 5):
-        with write() as writing:
-            claim.reap(writing, now + timedelta(seconds=seconds))
-    assert builders.load_attempt(session, attempt_id).not_before == now + timedelta(seconds=delay or 0)
-
-
-def test_a_wait_that_no_clock_explains_is_kept(session, twin, write):
-    attempt_id, now = builders.add_attempt(twin), utc_now()
-    with write() as writing:
-        writing.get_one(Attempt, attempt_id).not_before = now + timedelta(hours=2)
-        claim.reap(writing, now)
-    assert builders.load_attempt(session, attempt_id).not_before == now + timedelta(hours=2)
-
-
 def test_a_busy_twin_skips_what_is_scheduled_and_makes_wait_what_somebody_asked_for(
     session, settings, twin, write, model_server
 ):

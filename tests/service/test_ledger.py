@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 
 from pdsapp.database import snapshot, transaction
 from pdsapp.domain.reasons import ExperimentState, SlotKind
@@ -13,6 +13,7 @@ from pdsapp.models import Attempt, DigitalTwin, Experiment, Schedule, ScheduleRe
 from pdsapp.services import schedules
 from pdsapp.services.ledger import brief, ledger
 from tests import builders
+from tests.conftest import TEST_DATABASE_URL
 
 from .slot_helpers import MINUTE, START, claim, finish_attempts, make_schedule
 
@@ -184,6 +185,25 @@ def test_an_edit_after_the_clock_was_set_back_doubles_nothing(study):
     for minutes in (6, 7, 62, 63, 64):
         claim(START + minutes * MINUTE)
         assert books(now=START + minutes * MINUTE).problems == ()
+
+
+def test_archiving_accounts_for_a_schedule_that_was_switched_off_by_hand(study):
+    """What its open revision wants was due until it was closed."""
+    schedule = make_schedule(study)
+    change(update(Schedule).values(is_enabled=False))
+    with transaction() as session:
+        schedules.archive(session, session.get_one(Schedule, schedule.id), START + 9.9 * MINUTE)
+    found = books(now=START + 20 * MINUTE)
+    assert (found.problems, found.slots) == ((), {"missed": 10})
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="PostgreSQL refuses a time that is none")
+def test_a_schedule_that_cannot_be_read_does_not_hide_the_slots_of_others(study):
+    broken, sound = make_schedule(study, name="Broken"), make_schedule(study, name="Sound")
+    claim(START + MINUTE)
+    change(text(f"UPDATE schedule SET cursor_at = 'nonsense' WHERE id = {broken.id}"))
+    (problem,) = books(now=START + MINUTE).problems
+    assert "cannot be read" in problem and sound.name not in problem
 
 
 # Each tampering by hand, and what the ledger says of it.

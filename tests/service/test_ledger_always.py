@@ -12,12 +12,12 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from pdsapp.domain import cron
-from pdsapp.domain.reasons import AttemptState, ExperimentState, SlotKind
+from pdsapp.domain.reasons import AttemptState, SlotKind
 from pdsapp.dt_service import DTService
 from pdsapp.extensions import db
-from pdsapp.models import Attempt, Experiment, Installation, Schedule, Slot
+from pdsapp.models import Attempt, Experiment, Schedule, Slot
 from pdsapp.scheduling import slots
-from pdsapp.services import schedules
+from pdsapp.services import pauses, schedules
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests.conftest import TEST_DATABASE_URL
@@ -116,7 +116,7 @@ class Life:
                 switch(self.session, schedule, self.now)
 
     def archive(self):
-        if self.chance.random() < 0.2 and (schedule := self.living()):
+        if self.chance.random() < 0.4 and (schedule := self.living()):
             schedules.archive(self.session, schedule, self.now)
 
     def damage(self):
@@ -126,10 +126,17 @@ class Life:
             self.session.execute(update(Schedule).where(Schedule.id == schedule.id).values(**values))
 
     def pause(self):
-        self.experiment.state = self.chance.choice([ExperimentState.paused, ExperimentState.running])
+        acts = [pauses.pause_experiment, pauses.stop_experiment, *[pauses.resume_experiment] * 2]
+        self.chance.choice(acts)(self.session, self.experiment, self.now)
 
     def pause_everything(self):
-        self.session.get_one(Installation, 1).is_paused = self.chance.random() < 0.5
+        acts = [pauses.pause_everything, pauses.stop_everything, *[pauses.resume_everything] * 2]
+        self.chance.choice(acts)(self.session, self.now)
+
+    def pause_one(self):
+        if schedule := self.living():
+            acts = [pauses.pause_schedule, pauses.resume_schedule]
+            self.chance.choice(acts)(self.session, schedule, self.now)
 
     def finish(self):
         self.session.execute(
@@ -156,7 +163,15 @@ class Life:
         event = self.chance.choice(
             [self.poll] * 8
             + [self.poll_one_twice, self.edit, self.edit, self.switch, self.switch, self.add, self.archive]
-            + [self.damage, self.pause, self.pause_everything, self.finish, self.finish, self.step]
+            + [
+                self.damage,
+                self.pause,
+                self.pause_everything,
+                self.pause_one,
+                self.finish,
+                self.finish,
+                self.step,
+            ]
             + [self.to_the_next_slot] * 3
         )
         event()

@@ -41,8 +41,8 @@ def test_one_migration_back_and_forth_keeps_what_is_there(app):
     upgrade()
     assert _differences() == []
     with reading() as session:
-        found = session.execute(sa.text("SELECT name, is_stopped, paused_by FROM experiment")).one()
-        assert (found.name, bool(found.is_stopped), found.paused_by) == ("Kept", False, "")
+        found = session.execute(sa.text("SELECT name, stopped_at, paused_by FROM experiment")).one()
+        assert (found.name, found.stopped_at, found.paused_by) == ("Kept", None, "")
         assert session.scalar(sa.text("SELECT count(*) FROM digital_twin")) == 1
 
 

@@ -1,13 +1,9 @@
 """Moving between SQLite and PostgreSQL: every row, checked, and never two live copies."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import uuid
-from contextlib import contextmanager
-from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,129 +11,27 @@ import sqlalchemy as sa
 from flask_migrate import upgrade
 from sqlalchemy.orm import Session
 
-from pdsapp import create_app
 from pdsapp.database import transaction
 from pdsapp.extensions import db
-from pdsapp.models import (
-    Account,
-    Attempt,
-    Base,
-    DigitalTwin,
-    Downtime,
-    Installation,
-    LostLease,
-    Post,
-    ProcessKind,
-    Role,
-    TwinTag,
-    utc_now,
-)
-from pdsapp.services import audit, heartbeats, move_rows, schedules
+from pdsapp.models import Installation, ProcessKind, utc_now
+from pdsapp.services import heartbeats, move_rows
 from pdsapp.services.database import prepare
 from pdsapp.services.ledger import ledger
 from pdsapp.stack.lock import StackLock
 from tests import builders
-from tests.conftest import KEYS, TEST_DATABASE_URL, _admin_engine, _create_database, _drop_database, _settings
-
-ROOT = Path(__file__).resolve().parents[2]
-needs_both = pytest.mark.skipif(
-    TEST_DATABASE_URL is None, reason="moving needs a PostgreSQL server: TEST_DATABASE_URL"
+from tests.conftest import KEYS, _admin_engine
+from tests.service.moving import (
+    everything,
+    furnish,
+    installation,
+    move,
+    needs_both,
+    pause_of,
+    trail,
+    without_pause,
 )
 
-
-@contextmanager
-def installation(folder, url=None):
-    """An installation's application, in its context."""
-    app = create_app(_settings(folder, url), with_web=False)
-    with app.app_context():
-        try:
-            yield app
-        finally:
-            db.session.remove()
-            db.engine.dispose()
-
-
-@pytest.fixture
-def home(tmp_path, clean_environment):
-    """A local installation on SQLite."""
-    with installation(tmp_path / "home") as app:
-        prepare(app)
-        yield app
-
-
-@pytest.fixture
-def empty():
-    """The URL of an empty PostgreSQL database."""
-    name = f"dt_move_{uuid.uuid4().hex[:12]}"
-    yield _create_database(name)
-    _drop_database(name)
-
-
-def furnish(app, model_server, posts=3):
-    """Rows in every table that has something special about it."""
-    settings = app.extensions["settings"]
-    study = builders.make_experiment("Ricerca à la carte 🌧")
-    token = builders.make_token(settings, model_server.base_url, parameters={"temperature": 0.1, "seed": 7})
-    twin = builders.make_twin(study, "maya", token)
-    person = builders.make_person(study)
-    for _ in range(posts):
-        builders.add_attempt(twin)
-    builders.run_due(settings, at_once=1)
-    builders.add_attempt(twin, request_id="waits")
-    first = builders.make_post(person, "Zum ersten Mal: „ja“\nund \\N nein\t.")
-    second = builders.make_post(person, "")
-    now = utc_now()
-    with transaction() as session:
-        session.get_one(Post, first.id).parent_id = second.id  # points at a later one
-        session.get_one(Post, second.id).visibility = "hidden"
-        session.get_one(DigitalTwin, twin.id).tags += [
-            TwinTag(tag="Öl"),
-            TwinTag(tag="zebra"),
-            TwinTag(tag="Z"),
-        ]
-        role = session.scalars(sa.select(Role).where(Role.name == "viewer")).one()
-        session.add(Account(email="a@b.example", fs_uniquifier="x", roles=[role], zone="Europe/Rome"))
-        odd = {"huge": 1e15, "tiny": 1e-7, "nested": {"b": [1, 2.0, None, True], "a": "é"}}
-        audit.record(session, "change", session.get_one(Installation, 1), now, before=None, after=odd)
-        session.add(Downtime(from_at=now - timedelta(hours=1), until_at=now, found_by="s"))
-        attempt = session.scalars(sa.select(Attempt).limit(1)).one()
-        session.add(
-            LostLease(attempt_id=attempt.id, lease_token=uuid.uuid4(), lease_until=now, taken_back_at=now)
-        )
-        schedules.add_schedule(
-            session,
-            schedules.Wish(
-                name="Hourly", experiment=None, cron="0 * * * *", zone="Europe/Rome", is_enabled=True
-            ),
-            now - timedelta(hours=3),
-        )
-        session.execute(sa.text("UPDATE schedule SET first_day = :day"), {"day": date(2026, 3, 29)})
-    return twin
-
-
-def everything():
-    """All rows of the present application's database, by table."""
-    with db.engine.connect() as connection:
-        return {
-            table.name: sorted(
-                json.dumps([*row], sort_keys=True, default=repr)
-                for row in connection.execute(sa.select(table))
-            )
-            for table in Base.metadata.sorted_tables
-        }
-
-
-def without_pause(rows):
-    return {name: values for name, values in rows.items() if name != "installation"}
-
-
-def pause_of(session):
-    found = session.get_one(Installation, 1, populate_existing=True)
-    return found.is_paused, found.paused_reason
-
-
-def move(app, url):
-    return app.test_cli_runner().invoke(args=["move", "--to", url])
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @needs_both
@@ -153,8 +47,15 @@ def test_every_row_arrives_and_only_the_target_lives(home, empty, model_server, 
         paused, reason = pause_of(session)
     assert paused and reason.startswith("Moved to postgresql://") and reason.endswith("only if you go back.")
     assert builders.run_due(home.extensions["settings"]) == {"cancelled": 1}, "the source asks nobody"
+    moving, moved = [event[3] for event in trail()]
+    assert [event[:2] for event in trail()] == [("pause", "flask move")] * 2
+    assert moving.startswith("Being moved to ") and moved == reason
     with installation(tmp_path / "away", empty) as away:
         assert everything() == before
+        assert trail() == [
+            ("pause", "flask move", "", moving),
+            ("resume", "flask move", moving, ""),
+        ], "its history says when it was paused and that it is no more"
         assert home.extensions["settings"].sqlalchemy_url != away.extensions["settings"].sqlalchemy_url
         with transaction() as session:
             assert pause_of(session) == (False, "")
@@ -187,6 +88,27 @@ def test_and_back_again_into_a_new_file(home, empty, model_server, tmp_path):
             assert builders.ask_and_run(session, back.extensions["settings"], twin).state == "posted"
             assert session.scalar(sa.text("PRAGMA integrity_check")) == "ok"
             assert session.execute(sa.text("PRAGMA foreign_key_check")).all() == []
+
+
+@needs_both
+def test_a_file_of_a_name_the_product_does_not_look_for_is_refused(empty, tmp_path):
+    with installation(tmp_path / "away", empty) as away:
+        upgrade()
+        prepare(away)
+        for name in ("twins.db", "discourse_twins.sqlite3.new"):
+            result = move(away, f"sqlite:///{tmp_path}/back/{name}")
+            assert (result.exit_code, "must be called discourse_twins.sqlite3" in result.stderr) == (2, True)
+        assert not (tmp_path / "back").exists()
+
+
+@needs_both
+def test_the_command_that_starts_the_moved_copy_can_be_pasted(empty, tmp_path):
+    folder = tmp_path / "my twins"
+    with installation(tmp_path / "away", empty) as away:
+        upgrade()
+        prepare(away)
+        result = move(away, f"sqlite:///{folder}/discourse_twins.sqlite3")
+    assert f"PDS_DATA_DIR='{folder}' make run" in result.stdout, result.stderr
 
 
 @needs_both
@@ -327,7 +249,9 @@ def test_backing_up_postgresql_says_how(tmp_path, empty):
         pytest.param("mysql://u:hunter2@h/d", "no address of a database", id="another kind"),
         pytest.param("postgres://u:hunter2@h/d", "no address of a database", id="the old name"),
         pytest.param("postgresql+psycopg://u:hunter2@h", "no address of a database", id="no name"),
-        pytest.param("sqlite:////tmp/other.sqlite3", "flask backup and flask restore", id="the same kind"),
+        pytest.param(
+            "sqlite:////tmp/discourse_twins.sqlite3", "flask backup and flask restore", id="the same kind"
+        ),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused_without_repeating_it(home, url, said):
@@ -340,7 +264,7 @@ def test_a_server_that_does_not_answer_leaves_the_source_as_it_was(home):
     result = move(home, "postgresql+psycopg://u:hunter2@127.0.0.1:1/d")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("postgresql://127.0.0.1:1/d does not answer, or not any")
-    assert result.stderr.rstrip().endswith("The target is empty, the source as it was.")
+    assert result.stderr.rstrip().endswith("any more. The source is as it was."), "it was not reached"
     with transaction() as session:
         assert pause_of(session) == (False, "")
 

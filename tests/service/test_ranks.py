@@ -7,9 +7,8 @@ from sqlalchemy import select
 
 from pdsapp.attempts.selection import draw_twins
 from pdsapp.database import reading, transaction
-from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import DigitalTwin, Experiment, utc_now
-from pdsapp.services import bulk, experiments, twins
+from pdsapp.services import bulk, pauses, twins
 from tests import builders
 from tests.statistics import chi_square, p_value
 
@@ -88,7 +87,7 @@ def test_over_all_experiments_each_is_drawn_in_proportion_to_its_twins(study):
 def test_a_paused_experiment_has_no_candidates(study):
     with transaction() as session:
         experiment = session.get_one(Experiment, study.id)
-        experiments.set_state(session, experiment, ExperimentState.paused, utc_now())
+        pauses.pause_experiment(session, experiment, utc_now())
         assert draw_twins(session, experiment, 1, "key") == []
         assert draw_twins(session, None, 1, "key") == []
 

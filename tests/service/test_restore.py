@@ -112,6 +112,37 @@ def test_a_key_file_beside_the_backup_is_used(runner, backup, keys, tmp_path):
     assert "All 1 stored API keys can be read." in result.stdout
 
 
+def test_keys_of_the_environment_that_win_at_the_start_are_counted_with(
+    runner, backup, keys, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PDS_FERNET_KEYS", Fernet.generate_key().decode())
+    folder = tmp_path / "new"
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder), "--keys", str(keys)])
+    assert result.exit_code == 0, result.stderr
+    assert "1 of 1 stored API keys cannot be read as long as PDS_FERNET_KEYS is set" in result.stderr
+    assert "can be read." not in result.stdout
+    monkeypatch.setenv("PDS_FERNET_KEYS", f"{Fernet.generate_key().decode()},{keys.read_text().strip()}")
+    again = runner.invoke(args=["restore", str(backup), "--data-dir", str(tmp_path / "two")])
+    assert "All 1 stored API keys can be read." in again.stdout, again.stderr
+
+
+def test_the_command_that_starts_it_can_be_pasted(runner, backup, tmp_path, monkeypatch):
+    folder = tmp_path / "my twins"
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(folder)])
+    assert f"Start it: PDS_DATA_DIR='{folder}' make run" in result.stdout
+    monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://u@h/d")
+    result = runner.invoke(args=["restore", str(backup), "--data-dir", str(tmp_path / "two")])
+    assert "Start it without DATABASE_URL: PDS_DATA_DIR=" in result.stdout
+
+
+def test_the_pause_is_in_the_audit_trail(runner, backup, tmp_path):
+    runner.invoke(args=["restore", str(backup), "--data-dir", str(tmp_path / "new")])
+    events = "SELECT action, actor, json_extract(after, '$.reason') FROM audit_event ORDER BY id DESC"
+    assert _row(tmp_path / "new" / backups.DATABASE_NAME, events) == (
+        "pause", "flask restore", "Restored from copy.sqlite3, resume when the other copy is off.",
+    )  # fmt: skip
+
+
 def test_keys_that_are_there_already_are_kept_behind_those_of_the_backup(runner, backup, keys, tmp_path):
     folder = tmp_path / "new"
     folder.mkdir()
@@ -160,6 +191,19 @@ def _dangling(path):
         connection.execute("UPDATE attempt SET digital_twin_id = 4711")
 
 
+def _without(table, column):
+    def spoil(path):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+
+    return spoil
+
+
+def _older_than_it_is(path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+
+
 @pytest.mark.parametrize(
     ("spoil", "code", "said"),
     [
@@ -171,6 +215,9 @@ def _dangling(path):
         pytest.param(_newer, 2, "newer version", id="newer"),
         pytest.param(_broken, 1, "Take another backup", id="damaged"),
         pytest.param(_dangling, 1, "points at a row of", id="dangling"),
+        pytest.param(_without("installation", "paused_by"), 2, "not those of that revision", id="a column"),
+        pytest.param(_without("post", "is_stand_in"), 2, "not those of that revision", id="another column"),
+        pytest.param(_older_than_it_is, 2, "not those of that revision", id="another revision"),
     ],
 )
 def test_what_is_no_good_backup_is_refused_and_leaves_nothing(runner, backup, tmp_path, spoil, code, said):
@@ -180,6 +227,28 @@ def test_what_is_no_good_backup_is_refused_and_leaves_nothing(runner, backup, tm
     assert (result.exit_code, said in result.stderr) == (code, True), result.stderr
     assert "Traceback" not in result.output
     assert not folder.exists() or [path.name for path in folder.iterdir()] == ["stack.lock"]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        pytest.param(".", "is a folder", id="here"),
+        pytest.param("", "is a folder", id="nothing"),
+        pytest.param("/", "is a folder", id="root"),
+        pytest.param("x" * 256, "There is no file", id="long"),
+    ],
+)
+def test_a_name_that_is_no_file_s_is_refused(runner, app, tmp_path, file, said):
+    result = runner.invoke(args=["restore", file, "--data-dir", str(tmp_path / "new")])
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
+
+
+def test_a_backup_with_the_longest_name_is_restored(runner, backup, tmp_path):
+    file = backup.rename(tmp_path / ("x" * 252))
+    result = runner.invoke(args=["restore", str(file), "--data-dir", str(tmp_path / "new")])
+    assert result.exit_code == 0, result.output
+    too_long = runner.invoke(args=["restore", str(file), "--data-dir", str(tmp_path / ("y" * 256))])
+    assert (too_long.exit_code, "too long" in too_long.stderr) == (1, True), too_long.output
 
 
 def test_a_folder_that_holds_anything_is_left_alone(runner, backup, settings, tmp_path):

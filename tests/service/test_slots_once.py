@@ -1,6 +1,7 @@
 """Claiming slots: each due instant once and only once, whoever else claims, breaks or turns back clocks."""
 
 import random
+import sqlite3
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -8,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from pdsapp.database import transaction
 from pdsapp.domain import cron
@@ -51,6 +53,33 @@ def test_a_custom_service_that_raises_hurts_only_its_own_schedule(study, session
     assert rows_of(session, sound) == [("fired", "12:01", 1)]
     assert rows_of(session, cursed) == [("nobody_eligible", "12:01", 1)]
     assert "RuntimeError" in session.scalars(select(Slot.detail).where(Slot.schedule_id == cursed.id)).one()
+
+
+class FailingDatabase(DTService):
+    """Meets, while it draws, what the database says."""
+
+    def __init__(self, *statement):
+        self.statement = statement
+
+    def get_random_digital_twins(self, session, experiment, count, key):
+        if self.statement:
+            session.execute(text(*self.statement))
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error"))
+
+
+def test_a_slot_stays_due_when_the_database_fails_while_its_twins_are_drawn(study, session):
+    schedule = make_schedule(study)
+    with pytest.raises(OperationalError):
+        claim(START + MINUTE, service=FailingDatabase())
+    assert rows_of(session, schedule) == []
+    assert claim(START + MINUTE).slots == {SlotKind.fired: 1}
+
+
+def test_a_custom_statement_that_makes_no_sense_is_no_failing_database(study, session):
+    """SQLite calls both operational: this one would stop every schedule for good."""
+    schedule = make_schedule(study)
+    claim(START + MINUTE, service=FailingDatabase("SELECT * FROM nowhere"))
+    assert rows_of(session, schedule) == [("nobody_eligible", "12:01", 1)]
 
 
 def test_a_cursor_set_back_doubles_nothing(study, session):

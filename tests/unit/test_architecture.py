@@ -12,6 +12,7 @@ PACKAGE = ROOT / "pdsapp"
 TIERS = {
     "domain": 0,
     "errors": 0,
+    "wall_clock": 0,
     "config": 1,
     "models": 1,
     "extensions": 2,

@@ -1,10 +1,14 @@
 """Charts keep their numbers: heights are shares of the tallest bar and every count is in the words."""
 
+from datetime import UTC, datetime
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from pdsapp.web.charts import Bucket, Marker, hbars, nice_ticks, outcome_strip, spread_labels, stacked_bars
+from pdsapp.services.reports import PERIODS, bins
+from pdsapp.web.charts import Bucket, Marker, hbars, nice_ticks, outcome_strip, stacked_bars
+from pdsapp.web.pages.dashboard import _chart
 
 SERIES = ("posted", "skipped", "failed")
 
@@ -82,12 +86,36 @@ def test_bars_share_the_width_evenly_and_stay_inside():
 
 
 def test_column_labels_stand_under_their_bars_and_hang_inward_at_the_edges():
-    buckets = [Bucket("a", (1,), "Thu"), *[Bucket("b", (1,))] * 48, Bucket("c", (1,), "Sat", is_minor=True)]
+    buckets = [Bucket("a", (1,), "Thu"), *[Bucket("b", (1,))] * 48, Bucket("c", (1,), "Sat", 3)]
     columns = stacked_bars(buckets, ("posted",), title="Posts").columns
     assert [(tick.text, tick.anchor, tick.is_minor) for tick in columns] == [
         ("Thu", "start", False),
         ("Sat", "end", True),
     ]
+
+
+@pytest.mark.parametrize("key", PERIODS)
+@pytest.mark.parametrize("zone", ["UTC", "America/Indiana/Indianapolis", "Asia/Kathmandu"])
+def test_labels_below_bars_never_touch_whenever_one_looks(key, zone):
+    period, zone = PERIODS[key], ZoneInfo(zone)
+    for step in range(150):
+        now = datetime(2026, 9, 22, 0, 3, tzinfo=UTC) + step * period.span / 143
+        columns = _chart(bins((), period, now, zone), period, zone).columns
+        for plot_px, shown in (
+            (216, [tick for tick in columns if not tick.is_minor]),
+            (480, columns),
+        ):
+            places = [reach(tick, plot_px) for tick in shown]
+            assert all(left[1] + 4 <= right[0] for left, right in pairwise(places)), (now, shown)
+            assert places[0][0] >= -30 and places[-1][1] <= plot_px + 14, (now, shown)
+            assert len(shown) >= 2 and any(tick.text[0].isalpha() for tick in shown), (now, shown)
+
+
+def reach(tick, plot_px):
+    """From where to where a label goes: 12 px type is 6.8 px wide where letters and digits mix."""
+    at, width = tick.at * plot_px / 100, 6.8 * len(tick.text)
+    begin = at - {"start": 0, "middle": width / 2, "end": width}[tick.anchor]
+    return begin, begin + width
 
 
 def test_a_protocol_change_is_a_line_before_its_bucket_and_others_are_left_out():
@@ -103,13 +131,6 @@ def test_a_protocol_change_is_a_line_before_its_bucket_and_others_are_left_out()
 def test_counts_that_make_no_sense_are_refused(counts):
     with pytest.raises(ValueError):
         chart(counts)
-
-
-@pytest.mark.parametrize(
-    ("count", "indexes"), [(0, ()), (1, (0,)), (8, tuple(range(8))), (24, (0, 3, 6, 9, 12, 15, 18, 21))]
-)
-def test_labels_are_spread_evenly(count, indexes):
-    assert spread_labels(count) == indexes
 
 
 def test_the_longest_bar_of_a_ranking_is_full_and_none_above_zero_vanishes():

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pdsapp.domain.cron import Occurrence
-from pdsapp.scheduling.outcomes import LATE_AFTER, Facts, outcomes
+from pdsapp.scheduling.outcomes import LATE_AFTER, Facts, Pause, outcomes
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-PAUSE = "The experiment is paused."
+PAUSE = Pause("The experiment is paused.")
 
 
 def slots(*seconds_ago):
@@ -53,9 +53,9 @@ def told(occurrences, **facts):
         pytest.param(
             slots(300, 240), {"is_busy": True}, [("missed", 300, 240, 2)], id="busy does not matter to missed"
         ),
-        pytest.param(slots(65, 5), {"pause": PAUSE}, [("paused", 65, 5, 2)], id="a pause is one row"),
+        pytest.param(slots(65, 5), {"pauses": (PAUSE,)}, [("paused", 65, 5, 2)], id="a pause is one row"),
         pytest.param(
-            slots(300, 5), {"pause": PAUSE, "fires_late_once": True},
+            slots(300, 5), {"pauses": (PAUSE,), "fires_late_once": True},
             [("missed", 300, 300, 1), ("paused", 5, 5, 1)], id="paused since, missed before",
         ),
         pytest.param(
@@ -82,11 +82,11 @@ def test_due_instants_become_rows(occurrences, facts, rows):
 
 def test_every_occurrence_is_in_exactly_one_row_whatever_the_facts():
     due = [*slots(*range(900, 300, -60)), gap(300), *slots(*range(300, -1, -60))]
-    for pause in ("", PAUSE):
+    for pauses in ((), (PAUSE,), (Pause("Everything is paused.", NOW - timedelta(minutes=7)), PAUSE)):
         for is_busy in (True, False):
             for fires_late_once in (True, False):
                 for may_fire in (True, False):
-                    rows = outcomes(due, Facts(NOW, pause, is_busy, fires_late_once, may_fire))
+                    rows = outcomes(due, Facts(NOW, pauses, is_busy, fires_late_once, may_fire))
                     assert sum(row.count for row in rows if row.kind != "clock_change") == 16
                     assert sum(row.kind in ("fired", "overlap") for row in rows) <= 1
                     assert [row.at for row in rows] == sorted(row.at for row in rows)

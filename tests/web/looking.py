@@ -1,8 +1,9 @@
-"""Looking at pages: their words as a reader sees them, and the statements they cost."""
+"""Looking at pages: their words as a reader sees them, what their forms send, the statements they cost."""
 
 import re
 from contextlib import contextmanager
 from html import unescape
+from html.parser import HTMLParser
 
 import sqlalchemy as sa
 
@@ -19,6 +20,47 @@ def titles_of(answer):
     """The events of an attempt's timeline, in order."""
     timeline = re.search(r'<ol class="timeline">.*?</ol>', answer.text, re.S)[0]
     return [title.strip() for title in re.findall(r"<div>([^<]+)", timeline)]
+
+
+def fields_of(answer, name):
+    """What a browser sends of the form that has a field of this name, if nobody touches it."""
+    forms = _Forms()
+    forms.feed(answer.text)
+    return next(fields for fields in forms.found if name in fields)
+
+
+class _Forms(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self._select, self._text = [], None, None
+
+    def handle_starttag(self, tag, attrs):
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.found.append({})
+        elif tag == "input" and "name" in given:
+            is_box = given.get("type") in ("checkbox", "radio")
+            if not is_box or "checked" in given:
+                self.found[-1][given["name"]] = given.get("value", "on" if is_box else "")
+        elif tag == "select":
+            self._select = given["name"]
+        elif tag == "option" and self._select is not None:
+            if "selected" in given or self._select not in self.found[-1]:
+                self.found[-1][self._select] = given.get("value", "")
+        elif tag == "textarea":
+            self._text = given["name"]
+            self.found[-1][self._text] = ""
+
+    def handle_data(self, data):
+        if self._text is not None:
+            self.found[-1][self._text] += data
+
+    def handle_endtag(self, tag):
+        if tag == "select":
+            self._select = None
+        elif tag == "textarea":
+            self.found[-1][self._text] = self.found[-1][self._text].removeprefix("\n")
+            self._text = None
 
 
 def assert_nothing_inline(answer):

@@ -1,6 +1,7 @@
 """The screen of schedules: cadence in words, next slots with zone, revisions, no surprise."""
 
-from datetime import date, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from markupsafe import escape
@@ -10,6 +11,7 @@ from pdsapp.admin.schedule_forms import ScheduleForm
 from pdsapp.domain.reasons import SlotKind
 from pdsapp.models import (
     Cadence,
+    Experiment,
     MissedPolicy,
     OverlapPolicy,
     Schedule,
@@ -17,8 +19,10 @@ from pdsapp.models import (
     Slot,
     utc_now,
 )
+from pdsapp.scheduling.cadence import INTENT
 from pdsapp.services import schedules
 from tests.conftest import NOON
+from tests.web.looking import fields_of, words_of
 
 
 @pytest.fixture
@@ -177,6 +181,38 @@ def test_a_schedule_past_its_last_day_has_ended_on_it_and_is_not_broken(research
     assert "is broken" not in researcher.get("/admin/").text
 
 
+OVER = {"next_slot_at": None, "last_day": date(2020, 2, 1)}
+PAUSED = {"paused_at": NOON, "paused_by": "ann@example.org", "paused_reason": "exam week"}
+BROKEN = {"broken_reason": "It never comes."}
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "button"),
+    [
+        pytest.param({"is_enabled": True}, "enabled", True, id="enabled"),
+        pytest.param({"is_enabled": False}, "disabled", False, id="disabled"),
+        pytest.param(PAUSED, "paused Paused since", False, id="paused"),
+        pytest.param(PAUSED | {"is_enabled": False}, "disabled Paused since", False, id="paused, disabled"),
+        pytest.param(PAUSED | OVER, "ended on 1 Feb 2020", False, id="paused, past its last day"),
+        pytest.param(OVER, "ended on 1 Feb 2020", False, id="past its last day"),
+        pytest.param(PAUSED | BROKEN, "broken It never comes.", False, id="paused, broken"),
+        pytest.param(PAUSED | {"is_archived": True, "is_enabled": False}, "archived", False, id="archived"),
+    ],
+)
+def test_of_several_states_the_one_that_matters_is_shown(
+    researcher, form, stored, write, values, words, button
+):
+    researcher.post("/admin/schedule/new/", data=form())
+    with write() as own:
+        own.execute(update(Schedule).values(**values))
+    address = f"/admin/schedule/?archived={'yes' if values.get('is_archived') else ''}"
+    page = researcher.get(address)
+    state = page.text.split('data-label="State">')[1].split("</td>")[0]
+    assert " ".join(re.sub(r"<[^>]+>", " ", state).split()).startswith(words)
+    assert ("/admin/schedule/pause/?id=" in page.text) is button
+    assert ("is paused" in words_of(researcher.get("/admin/"))) is (values == PAUSED)
+
+
 def test_every_field_of_the_form_explains_itself_with_an_example(researcher):
     page = researcher.get("/admin/schedule/new/").text
     for field in ScheduleForm():
@@ -207,6 +243,62 @@ def test_saving_without_a_change_of_intent_makes_no_revision(researcher, form, s
     assert (stored().name, stored().revision_number) == ("Renamed", 1)
 
 
+HALF_PAST_TWO_AGAIN = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)  # the clocks of Rome have gone back
+
+
+@pytest.fixture
+def opened(researcher, rows, write):
+    """`opened(cron=…)` adds such a schedule; gives the address of its form and what that sends untouched."""
+
+    def add(**wish):
+        with write() as own:
+            experiment = own.get_one(Experiment, rows.experiment.id)
+            wish = schedules.Wish("Old", experiment, is_enabled=True, **wish)
+            key = schedules.add_schedule(own, wish, utc_now()).id
+        address = f"/admin/schedule/edit/?id={key}"
+        return address, fields_of(researcher.get(address), "every")
+
+    return add
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        pytest.param({"interval_seconds": 90}, id="90 s"),
+        pytest.param({"interval_seconds": 3601}, id="3601 s"),
+        pytest.param(
+            {"interval_seconds": 900, "anchor_at": NOON.replace(second=37)}, id="an anchor with seconds"
+        ),
+        pytest.param(
+            {"interval_seconds": 7200, "anchor_at": HALF_PAST_TWO_AGAIN}, id="an anchor in a repeated hour"
+        ),
+        pytest.param(
+            {"interval_seconds": 900, "anchor_at": HALF_PAST_TWO_AGAIN.replace(second=7)}, id="both of them"
+        ),
+        pytest.param({"cron": "0  9 * * *", "jitter_seconds": 30}, id="cron"),
+    ],
+)
+def test_saving_an_untouched_form_changes_nothing(researcher, stored, opened, wish):
+    address, sent = opened(**wish)
+    was = {key: getattr(stored(), key) for key in INTENT}
+    assert researcher.post(address, data=sent | {"name": "Renamed"}).status_code == 302
+    assert {key: getattr(stored(), key) for key in INTENT} == was
+    assert (stored().name, stored().revision_number) == ("Renamed", 1)
+
+
+def test_an_anchor_shows_its_seconds_and_is_read_anew_when_it_or_its_zone_is_another(
+    researcher, stored, opened
+):
+    address, sent = opened(interval_seconds=7200, anchor_at=HALF_PAST_TWO_AGAIN.replace(second=7))
+    assert sent["anchor_at"] == "2026-10-25T02:30:07"
+    assert 'step="1"' in researcher.get(address).text
+    researcher.post(address, data=sent | {"anchor_at": "2026-10-25T09:15:08"})
+    assert stored().anchor_at == datetime(2026, 10, 25, 8, 15, 8, tzinfo=UTC)
+    sent = fields_of(researcher.get(address), "every")
+    researcher.post(address, data=sent | {"zone": "America/New_York"})
+    assert stored().anchor_at == datetime(2026, 10, 25, 13, 15, 8, tzinfo=UTC)
+
+
 def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, form, stored):
     researcher.post("/admin/schedule/new/", data=form())
     researcher.post("/admin/schedule/disable/", data={"id": stored().id})
@@ -226,6 +318,10 @@ def test_enable_disable_and_archive_from_the_row(researcher, form, stored):
     assert "It fires with its next slot, not at once." in answer.text
     assert stored().is_enabled
     assert stored().next_slot_at > utc_now() - timedelta(seconds=5)
+    researcher.post("/admin/schedule/pause/", data={**row, "reason": "holiday"})
+    researcher.post("/admin/schedule/disable/", data=row)
+    answer = researcher.post("/admin/schedule/enable/", data=row, follow_redirects=True)
+    assert "is enabled and still paused. It fires after you resume it." in answer.text
     researcher.post("/admin/schedule/archive/", data=row)
     assert (stored().is_enabled, stored().is_archived) == (False, True)
     researcher.get("/admin/")  # the messages

@@ -51,6 +51,21 @@ def test_choosing_an_experiment_filters_every_list(researcher, rows, other):
     assert "@maya_reads" in researcher.get("/admin/digitaltwin/").text
 
 
+def test_a_button_of_the_frame_leads_back_only_to_pages_of_ours(researcher, rows):
+    page = researcher.post("/admin/apitoken/test/", data={"id": rows.token.id}).text
+    assert 'name="next" value="/admin/apitoken/test/"' in page, "a page that only a POST makes"
+    for there, back in {
+        "/admin/apitoken/test/": "/admin/",
+        "/nowhere": "/admin/",
+        "/experiments/aaaaa/pause": "/admin/",
+        "/admin/persona": "/admin/persona",
+        "/admin/persona/details/?id=1&url=/admin/persona/?page=2": (
+            "/admin/persona/details/?id=1&url=/admin/persona/?page=2"
+        ),
+    }.items():
+        assert researcher.post("/switch", data={"next": there}).location == back, there
+
+
 def test_an_address_may_name_the_experiment_and_it_stays_chosen(researcher, rows, other):
     researcher.get(f"/admin/persona/?experiment={other.identifier}")
     assert "@maya_reads" not in researcher.get("/admin/digitaltwin/").text

@@ -1,15 +1,17 @@
 """Pausing by hand: what the top bar offers whom, what stands on every page, and the page that asks why."""
 
 import re
+from datetime import date
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason
+from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, TokenState
 from pdsapp.models import ApiToken, Attempt, AuditEvent, Experiment, Installation, Schedule, utc_now
-from pdsapp.services import pauses, schedules
+from pdsapp.services import experiments, pauses, schedules
+from pdsapp.web import frame
 from tests import builders
-from tests.web.looking import assert_nothing_inline, words_of
+from tests.web.looking import assert_nothing_inline, fields_of, words_of
 
 PAGES = ("/admin/", "/activity", "/admin/persona/", "/admin/apitoken/", "/nowhere")
 
@@ -110,6 +112,22 @@ def test_stopping_says_what_became_of_attempts(administrator, rows, session, wri
     )  # fmt: skip
 
 
+def test_a_stop_of_what_is_paused_has_a_reason_of_its_own(sign_in, researcher, rows, session):
+    identifier = rows.experiment.identifier
+    researcher.post(f"/experiments/{identifier}/pause", data={"reason": "exam week"})
+    other = sign_in("researcher", "bob@example.org")
+    page = other.get("/admin/persona/")
+    assert_nothing_inline(page)
+    form = re.search(rf'<form[^>]*action="/experiments/{identifier}/stop".*?</form>', page.text, re.S)[0]
+    assert re.search(
+        r'<label for="stop-reason-1">Reason .*<input id="stop-reason-1" name="reason"', form, re.S
+    )
+    other.post(f"/experiments/{identifier}/stop", data=fields_of(page, "reason") | {"reason": "wrong prompt"})
+    row = stored(session, Experiment)
+    assert (row.is_stopped, row.paused_by, row.paused_reason) == (True, "bob@example.org", "wrong prompt")
+    assert 'id="stop-reason' not in other.get("/admin/persona/").text
+
+
 def test_a_double_click_is_one_pause(researcher, rows, session):
     for _ in range(2):
         answer = researcher.post(f"/experiments/{rows.experiment.identifier}/pause", data={"next": "/admin/"})
@@ -141,6 +159,21 @@ def test_over_all_experiments_the_paused_ones_are_named(researcher, rows, write)
         pauses.pause_experiment(session, session.get_one(Experiment, rows.experiment.id), utc_now())
     words = words_of(researcher.get("/admin/persona/?experiment="))
     assert f"1 of 2 experiments is paused: Campus climate ({rows.experiment.identifier})." in words
+
+
+def test_more_experiments_than_the_switcher_offers_are_counted_all_the_same(
+    administrator, write, monkeypatch
+):
+    monkeypatch.setattr(frame, "MOST_OFFERED", 3)
+    with write() as session:
+        for number in range(12):
+            study = experiments.add_experiment(session, f"E{number}", "UTC", utc_now())
+            if number < 7:
+                pauses.pause_experiment(session, study, utc_now())
+    page = administrator.get("/admin/persona/?experiment=")
+    assert "Pause everything (12 experiments)" in pausing_of(page.text)
+    words = words_of(page)
+    assert re.search(r"7 of 12 experiments are paused: E6 \(\w{5}\), .*E2 \(\w{5}\) and 2 more\. ", words)
 
 
 # rows
@@ -177,11 +210,86 @@ def test_a_schedule_is_paused_with_its_reason_and_resumed_from_its_row(researche
     assert stored(session, Schedule).paused_at is None
 
 
-def test_a_schedule_of_all_experiments_is_not_a_researcher_s_to_pause(researcher, rows, session, write):
+def test_what_is_paused_already_is_not_asked_about_again(researcher, rows, schedule):
+    researcher.post("/admin/schedule/pause/", data={"id": schedule.id, "reason": "holiday"})
+    page = researcher.get(f"/admin/schedule/pause/?id={schedule.id}", follow_redirects=True)
+    assert page.request.path == "/admin/schedule/details/"
+    words = words_of(page)
+    assert "Daytime is paused already." in words and "holiday" in words and "Resume" in words
+    address = f"/admin/experiment/pause/?id={rows.experiment.id}"
+    researcher.post("/admin/experiment/pause/", data={"id": rows.experiment.id})
+    page = researcher.get(address)
+    assert f"<h1>Stop {rows.experiment.name}" in page.text and "Pause experiment" not in page.text
+    researcher.post("/admin/experiment/stop/", data={"id": rows.experiment.id})
+    assert "is stopped already." in words_of(researcher.get(address, follow_redirects=True))
+
+
+def test_an_archived_token_stays_archived_and_offers_no_pause(researcher, rows, session):
+    for state in ("pause", "archive"):
+        researcher.post(f"/admin/apitoken/{state}/", data={"id": rows.token.id})
+    for ask in (
+        researcher.get(f"/admin/apitoken/pause/?id={rows.token.id}"),
+        researcher.post("/admin/apitoken/pause/", data={"id": rows.token.id}),
+    ):
+        assert ask.status_code == 400
+        assert (
+            "Token “Lab” is archived: no twin is written with it, so there is nothing to pause."
+            in words_of(ask)
+        )
+    assert stored(session, ApiToken).state == TokenState.archived
+    page = researcher.get(f"/admin/apitoken/details/?id={rows.token.id}").text
+    assert "/admin/apitoken/pause/" not in page and "/admin/apitoken/resume/" in page
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"is_enabled": False}, "“Daytime” is disabled: no slot of it comes due"),
+        ({"is_archived": True}, "This schedule is archived. Make a new one."),
+        ({"next_slot_at": None, "last_day": date(2020, 2, 1)}, "“Daytime” ended on 1 Feb 2020"),
+    ],
+    ids=["disabled", "archived", "ended"],
+)
+def test_a_schedule_that_fires_no_more_has_nothing_to_pause(
+    researcher, session, write, schedule, values, words
+):
     with write() as writing:
+        writing.execute(update(Schedule).values(**values))
+    answer = researcher.post("/admin/schedule/pause/", data={"id": schedule.id})
+    assert answer.status_code == 400 and words in words_of(answer)
+    assert stored(session, Schedule).paused_at is None
+
+
+@pytest.fixture
+def of_all(write):
+    """The id of an enabled schedule of all experiments."""
+    with write() as session:
         wish = schedules.Wish("All", None, cron="0 9 * * *", zone="UTC", is_enabled=True)
-        key = schedules.add_schedule(writing, wish, utc_now()).id
-    answer = researcher.post("/admin/schedule/pause/", data={"id": key}, follow_redirects=True)
+        return schedules.add_schedule(session, wish, utc_now()).id
+
+
+ADDRESSES = ("pause/?id=", "disable/", "archive/", "fire/", "edit/?id=")
+
+
+def test_a_researcher_is_not_offered_what_only_administrators_may(
+    researcher, administrator, rows, of_all, write
+):
+    for page in ("/admin/schedule/?experiment=", f"/admin/schedule/details/?id={of_all}"):
+        assert [each for each in ADDRESSES if f"/admin/schedule/{each}" in researcher.get(page).text] == []
+        assert all(f"/admin/schedule/{each}" in administrator.get(page).text for each in ADDRESSES)
+    for asks in ("pause", "edit"):
+        assert researcher.get(f"/admin/schedule/{asks}/?id={of_all}").status_code == 403
+        assert administrator.get(f"/admin/schedule/{asks}/?id={of_all}").status_code == 200
+    administrator.post("/admin/schedule/pause/", data={"id": of_all})
+    assert "/admin/schedule/resume/" not in researcher.get("/admin/schedule/?experiment=").text
+    with write() as writing:
+        writing.execute(update(Schedule).values(broken_reason="It never comes."))
+    assert "See it" in researcher.get("/admin/").text and "Mend it" not in researcher.get("/admin/").text
+    assert "Mend it" in administrator.get("/admin/").text
+
+
+def test_a_schedule_of_all_experiments_is_not_a_researcher_s_to_pause(researcher, session, of_all):
+    answer = researcher.post("/admin/schedule/pause/", data={"id": of_all}, follow_redirects=True)
     assert "Only administrators pause or resume a schedule of all experiments." in words_of(answer)
     assert stored(session, Schedule).paused_at is None
 

@@ -94,9 +94,9 @@ def attention_list(
             f"Schedule “{schedule.name}” is broken.",
             schedule.broken_reason,
             links.editing("schedule", schedule.id)
-            if access.may_write()
+            if access.may_change(schedule)
             else links.details("schedule", schedule.id),
-            "Mend it" if access.may_write() else "See it",
+            "Mend it" if access.may_change(schedule) else "See it",
         )
         for schedule in troubles.schedules
     )

@@ -17,13 +17,23 @@ from ...services import reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Bin, Counts, Period
 from .. import access, frame
-from ..charts import Bucket, HBar, OutcomeStrip, StackedBars, hbars, outcome_strip, stacked_bars
+from ..charts import (
+    MINOR_RANK,
+    Bucket,
+    HBar,
+    OutcomeStrip,
+    StackedBars,
+    hbars,
+    outcome_strip,
+    stacked_bars,
+)
 from . import links
 from .attention import Attention, attention_list
 from .rows import AttemptRow, attempt_row
 
 FIRST_PERIOD = "24h"
 SERIES = ("posted", "skipped", "failed")
+MIDNIGHT, FIRST, WHOLE = range(MINOR_RANK)  # which label stays where two would touch
 SLOTS_SHOWN = 6
 ATTEMPTS_SHOWN = 10
 FEW = 10  # below this a change in percent says nothing
@@ -221,28 +231,28 @@ def _ledger_words(books: Ledger) -> str:
 def _chart(bins: Iterable[Bin], period: Period, zone: ZoneInfo) -> StackedBars:
     buckets, is_first = [], True
     for each in bins:
-        axis, is_minor = _axis_label(each.starts_at.astimezone(zone), period, is_first)
+        axis, rank = _axis_label(each.starts_at.astimezone(zone), period, is_first)
         is_first = is_first and not axis
         counts = (each.posted, each.skipped, each.failed)
-        buckets.append(Bucket(_bin_words(each, period, zone), counts, axis, is_minor))
+        buckets.append(Bucket(_bin_words(each, period, zone), counts, axis, rank))
     return stacked_bars(buckets, SERIES, title=f"Attempts per {period.bin_words}, last {period.words}")
 
 
-def _axis_label(start: datetime, period: Period, is_first: bool) -> tuple[str, bool]:
-    """The label below a bar, mostly none, and whether it is left out where there is little room."""
+def _axis_label(start: datetime, period: Period, is_first: bool) -> tuple[str, int]:
+    """The label below a bar, mostly none, and its rank: midnight, the first, whole ones, those between."""
     day = f"{start:%a} {start.day}"
     if period.key == "30d":
-        return (f"{day} {start:%b}", False) if start.weekday() == 0 else ("", False)
+        return (f"{day} {start:%b}", WHOLE) if start.weekday() == 0 else ("", WHOLE)
     if start.minute or start.second:
-        return "", False
+        return "", WHOLE
     if period.key == "7d":
-        return (day, start.toordinal() % 2 == 1) if start.hour == 0 else ("", False)
+        return (day, MINOR_RANK if start.toordinal() % 2 else WHOLE) if start.hour == 0 else ("", WHOLE)
     step, whole = (3, 6) if period.key == "24h" else (6, 12)
     if start.hour % step:
-        return "", False
-    is_minor = bool(start.hour % whole)
-    with_day = start.hour == 0 or is_first
-    return f"{start:%a} {start:%H:%M}" if with_day else f"{start:%H:%M}", is_minor
+        return "", WHOLE
+    if start.hour == 0 or is_first:
+        return f"{start:%a} {start:%H:%M}", FIRST if start.hour else MIDNIGHT
+    return f"{start:%H:%M}", MINOR_RANK if start.hour % whole else WHOLE
 
 
 def _bin_words(each: Bin, period: Period, zone: ZoneInfo) -> str:

@@ -1,0 +1,73 @@
+"""What a bench starts beside itself and ends again: the offline writer, a Valkey, a database of its own."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+
+import redis
+import sqlalchemy as sa
+
+from pdsapp.stack.valkey import binary_path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def ended(process: subprocess.Popen) -> Iterator[subprocess.Popen]:
+    """A process that is told to end afterwards, and killed if it does not within ten seconds."""
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def offline_writer() -> Iterator[str]:
+    """The base URL of an offline writer."""
+    command = [sys.executable, "-m", "pdsapp.llm.offline_writer", "--port", "0"]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)) as writer:
+        yield writer.stdout.readline().split()[-1]
+
+
+@contextmanager
+def valkey(data_dir: Path) -> Iterator[str]:
+    """The URL of a private Valkey with the options the local stack gives it, once it answers."""
+    folder = data_dir / "valkey"
+    folder.mkdir(mode=0o700)
+    command = [str(binary_path()), "--port", "0", "--unixsocket", str(folder / "s"), "--dir", str(folder)]
+    options = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+    url = f"unix://{folder / 's'}?db=0"
+    with (
+        ended(subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)),
+        redis.from_url(url) as client,
+    ):
+        for _ in range(200):
+            try:
+                client.ping()
+                break
+            except redis.ConnectionError:
+                time.sleep(0.05)
+        yield url
+
+
+@contextmanager
+def own_database(server: str) -> Iterator[str]:
+    """The URL of a new, empty database on the PostgreSQL server of this URL; it is dropped afterwards."""
+    name = f"dt_bench_{token_hex(4)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    try:
+        yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

@@ -1,0 +1,75 @@
+"""What the screen of schedules says of one: its state, its times, and why there is nothing to pause."""
+
+import re
+
+from markupsafe import Markup
+
+from ..domain.days import day_text
+from ..domain.reasons import ExperimentState
+from ..models import Schedule, ScheduleRevision
+from ..services import schedules as service
+from . import cells
+from .pausing import state_with_pause
+
+_ASIDE = re.compile(r" \([^)]*\)")
+
+
+def state_pill(row: Schedule) -> Markup:
+    """The one state that matters: what is over or broken is not paused, and a pause stands below the rest."""
+    if row.is_archived:
+        return cells.pill("archived")
+    if row.broken_reason:
+        return cells.with_reason(cells.pill("failing", "broken"), row.broken_reason)
+    if (last_day := service.ended_on(row)) is not None:
+        return cells.two_lines(cells.pill("ended"), f"on {day_text(last_day)}")
+    if row.paused_at is not None:
+        state = cells.pill("paused" if row.is_enabled else "disabled")
+        return state_with_pause(state, row, service.zone_of(row).key)
+    if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
+        return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
+    return cells.pill("enabled" if row.is_enabled else "disabled")
+
+
+def why_not(row: Schedule) -> str:
+    """Why there is nothing to pause; "" if there is."""
+    if row.is_archived:
+        return "This schedule is archived. Make a new one."
+    if not row.is_enabled:
+        return f"“{row.name}” is disabled: no slot of it comes due, so there is nothing to pause."
+    if (last_day := service.ended_on(row)) is not None:
+        return f"“{row.name}” ended on {day_text(last_day)}: there is nothing to pause."
+    return ""
+
+
+def cadence(row: Schedule | ScheduleRevision) -> str:
+    """When it is due, in words."""
+    return service.cadence_words(row) or "cannot be read"
+
+
+def brief_cadence(row: Schedule) -> str:
+    """The same without what stands in brackets."""
+    return _ASIDE.sub("", cadence(row))
+
+
+def last_slot(row: Schedule) -> Markup | str:
+    """What became of its newest slot, and when that was."""
+    if row.last_slot is None:
+        return "none yet"
+    slot = row.last_slot
+    many = f" × {slot.slot_count:,}" if slot.slot_count > 1 else ""
+    return cells.two_lines(
+        cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
+        cells.time(slot.slot_at, service.zone_of(row), "minute"),
+    )
+
+
+def next_slot(row: Schedule) -> Markup | str:
+    """When it is due next."""
+    if not row.is_enabled or row.next_slot_at is None:
+        return "none"
+    return cells.moment(row.next_slot_at, service.zone_of(row))
+
+
+def expression(row: Schedule) -> str:
+    """The cadence as it is stored."""
+    return row.cron or f"every {row.interval_seconds or 0:,} s"

@@ -1,0 +1,35 @@
+"""Why a schedule may not fire, in sentences: what is paused, or that there is nobody to ask."""
+
+from collections.abc import Iterator
+
+from ..attempts.obstacles import experiment_words, paused_words
+from ..domain.reasons import ExperimentState
+from ..models import Experiment, Installation, Schedule
+from .outcomes import Pause
+
+
+def pauses_of(
+    installation: Installation, experiment: Experiment | None, schedule: Schedule | None = None
+) -> Iterator[Pause]:
+    """Why nothing may fire, what reaches furthest first: who paused it, since when and why."""
+    zone = schedule.zone if schedule else experiment.zone if experiment else "UTC"
+    if installation.is_paused:
+        yield Pause(paused_words("Everything is paused", installation, zone), installation.paused_at)
+    if experiment is not None and experiment.state != ExperimentState.running:
+        yield Pause(experiment_words(experiment), experiment.paused_at)
+    if schedule is not None and schedule.paused_at is not None:
+        yield Pause(paused_words("The schedule is paused", schedule, zone), schedule.paused_at)
+
+
+def pause_words(
+    installation: Installation, experiment: Experiment | None, schedule: Schedule | None = None
+) -> str:
+    """The first of these pauses in a sentence; "" when there is none."""
+    return next((pause.words for pause in pauses_of(installation, experiment, schedule)), "")
+
+
+def nobody_words(experiment_id: int | None) -> str:
+    """Why no twin could be drawn, where nothing is paused."""
+    if experiment_id is None:
+        return "No running experiment has an active twin."
+    return "The experiment has no active twin."
