@@ -13,6 +13,10 @@ COMPILE := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --g
 VERSIONS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 SAME := import sys; sys.exit(open(sys.argv[1]).read() != open(sys.argv[2]).read())
 
+# Processes the tests run in, side by side: one for each processor, four at most. A chosen few do not wait
+# for workers to start, unless WORKERS=2 asks for them.
+WORKERS := $(if $(ARGS),0,auto)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check lock bench faults screenshots venv dev
 
@@ -26,8 +30,8 @@ setup: venv ## Make .venv with everything the product runs on
 run: setup ## Start everything on this machine; Ctrl-C stops it
 	@exec env PDS_PARENT_PID=$$PPID $(BIN)/python app.py
 
-test: dev ## Run the tests; ARGS="tests/unit -k length" chooses some
-	@$(BIN)/python -m pytest $(ARGS)
+test: dev ## Run the tests side by side; ARGS="tests/unit -k length" chooses some, WORKERS=0 runs one by one
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(ARGS)
 
 check: dev ## Look for mistakes and for untidy code, change nothing
 	@$(BIN)/python -m ruff check .

@@ -1,6 +1,8 @@
 """Fixtures: a fresh, migrated database for each test, a real queue server, the application.
 
-`TEST_DATABASE_URL` and `TEST_REDIS_URL` run the same tests on PostgreSQL and Redis.
+`TEST_DATABASE_URL` and `TEST_REDIS_URL` run the same tests on PostgreSQL and Redis. Tests that run in
+parallel share nothing: each worker process has a template and a queue server of its own, or on Redis a
+database of its own, counted upwards from the one that the URL names.
 """
 
 import os
@@ -9,6 +11,7 @@ import subprocess
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
@@ -27,6 +30,7 @@ from .model_server import ModelServer
 
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
+WORKER_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEYS = Fernet.generate_key().decode()
 
@@ -163,9 +167,9 @@ def model_server():
 
 @pytest.fixture(scope="session")
 def queue_server(tmp_path_factory):
-    """The URL of a real Redis or Valkey server."""
+    """The URL of a real Redis or Valkey server, which no other worker process uses."""
     if TEST_REDIS_URL:
-        yield TEST_REDIS_URL
+        yield _redis_database(TEST_REDIS_URL, WORKER_NUMBER)
         return
     from pdsapp.stack.valkey import binary_path
 
@@ -213,6 +217,12 @@ def _settings(data_dir: Path, database_url: str | None, **overrides) -> Settings
     if database_url:
         given["DATABASE_URL"] = database_url
     return read_settings(**given)
+
+
+def _redis_database(url: str, number: int) -> str:
+    """The URL of the database that many further on the same server: `redis://host/8` and 3 give `/11`."""
+    parts = urlsplit(url)
+    return parts._replace(path=f"/{int(parts.path.strip('/') or 0) + number}").geturl()
 
 
 def _admin_engine() -> sa.Engine:

@@ -18,6 +18,7 @@ import redis
 from sqlalchemy import func, select
 
 from pdsapp.models import Attempt, Heartbeat, LostLease, Post, Schedule, Slot, utc_now
+from pdsapp.scheduling import projection
 from pdsapp.scheduling.projection import ENTRIES, score
 from pdsapp.services.ledger import ledger
 from pdsapp.stack.valkey import binary_path, has_loaded
@@ -133,7 +134,7 @@ def test_everything_is_back_within_a_minute_once_and_complete(
     ):
         scheduler.says("scheduler leads")
         first.says("worker started")
-        _schedule_every_second(study, seconds)
+        _schedule_every_second(study, server, seconds)
         _ask(asked_twins[: ASKED // 2])
         time.sleep(BEFORE)
         outage(server)
@@ -170,14 +171,16 @@ def _beat(session):
     return session.scalar(select(func.max(Heartbeat.beat_at)))
 
 
-def _schedule_every_second(study, seconds):
-    """One schedule for each of the next seconds, each with one slot within this test."""
+def _schedule_every_second(study, server, seconds):
+    """One schedule for each of the next seconds, each with one slot within this test; known to the queue."""
     first = utc_now().replace(microsecond=0) + timedelta(seconds=2)
-    for number in range(seconds):
-        make_schedule(
-            study, ago=timedelta(0), name=f"No. {number}", is_forced=True,
-            interval_seconds=3600, anchor_at=first + timedelta(seconds=number),
-        )  # fmt: skip
+    with redis.Redis.from_url(server.url) as client:
+        for number in range(seconds):
+            schedule = make_schedule(
+                study, ago=timedelta(0), name=f"No. {number}", is_forced=True,
+                interval_seconds=3600, anchor_at=first + timedelta(seconds=number),
+            )  # fmt: skip
+            projection.put(client, schedule)
 
 
 def _ask(twins):

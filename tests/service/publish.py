@@ -1,6 +1,6 @@
-"""A worker process for tests: publishes drafts of attempts it holds leases of, all at the same moment.
+"""A worker process of a herd: publishes drafts of attempts it holds leases of, all at the same moment.
 
-Arguments: attempt ids. It says "ready" and begins at a line on standard input. A lease's token is the UUID of
+Arguments: attempt ids. It says "ready" and begins when standard input ends. A lease's token is the UUID of
 its attempt. It passes by what keeps a twin's attempts apart, and goes straight to the last transaction.
 """
 
@@ -21,13 +21,12 @@ from pdsapp.models import Attempt
 TEXT = "The early train was on time for once, and nobody on the platform knew what to do with the minutes."
 
 
-def main() -> None:
+def main(ids: list[int]) -> None:
     """Reads its settings from the environment."""
     settings = read_settings()
     app = create_app(settings, with_web=False)
     shop = make_workshop(settings, load_service(settings))
     ask = SimpleNamespace(last_reply=None, endpoint=SimpleNamespace(model="fake-model", source="token"))
-    ids = [int(text) for text in sys.argv[1:]]
     with app.app_context(), reading() as session:
         uuids = {key: session.get_one(Attempt, key).uuid for key in ids}
     failures: list[BaseException] = []
@@ -46,12 +45,9 @@ def main() -> None:
     for thread in threads:
         thread.start()
     print("ready", flush=True)
-    sys.stdin.readline()
+    sys.stdin.read()
     begins.set()
     for thread in threads:
         thread.join()
-    sys.exit(1 if failures else 0)
-
-
-if __name__ == "__main__":
-    main()
+    if failures:
+        raise failures[0]

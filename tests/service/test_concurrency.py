@@ -1,10 +1,5 @@
 """Several worker processes on one database: every attempt once, nothing lost, nothing locked."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from sqlalchemy import func, select
 
@@ -14,10 +9,10 @@ from pdsapp.services import bulk
 from pdsapp.services.ledger import ledger
 from tests import builders
 
+from . import herd
+
 pytestmark = pytest.mark.database
-ROOT = Path(__file__).resolve().parents[2]
 WORKERS, TWINS = 4, 60
-HANGING_SECONDS = 300  # a busy machine takes its time, a lock that is never given back takes for ever
 
 
 def test_four_workers_run_every_attempt_exactly_once(app, settings, session, model_server):
@@ -35,29 +30,7 @@ def test_four_workers_run_every_attempt_exactly_once(app, settings, session, mod
         )
     for twin in made:
         builders.add_attempt(twin)
-    environment = {
-        **os.environ,
-        "PDS_DATA_DIR": str(settings.data_dir),
-        "SECRET_KEY": settings.require("secret_key"),
-        "PDS_FERNET_KEYS": settings.require("fernet_keys"),
-        "PDS_LLM_ALLOWED_HOSTS": "127.0.0.0/8",
-    }
-    if not settings.is_embedded:
-        environment["DATABASE_URL"] = settings.sqlalchemy_url
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.service.drain", f"worker-{number}"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(WORKERS)
-    ]
-    said = [worker.communicate(timeout=HANGING_SECONDS)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * WORKERS, said
-    assert "locked" not in "".join(said)
+    herd.run(settings, "drain", [[f"worker-{number}"] for number in range(WORKERS)])
     states = dict(session.execute(select(Attempt.state, func.count()).group_by(Attempt.state)).all())
     assert states == {"posted": TWINS}
     assert session.scalar(select(func.count(Post.id))) == TWINS

@@ -1,11 +1,7 @@
 """Eight worker processes and one cap: exactly as many posts as the limits allow, on every database."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -17,44 +13,10 @@ from pdsapp.services import limits
 from pdsapp.services.ledger import ledger
 from tests import builders
 
+from . import herd
+
 pytestmark = pytest.mark.database
-ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 8
-
-
-@pytest.fixture
-def environment(settings):
-    """What a worker process of this test reads its settings from."""
-    given = {
-        "PDS_DATA_DIR": str(settings.data_dir),
-        "SECRET_KEY": settings.require("secret_key"),
-        "PDS_FERNET_KEYS": settings.require("fernet_keys"),
-        "PDS_LLM_ALLOWED_HOSTS": "127.0.0.0/8",
-    }
-    if not settings.is_embedded:
-        given["DATABASE_URL"] = settings.sqlalchemy_url
-    return {**os.environ, **given}
-
-
-def run_processes(environment, module, arguments):
-    """Runs a process for each list of arguments; all begin when all are ready. None may fail or be locked."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, *each],
-            cwd=ROOT, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for each in arguments
-    ]  # fmt: skip
-    for process in processes:
-        process.stdout.readline()  # "ready"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), said
-    for word in ("locked", "deadlock", "Traceback"):
-        assert word not in "".join(said), said
 
 
 def posts_of(session):
@@ -96,19 +58,19 @@ def check(session, capped, twins, asked, state):
     assert ledger(session).adds_up
 
 
-def test_eight_workers_never_post_more_than_the_limits(session, settings, capped, model_server, environment):
+def test_eight_workers_never_post_more_than_the_limits(session, settings, capped, model_server):
     token = builders.make_token(settings, model_server.base_url)
     twins = [builders.make_twin(study, token=token) for study, *_ in capped.values() for _ in range(2)]
     for _ in range(8):
         for twin in twins:
             builders.add_attempt(twin)
-    run_processes(environment, "tests.service.drain", [[f"w{n}", "all"] for n in range(WORKERS)])
+    herd.run(settings, "drain", [[f"w{n}", "all"] for n in range(WORKERS)])
     check(session, capped, twins, 8, AttemptState.skipped)
     assert session.scalar(select(func.count(func.distinct(Attempt.claimed_by)))) > 1
 
 
 def test_drafts_of_one_twin_that_are_published_at_the_same_moment_are_counted_one_by_one(
-    session, capped, environment
+    session, settings, capped
 ):
     """As if leases had been lost: the index that keeps a twin's attempts apart is taken away first."""
     twins = [builders.make_twin(study) for study, *_ in capped.values()]
@@ -120,7 +82,6 @@ def test_drafts_of_one_twin_that_are_published_at_the_same_moment_are_counted_on
             attempt.state, attempt.reason = AttemptState.running, Reason.forced
             attempt.lease_token, attempt.lease_until = attempt.uuid, now + timedelta(minutes=5)
             attempt.claimed_at = attempt.decided_at = now
-    shares = [map(str, ids[number::WORKERS]) for number in range(WORKERS)]
-    run_processes(environment, "tests.service.publish", shares)
+    herd.run(settings, "publish", [ids[number::WORKERS] for number in range(WORKERS)])
     check(session, capped, twins, 24, AttemptState.cancelled)
     assert session.scalar(select(func.count(Attempt.id)).where(Attempt.draft.is_(None))) == 0
