@@ -1,5 +1,7 @@
 """What people pause, stop and resume while `flask move` is at work, and what its own pause leaves behind."""
 
+import os
+import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -184,3 +186,17 @@ def test_a_damaged_source_is_called_damaged_and_not_an_unwritable_target(home, t
     monkeypatch.setattr(move, "copy_table", lambda *_: (_ for _ in ()).throw(error))
     with pytest.raises(CopyFailed, match=r"The database is damaged \(database disk image is malformed\)"):
         moved(home, target)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_gives_the_pause_back(home, runner, target, monkeypatch, number):
+    monkeypatch.setattr(move, "parse", lambda _: sa.make_url(f"sqlite:///{target}"))
+    monkeypatch.setattr(move, "copy_table", lambda *_: os.kill(os.getpid(), number))
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert runner.invoke(args=["move", "--to", "anywhere"]).exit_code != 0
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert not installation_row().is_paused
+    assert not target.exists()
