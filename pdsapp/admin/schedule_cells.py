@@ -7,12 +7,13 @@ from markupsafe import Markup
 from ..domain.days import day_text
 from ..domain.reasons import ExperimentState
 from ..extensions import db
-from ..models import Schedule, ScheduleRevision
+from ..models import Schedule, ScheduleRevision, utc_now
 from ..services import schedules as service
-from ..web import holds
+from ..web import cadences, holds
 from . import cells
 from .pausing import state_with_pause
 
+UNREADABLE = "cannot be read"
 _ASIDE = re.compile(r" \([^)]*\)")
 
 
@@ -61,9 +62,14 @@ def why_not(row: Schedule) -> str:
     return ""
 
 
-def cadence(row: Schedule | ScheduleRevision) -> str:
-    """When it is due, in words."""
-    return service.cadence_words(row) or "cannot be read"
+def cadence(row: Schedule) -> str:
+    """When it is due, in words that are true now."""
+    return cadences.words_at(row, utc_now()) or UNREADABLE
+
+
+def cadence_as_wished(intent: Schedule | ScheduleRevision) -> str:
+    """The same with all its days, whatever the day is."""
+    return service.cadence_words(intent) or UNREADABLE
 
 
 def brief_cadence(row: Schedule) -> str:
