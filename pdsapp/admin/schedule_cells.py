@@ -29,7 +29,8 @@ def state_pill(row: Schedule) -> Markup:
         state = cells.pill("paused" if row.is_enabled else "disabled")
         return state_with_pause(state, row, service.zone_of(row).key)
     if row.is_enabled and (found := holds.on_schedule(db.session(), row)):
-        return cells.two_lines(cells.pill("paused", found[0].pill), "itself enabled")
+        what, _, word = found[0].pill.rpartition(" ")
+        return cells.two_lines(cells.pill("paused", word), f"with {what}, itself enabled")
     if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
         return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
     return cells.pill("enabled" if row.is_enabled else "disabled")
