@@ -123,7 +123,7 @@ class ExperimentScreen(PausingScreen):
         "identifier": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.identifier),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
         "state": lambda _v, _c, row, _n: cells.parts(
-            state_pill(row), cells.pill("stand_in", "demo") if row.is_demo else ""
+            _brief_state(row), cells.pill("stand_in", "demo") if row.is_demo else ""
         ),
         "is_demo": lambda _v, _c, row, _n: cells.yes_no(
             row.is_demo, "yes, the offline writer may write for it"
@@ -259,6 +259,13 @@ class ExperimentScreen(PausingScreen):
 def state_pill(row: Experiment) -> Markup:
     """The state of an experiment; a stop is a pause with a word of its own."""
     return cells.experiment_pill(*holds.state_of(db.session(), row))
+
+
+def _brief_state(row: Experiment) -> Markup:
+    """The state where there is little room: that it is everything's stands below."""
+    state, words = holds.state_of(db.session(), row)
+    what, _, word = words.rpartition(" ")
+    return cells.two_lines(cells.experiment_pill(state, word), what and f"with {what}")
 
 
 def _state(row: Experiment) -> Markup:

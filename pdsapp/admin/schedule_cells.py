@@ -7,12 +7,13 @@ from markupsafe import Markup
 from ..domain.days import day_text
 from ..domain.reasons import ExperimentState
 from ..extensions import db
-from ..models import Schedule, ScheduleRevision
+from ..models import Schedule, ScheduleRevision, utc_now
 from ..services import schedules as service
-from ..web import holds
+from ..web import cadences, holds
 from . import cells
 from .pausing import state_with_pause
 
+UNREADABLE = "cannot be read"
 _ASIDE = re.compile(r" \([^)]*\)")
 
 
@@ -28,7 +29,8 @@ def state_pill(row: Schedule) -> Markup:
         state = cells.pill("paused" if row.is_enabled else "disabled")
         return state_with_pause(state, row, service.zone_of(row).key)
     if row.is_enabled and (found := holds.on_schedule(db.session(), row)):
-        return cells.two_lines(cells.pill("paused", found[0].pill), "itself enabled")
+        what, _, word = found[0].pill.rpartition(" ")
+        return cells.two_lines(cells.pill("paused", word), f"with {what}, itself enabled")
     if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
         return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
     return cells.pill("enabled" if row.is_enabled else "disabled")
@@ -61,9 +63,14 @@ def why_not(row: Schedule) -> str:
     return ""
 
 
-def cadence(row: Schedule | ScheduleRevision) -> str:
-    """When it is due, in words."""
-    return service.cadence_words(row) or "cannot be read"
+def cadence(row: Schedule) -> str:
+    """When it is due, in words that are true now."""
+    return cadences.words_at(row, utc_now()) or UNREADABLE
+
+
+def cadence_as_wished(intent: Schedule | ScheduleRevision) -> str:
+    """The same with all its days, whatever the day is."""
+    return service.cadence_words(intent) or UNREADABLE
 
 
 def brief_cadence(row: Schedule) -> str:

@@ -161,7 +161,7 @@ class ScheduleScreen(PausingScreen):
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
     }
     column_formatters_export = {
-        "cadence": lambda _v, _c, row, _n: schedule_cells.cadence(row),
+        "cadence": lambda _v, _c, row, _n: schedule_cells.cadence_as_wished(row),
         "experiment": lambda _v, _c, row, _n: row.experiment.identifier if row.experiment else "",
         "expression": lambda _v, _c, row, _n: schedule_cells.expression(row),
     }
@@ -359,4 +359,4 @@ class ScheduleScreen(PausingScreen):
             .order_by(ScheduleRevision.number.desc())
             .limit(REVISIONS_SHOWN)
         )
-        return [(revision, schedule_cells.cadence(revision)) for revision in db.session.scalars(query)]
+        return [(each, schedule_cells.cadence_as_wished(each)) for each in db.session.scalars(query)]

@@ -1,6 +1,7 @@
 """The frame around every page: areas, experiment switcher, life signs, theme."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, g, get_flashed_messages, request, session, url_for
@@ -68,6 +69,7 @@ def init_app(app: Flask) -> None:
     app.before_request(_remember_choice)
     app.context_processor(lambda: {"frame": current_frame()})
     app.add_template_global(flashes)
+    app.add_template_global(is_of_another_year)
 
 
 def current_experiment() -> Experiment | None:
@@ -116,6 +118,11 @@ def flashes() -> pausing.Told:
     """This page's flashes, without those that a standing line says anyway."""
     shown = current_frame()
     return pausing.told(get_flashed_messages(with_categories=True), shown.pausing.standing if shown else ())
+
+
+def is_of_another_year(local: datetime) -> bool:
+    """Whether a local time lies in another year than now, so that its day alone would mislead."""
+    return local.year != utc_now().astimezone(local.tzinfo).year
 
 
 def choose(experiment: Experiment | None) -> None:

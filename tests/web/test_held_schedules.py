@@ -55,13 +55,14 @@ def test_nothing_says_running_while_everything_is_paused(researcher, rows, sched
         page = researcher.get(f"/admin/persona/?experiment={chosen}")
         assert pills_of(top_of(page)) == [("paused", word)]
         assert "Pause this experiment" not in page.text
-    assert pills_of(state_of(researcher.get("/admin/experiment/"))) == [("paused", word)]
+    state = state_of(researcher.get("/admin/experiment/"))
+    assert pills_of(state) == [("paused", word.split()[1])] and "with everything<" in state
     details = researcher.get(f"/admin/experiment/details/?id={rows.experiment.id}")
     assert re.search(
         rf"State {word} Everything is .* exam week\. By itself it is running\.", words_of(details)
     )
-    assert pills_of(state_of(researcher.get("/admin/schedule/"))) == [("paused", word)]
-    assert "itself enabled" in state_of(researcher.get("/admin/schedule/"))
+    state = state_of(researcher.get("/admin/schedule/"))
+    assert pills_of(state) == [("paused", word.split()[1])] and "with everything, itself enabled" in state
 
 
 @pytest.mark.parametrize(

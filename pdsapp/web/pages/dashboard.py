@@ -18,7 +18,7 @@ from ...scheduling.cadence import zone_of
 from ...services import reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Bin, Counts, Period
-from .. import access, frame, holds
+from .. import access, cadences, frame, holds
 from ..charts import (
     MINOR_RANK,
     Bucket,
@@ -323,7 +323,7 @@ def _slot(
         in_words=in_words,
         schedule=slot.schedule.name,
         url=links.details("schedule", slot.schedule.id),
-        cadence=slot.cadence or "its cadence cannot be read",
+        cadence=cadences.words_at(slot.schedule, now) or "its cadence cannot be read",
         experiment="" if experiment and slot.experiment else slot.experiment or "all experiments",
         strip=outcome_strip(slot.outcomes) if slot.outcomes else None,
         pill=_slot_pill(slot, held),
