@@ -36,7 +36,9 @@ def obstacles_to(session: Session, twin: DigitalTwin, schedule: Schedule | None 
     experiment = twin.experiment
     installation = session.get_one(Installation, 1)
     if installation.is_paused:
-        words = as_sentence(paused_words("Everything is paused", installation, experiment.zone))
+        words = as_sentence(
+            paused_words(f"Everything is {hold_of(installation)}", installation, experiment.zone)
+        )
         yield Obstacle(Reason.paused, f"{words} Resume it to let twins post again.", installation.paused_at)
     if experiment.state != ExperimentState.running:
         words = as_sentence(experiment_words(experiment))
@@ -107,6 +109,11 @@ def is_paused_by_hand(token: ApiToken) -> bool:
     return token.state == TokenState.paused and token.paused_by not in ("", BY_ENDPOINT)
 
 
+def hold_of(scope: HasPause) -> str:
+    """What its pause is called: "paused" or "stopped"."""
+    return "stopped" if getattr(scope, "is_stopped", False) else "paused"
+
+
 def paused_words(what: str, pause: HasPause, zone: str) -> str:
     """ "Everything is paused since Wed 25 Nov 2026, 10:02 CET by ada@example.org: exam week". The same
     words as long as the pause lasts. Of a stop, it is the stop's time."""
@@ -119,7 +126,7 @@ def paused_words(what: str, pause: HasPause, zone: str) -> str:
 def experiment_words(experiment: Experiment) -> str:
     """Why an experiment that does not run asks nobody: paused, by whom and why, or over."""
     if experiment.state == ExperimentState.paused:
-        return paused_words("The experiment is paused", experiment, experiment.zone)
+        return paused_words(f"The experiment is {hold_of(experiment)}", experiment, experiment.zone)
     return f"The experiment is {experiment.state}."
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..attempts.obstacles import experiment_words, paused_words
+from ..attempts.obstacles import experiment_words, hold_of, paused_words
 from ..domain.reasons import ExperimentState
 from ..models import Experiment, Installation, Schedule
 from .outcomes import Pause
@@ -14,7 +14,9 @@ def pauses_of(
     """Why nothing may fire, what reaches furthest first: who paused it, since when and why."""
     zone = schedule.zone if schedule else experiment.zone if experiment else "UTC"
     if installation.is_paused:
-        yield Pause(paused_words("Everything is paused", installation, zone), installation.paused_at)
+        yield Pause(
+            paused_words(f"Everything is {hold_of(installation)}", installation, zone), installation.paused_at
+        )
     if experiment is not None and experiment.state != ExperimentState.running:
         yield Pause(experiment_words(experiment), experiment.paused_at)
     if schedule is not None and schedule.paused_at is not None:

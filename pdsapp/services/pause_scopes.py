@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, literal_column, select, true
 
+from ..attempts.obstacles import hold_of
 from ..domain.reasons import ExperimentState, TokenState
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
 from ..models.base import HasStop
@@ -66,12 +67,12 @@ def attempts_of(scope: Any) -> ColumnElement[bool]:
 def claim_of(scope: Any) -> str:
     """That this scope is paused, in words a sentence begins with."""
     if isinstance(scope, Experiment):
-        return "The experiment is paused"
+        return f"The experiment is {hold_of(scope)}"
     if isinstance(scope, Schedule):
         return "The schedule is paused"
     if isinstance(scope, ApiToken):
         return f"Token “{scope.name}” is paused"
-    return "Everything is paused"
+    return f"Everything is {hold_of(scope)}"
 
 
 def zone_of(scope: Any) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from ..attempts.finish import DETAIL_LENGTH, end
 from ..attempts.gate import close_gate
-from ..attempts.obstacles import as_sentence, moment_words, paused_words, stop_words
+from ..attempts.obstacles import as_sentence, hold_of, moment_words, paused_words, stop_words
 from ..database import transaction
 from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason, TokenState
 from ..errors import BadInput
@@ -194,13 +194,12 @@ def everything_words(session: Session) -> str | None:
     installation = session.get_one(Installation, 1)
     if not installation.is_paused:
         return None
-    state = "stopped" if installation.is_stopped else "paused"
-    return words_of(installation, "UTC", f"Everything is {state}")
+    return words_of(installation, "UTC", f"Everything is {hold_of(installation)}")
 
 
 def words_of(scope: Any, zone: str, what: str = "") -> str:
     """Who paused or stopped it, since when and why, as a sentence in this zone that begins with `what`."""
-    what = what or ("Stopped" if getattr(scope, "is_stopped", False) else "Paused")
+    what = what or hold_of(scope).capitalize()
     return as_sentence(paused_words(what, scope, zone))
 
 

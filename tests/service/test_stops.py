@@ -153,3 +153,17 @@ def test_a_stop_that_comes_again_changes_nothing_of_the_first(session, study):
     session.expire_all()
     after = session.get_one(Experiment, study.id)
     assert (after.stopped_at, after.paused_by, after.paused_reason) == seen
+
+
+@pytest.mark.parametrize("scope", ["experiment", "everything"])
+def test_what_is_asked_for_after_a_stop_is_told_of_a_stop(session, settings, twin, study, scope):
+    if scope == "experiment":
+        stop(study, "wrong prompt")
+    else:
+        with transaction() as writing:
+            pauses.stop_everything(writing, utc_now(), "wrong prompt")
+    attempt_id = builders.add_attempt(twin)
+    builders.run_due(settings)
+    detail = builders.load_attempt(session, attempt_id).detail
+    what = "The experiment" if scope == "experiment" else "Everything"
+    assert detail.startswith(f"{what} is stopped since ")
