@@ -31,7 +31,7 @@ run: setup ## Start everything on this machine; Ctrl-C stops it
 	@exec env PDS_PARENT_PID=$$PPID $(BIN)/python app.py
 
 test: dev ## Run the tests side by side; ARGS="tests/unit -k length" chooses some, WORKERS=0 runs one by one
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 $(ARGS)
 
 check: dev ## Look for mistakes and for untidy code, change nothing
 	@$(BIN)/python -m ruff check .

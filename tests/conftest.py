@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from jinja2 import BytecodeCache
 from sqlalchemy.orm import Session
+from xdist.scheduler import LoadScopeScheduling
 
 from pdsapp import create_app
 from pdsapp.config import Settings, read_settings
@@ -31,8 +32,24 @@ from .model_server import ModelServer
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
 WORKER_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+TOGETHER = "tests/browser/"
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEYS = Fernet.generate_key().decode()
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Each test goes to the worker process that is free, but all with the browser to one: they share a stack.
+
+    Not by xdist's own groups, which it passes on in the names of tests: pytest 9.2 lets nobody change these.
+    """
+    return SideBySide(config, log)
+
+
+class SideBySide(LoadScopeScheduling):
+    """Scheduling by single tests, apart from those that have to stay together."""
+
+    def _split_scope(self, nodeid):
+        return TOGETHER if nodeid.startswith(TOGETHER) else nodeid
 
 
 @pytest.fixture(scope="session", autouse=True)

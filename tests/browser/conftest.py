@@ -26,15 +26,11 @@ GONE_SECONDS = 5
 
 
 def pytest_collection_modifyitems(items):
-    """Without Chromium nothing here runs; what waits for a schedule goes last, the others run meanwhile.
-
-    Tests that run in parallel stay together here: they share one stack, one browser and what they set up.
-    """
+    """Without Chromium nothing here runs; what waits for a schedule goes last, the others run meanwhile."""
     places = [place for place, item in enumerate(items) if item.get_closest_marker("browser")]
     own = sorted((items[place] for place in places), key=lambda item: "every_minute" in item.fixturenames)
     for place, item in zip(places, own, strict=True):
         items[place] = item
-        item.add_marker(pytest.mark.xdist_group("browser"))
         if CHROMIUM is None:
             item.add_marker(pytest.mark.skip(reason="Chromium is not installed; .ci/run installs it"))
 
