@@ -31,7 +31,7 @@ from ..attempts import claim
 from ..config import Settings
 from ..database import reading, transaction
 from ..dt_service import load_service
-from ..errors import DatabaseNotReady
+from ..errors import DatabaseNotReady, QueueDown
 from ..extensions import db
 from ..models import ProcessKind, utc_now
 from ..services import database, heartbeats
@@ -113,7 +113,7 @@ class TwinWorker(rq.Worker):
                     self._queue.over()
                     if burst:
                         break
-                except redis.RedisError as error:
+                except (redis.RedisError, QueueDown) as error:
                     self._queue.begin(error)
             log.info("worker stops", name=self.name)
         finally:

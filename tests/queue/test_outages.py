@@ -17,9 +17,11 @@ import pytest
 import redis
 from sqlalchemy import func, select
 
+from pdsapp.errors import QueueDown
 from pdsapp.models import Attempt, Heartbeat, LostLease, Post, Schedule, Slot, utc_now
-from pdsapp.scheduling import projection
+from pdsapp.scheduling import projection, queue
 from pdsapp.scheduling.projection import ENTRIES, score
+from pdsapp.scheduling.worker import TwinWorker
 from pdsapp.services.ledger import ledger
 from pdsapp.stack.valkey import binary_path, has_loaded
 from tests import builders
@@ -164,6 +166,26 @@ def test_a_frozen_queue_keeps_nobody_from_beating_or_from_stopping(study, settin
         code, seconds = process.stop()
     assert (code, "\nTraceback" in process.output) == (0, False), process.output
     assert seconds < STOPPED_SECONDS
+
+
+def test_a_queue_that_is_lost_while_a_worker_tells_it_of_itself_ends_no_worker(
+    study, settings, connection, monkeypatch, caplog
+):
+    """In that moment it is the queue's own module that notices."""
+    wake_idle, failed = queue.wake_idle, []
+
+    def fails_once(*given):
+        if not failed:
+            failed.append(given)
+            raise QueueDown("The queue does not answer (TimeoutError).")
+        wake_idle(*given)
+
+    monkeypatch.setattr(queue, "wake_idle", fails_once)
+    monkeypatch.setattr(TwinWorker, "_install_signal_handlers", lambda worker: worker._bell.open())
+    builders.add_attempt(builders.make_twin(study))
+    TwinWorker(["now"], connection, settings).work(burst=True)
+    assert len(failed) == 1
+    assert "queue is away" in caplog.text and "queue is back" in caplog.text
 
 
 def _beat(session):

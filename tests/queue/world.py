@@ -108,8 +108,10 @@ class Process:
 
     def says(self, text):
         """Waits until it has written this."""
-        wait_for(lambda: text in self.output or self.process.poll() is not None, 60)
-        assert text in self.output, self.output
+        until = time.monotonic() + 60
+        while text not in self.output and self.process.poll() is None and time.monotonic() < until:
+            time.sleep(0.03)
+        assert text in self.output, f"after {self.process.poll()}: {self.output}"
 
     def stop(self, number=signal.SIGTERM):
         """Signals it and waits; (exit code, seconds it took, the wait for a processor left out)."""
