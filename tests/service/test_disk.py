@@ -107,7 +107,8 @@ def test_a_token_is_not_tested_while_disk_is_low(overrides, settings, session, t
 
 
 @pytest.mark.parametrize("overrides", [FULL], indirect=True)
-def test_doctor_fails_with_the_remedy(overrides, runner, study):
+def test_doctor_fails_with_the_remedy(overrides, settings, runner, study):
+    settings.data_dir.mkdir(parents=True, exist_ok=True)  # which nothing needs beside a server
     lines = [json.loads(line) for line in runner.invoke(args=["doctor", "--json"]).stdout.splitlines()]
     (found,) = [line for line in lines if line["name"] == "data folder"]
     assert found["state"] == "fail"

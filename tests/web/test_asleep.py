@@ -79,7 +79,7 @@ NONSENSE = {
     "a zone that does not exist": {"zone": "Mars/Base"},
     "a cron expression that is none": {"cron": "61 * * * *"},
     "a negative number of twins": {"twins_per_slot": -4},
-    "an absurd interval": {"cadence": "interval", "interval_seconds": 10**12},
+    "an absurd interval": {"cadence": "interval", "interval_seconds": 2_000_000_000},
     "no cadence at all": {"cadence": "interval", "interval_seconds": None, "anchor_at": None},
 }
 
