@@ -7,6 +7,7 @@ from flask import abort, flash, redirect, request
 from flask_admin import expose
 from markupsafe import Markup
 
+from ..attempts.obstacles import hold_of
 from ..errors import BadInput
 from ..extensions import db
 from ..models import utc_now
@@ -73,7 +74,7 @@ class PausingScreen(Screen):
             abort(403)
         self._refuse(row)
         if pauses.is_paused(row) and not may_still_stop(row, type(self).stops is not None):
-            flash(f"{self.record_title(row)} is {_state_words(row)} already.", "info")
+            flash(f"{self.record_title(row)} is {hold_of(row)} already.", "info")
             return redirect(self.get_url(".details_view", id=row.id))
         waiting, running = pauses.unfinished_of(db.session(), row)
         return self.render(
@@ -105,10 +106,6 @@ class PausingScreen(Screen):
 def may_still_stop(row: Any, has_stop: bool) -> bool:
     """Whether a paused row may be stopped as well."""
     return has_stop and pauses.is_paused(row) and not row.is_stopped
-
-
-def _state_words(row: Any) -> str:
-    return "stopped" if getattr(row, "is_stopped", False) else "paused"
 
 
 def state_with_pause(state: Markup, row: Any, zone: str) -> Markup:

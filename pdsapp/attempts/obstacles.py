@@ -111,13 +111,13 @@ def is_paused_by_hand(token: ApiToken) -> bool:
 
 def hold_of(scope: HasPause) -> str:
     """What its pause is called: "paused" or "stopped"."""
-    return "stopped" if getattr(scope, "is_stopped", False) else "paused"
+    return "stopped" if scope.is_stopped else "paused"
 
 
 def paused_words(what: str, pause: HasPause, zone: str) -> str:
     """ "Everything is paused since Wed 25 Nov 2026, 10:02 CET by ada@example.org: exam week". The same
     words as long as the pause lasts. Of a stop, it is the stop's time."""
-    at = getattr(pause, "stopped_at", None) or pause.paused_at
+    at = pause.stopped_at if pause.is_stopped else pause.paused_at
     since = f" since {moment_words(at, zone)}" if at else ""
     by = f" by {pause.paused_by[:LONGEST_NAME]}" if pause.paused_by else ""
     return f"{what}{since}{by}: {pause.paused_reason}" if pause.paused_reason else f"{what}{since}{by}."

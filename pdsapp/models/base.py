@@ -100,6 +100,11 @@ class HasPause:
     paused_by: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
     paused_reason: Mapped[str] = mapped_column(sa.String(255), default="", server_default="")
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the pause is a stop: never, of what cannot be stopped."""
+        return False
+
 
 class HasStop(HasPause):
     """A row whose pause can be a stop: what was being written is refused too.

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
+from ..attempts.obstacles import hold_of
 from ..config import Settings
 from ..database import reading, snapshot
 from ..domain.reasons import ExperimentState, TokenState
@@ -121,9 +122,7 @@ def _pauses(settings: Settings, now: datetime) -> Found:
             yield "warn", f"{everything} No twin is asked. Go on: flask resume"
         paused = select(Experiment).where(Experiment.state == ExperimentState.paused).order_by(Experiment.id)
         for row in session.scalars(paused.limit(MOST_NAMED)):
-            words = pauses.words_of(
-                row, row.zone, f"experiment {row} is {'stopped' if row.is_stopped else 'paused'}"
-            )
+            words = pauses.words_of(row, row.zone, f"experiment {row} is {hold_of(row)}")
             yield "warn", f"{words} Go on: flask experiments resume {row.identifier}"
         count = session.scalar(select(func.count()).select_from(paused.subquery()))
     if count > MOST_NAMED:

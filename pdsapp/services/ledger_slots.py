@@ -14,6 +14,7 @@ from operator import attrgetter
 from sqlalchemy import Row, func, or_, select
 from sqlalchemy.orm import Session
 
+from ..database import UNREADABLE
 from ..domain import cron
 from ..domain.cron import CadenceError, Occurrence
 from ..domain.reasons import SlotKind
@@ -26,7 +27,7 @@ MOST_LISTED = 20
 GAP = SlotKind.clock_change.value
 KINDS = frozenset(kind.value for kind in SlotKind)
 _CHUNK = 5_000
-_UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, OverflowError)
+_UNREADABLE = (*UNREADABLE, AttributeError)
 
 
 @dataclass(frozen=True)

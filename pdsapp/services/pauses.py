@@ -194,7 +194,7 @@ def everything_words(session: Session) -> str | None:
     installation = session.get_one(Installation, 1)
     if not installation.is_paused:
         return None
-    return words_of(installation, "UTC", f"Everything is {hold_of(installation)}")
+    return words_of(installation, "UTC", claim_of(installation))
 
 
 def words_of(scope: Any, zone: str, what: str = "") -> str:
@@ -209,7 +209,7 @@ def _pause(
     reason = clean_line(reason, "reason", 255, required=False)
     _hold(session, scope)
     _check(scope, account, is_pause=True)
-    was_paused, was_stopped = is_paused(scope), getattr(scope, "is_stopped", False)
+    was_paused, was_stopped = is_paused(scope), scope.is_stopped
     # Somebody's wish outlives the pause of a move, which that ends by itself.
     is_new = not was_paused or is_lent(scope)
     before = shown(scope)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from flask import g
 from sqlalchemy.orm import Session
 
+from ..attempts.obstacles import hold_of
 from ..domain.reasons import ExperimentState
 from ..models import Experiment, Installation, Schedule
 from ..services import pauses
+from ..services.pause_scopes import claim_of
 
 UNASKED = "paused: recorded, nobody is asked"
 
@@ -55,6 +57,4 @@ def state_of(session: Session, experiment: Experiment) -> tuple[str, str]:
 
 
 def _hold(what: str, scope: Installation | Experiment, zone: str) -> Hold:
-    word = "stopped" if scope.is_stopped else "paused"
-    claim = "Everything" if what == "everything" else "The experiment"
-    return Hold(f"{what} {word}", pauses.words_of(scope, zone, f"{claim} is {word}"))
+    return Hold(f"{what} {hold_of(scope)}", pauses.words_of(scope, zone, claim_of(scope)))

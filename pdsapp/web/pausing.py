@@ -6,11 +6,13 @@ from flask import Blueprint, abort, flash, request, url_for
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ..attempts.obstacles import hold_of
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..extensions import db
 from ..models import Experiment, Installation, utc_now
 from ..services import lookup, pauses
+from ..services.pause_scopes import claim_of
 from ..services.pauses import Effect
 from . import access, holds
 from .returning import back
@@ -191,7 +193,7 @@ def _standing(experiment: Experiment, is_own_page: bool) -> Standing:
     may = access.may_write()
     may_stop = may and not experiment.is_stopped
     rest = "" if may else " A researcher can resume it."
-    title = f"{name} is {'stopped' if experiment.is_stopped else 'paused'}"
+    title = f"{name} is {hold_of(experiment)}"
     words = pauses.words_of(experiment, experiment.zone, title).removeprefix(title)
     return Standing(
         key=_key_of(experiment),
@@ -209,7 +211,7 @@ def _standing_everything(installation: Installation, zone: str) -> Standing:
     may = access.may_administer()
     may_stop = may and not installation.is_stopped
     rest = "" if may else " An administrator can resume it."
-    title = f"Everything is {'stopped' if installation.is_stopped else 'paused'}"
+    title = claim_of(installation)
     words = pauses.words_of(installation, zone, title).removeprefix(title)
     return Standing(
         key=_key_of(installation),

@@ -7,7 +7,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from pdsapp.llm.secrets import SecretBox
-from pdsapp.services import experiments, personas, posts, tokens, twins
+from pdsapp.models import Experiment, utc_now
+from pdsapp.services import experiments, personas, posts, schedules, tokens, twins
 from pdsapp.services.accounts import add_account
 from tests.conftest import NOON
 
@@ -114,3 +115,12 @@ def count_queries(app):
             sa.event.remove(db.engine, "before_cursor_execute", listen)
 
     return counting
+
+
+@pytest.fixture
+def schedule(rows, write):
+    """An enabled schedule of the experiment."""
+    with write() as session:
+        found = session.get_one(Experiment, rows.experiment.id)
+        wish = schedules.Wish("Daytime", found, cron="0 9 * * *", is_enabled=True)
+        return schedules.add_schedule(session, wish, utc_now())

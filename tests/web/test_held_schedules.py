@@ -5,19 +5,10 @@ import re
 import pytest
 
 from pdsapp.models import Experiment, Schedule, utc_now
-from pdsapp.services import pauses, schedules
+from pdsapp.services import pauses
 from tests.web.looking import words_of
 
 UNASKED = "paused: recorded, nobody is asked"
-
-
-@pytest.fixture
-def schedule(rows, write):
-    """An enabled schedule of the experiment."""
-    with write() as session:
-        found = session.get_one(Experiment, rows.experiment.id)
-        wish = schedules.Wish("Daytime", found, cron="0 9 * * *", is_enabled=True)
-        return schedules.add_schedule(session, wish, utc_now())
 
 
 @pytest.fixture

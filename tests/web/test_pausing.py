@@ -22,15 +22,6 @@ def administrator(sign_in):
     return sign_in("administrator")
 
 
-@pytest.fixture
-def schedule(rows, write):
-    """An enabled schedule of the experiment."""
-    with write() as session:
-        found = session.get_one(Experiment, rows.experiment.id)
-        wish = schedules.Wish("Daytime", found, cron="0 9 * * *", is_enabled=True)
-        return schedules.add_schedule(session, wish, utc_now())
-
-
 def stored(session, kind):
     session.rollback()
     session.expire_all()
