@@ -35,7 +35,7 @@ def test_a_wrong_password_is_answered_with_a_sentence_and_the_right_one_opens_th
     expect(stranger.get_by_label("E-mail")).to_have_value(administrator.email)
     sign_in(stranger, administrator.email, administrator.password)
     stranger.wait_for_url("**/admin/")
-    expect(stranger.get_by_text(administrator.email)).to_be_visible()
+    expect(stranger.get_by_text(administrator.email, exact=True)).to_be_visible()
 
 
 def test_a_stranger_with_a_deep_link_gets_there_after_signing_in(open_window, administrator):
