@@ -27,6 +27,7 @@ from pdsapp.database import transaction
 from pdsapp.services import accounts
 from pdsapp.services.database import prepare
 
+from . import shifted_clock
 from .model_server import ModelServer
 
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
@@ -255,3 +256,15 @@ def _create_database(name: str, template: str | None = None) -> str:
 def _drop_database(name: str) -> None:
     with _admin_engine().connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory):
+    """What makes a process see another wall clock; skips where it cannot be built."""
+    return shifted_clock.build(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture
+def other_clock(clock_library, tmp_path):
+    """A wall clock for processes of their own, which the test sets."""
+    return shifted_clock.ShiftedClock(clock_library, tmp_path / "seconds ahead")

@@ -49,6 +49,7 @@ class RecordedCalls:
     deadline_at: float = field(default_factory=lambda: time.monotonic() + TOTAL_DEADLINE_SECONDS)
     wait_seconds: float = 0.0
     last_reply: Reply | None = None
+    has_asked: bool = False
 
     async def __call__(self, messages: Messages, is_rewrite: bool = False) -> str:
         """The reply's text. Raises CallFailed when it cannot be had, LeaseLost when fenced off, Stopped
@@ -111,9 +112,7 @@ class RecordedCalls:
                 raise Stopped(f"Attempt {self.lease.attempt_uuid} was stopped before its call.")
             made = session.scalar(select(func.count(ModelCall.id)).where(ModelCall.attempt_id == attempt.id))
             if made >= self.max_calls:
-                raise CallFailed(
-                    Reason.bad_reply, f"All {self.max_calls} model calls of this attempt are used up."
-                )
+                raise self._used_up()
             if remaining <= 0:
                 raise CallFailed(Reason.deadline, f"No usable answer within {TOTAL_DEADLINE_SECONDS:.0f} s.")
             attempt.stage = AttemptStage.rewriting if is_rewrite else AttemptStage.asking
@@ -134,7 +133,19 @@ class RecordedCalls:
             session.add(call)
             session.flush()
             self.wait_seconds = 0.0
+            self.has_asked = True
             return call.id
+
+    def _used_up(self) -> CallFailed:
+        if self.has_asked:
+            return CallFailed(
+                Reason.bad_reply, f"All {self.max_calls} model calls of this attempt are used up."
+            )
+        return CallFailed(
+            Reason.worker_lost,
+            f"All {self.max_calls} model calls of this attempt were made by workers that died or were stopped "
+            "before they could publish an answer.",
+        )
 
     def _store(self, call_id: int, outcome: CallOutcome) -> None:
         now = self.clock()

@@ -176,7 +176,7 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.no_endpoint: "no endpoint to ask",
     Reason.token_paused: "API token is paused",
     Reason.token_broken: "API token cannot be read",
-    Reason.worker_lost: "worker was lost three times",
+    Reason.worker_lost: "workers were lost",
     Reason.service_error: "the posting code raised an error",
     Reason.disk_low: "too little disk space",
     Reason.endpoint_refused: "address not allowed",

@@ -113,6 +113,7 @@ class TwinScheduler(Scheduler):
 
         Raises DatabaseNotReady when somebody has migrated the database: this code must not write to it.
         """
+        self._notice_a_step()
         try:
             self._now_and_then("beat", heartbeats.BEAT_SECONDS - 0.5, self._beat)
             claimed = self._claim_what_is_due()
@@ -187,16 +188,21 @@ class TwinScheduler(Scheduler):
         if (is_overdue or self._damaged) and not self._queue.is_on:
             self.reconcile()
 
-    def _reap(self) -> None:
-        """Takes back what lost workers held, but gives those that live time to renew after a step forward."""
+    def _notice_a_step(self) -> None:
+        """Also while standing by: the step that takes the lead from another may only undo an earlier one."""
         if (step := self._wall_clock.step()) > 0:
             log.warning("clock went forward", seconds=round(step))
             self._reaps_from = time.monotonic() + STEP_GRACE_SECONDS
+
+    def _reap(self) -> None:
+        """Takes back what lost workers held, but gives those that live time to renew after a step forward."""
+        now = self._clock()  # before the last look for a step, which it must not hide
+        self._notice_a_step()
         if time.monotonic() < self._reaps_from:
             return
         for _ in range(MOST_REAPS):
             with transaction() as session:
-                count = claim.reap(session, self._clock())
+                count = claim.reap(session, now)
             if count < claim.MOST_REAPED:
                 return
 

@@ -226,6 +226,9 @@ class Supervisor:
                 frozen.append((child, f"is frozen and has given no sign of life for {self._pace.frozen:g} s"))
             elif silence > patience:
                 quiet.append((child, f"has given no sign of life for {patience:g} s"))
+        if (frozen or quiet) and self._wall_clock.step():  # while the ages were asked: they prove nothing
+            self._attentive_since = time.monotonic()
+            return
         # A process frozen inside a transaction silences all others: without it they speak again.
         if frozen:
             self._attentive_since = now

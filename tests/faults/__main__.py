@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--stack", choices=[*STACKS, "both"], default="both")
     parser.add_argument("--seed", type=int, help="draws the order of the faults; default: any")
-    parser.add_argument("--rounds", type=int, help="kills per point and victim (4 in the full count)")
+    parser.add_argument("--rounds", type=int, help="kills per point and victim (7 in the full count)")
     parser.add_argument("--small", action="store_true", help="each point once, with a lease of 6 s")
     parser.add_argument("--document", type=Path, help="write the matrix between the markers of this file")
     given = parser.parse_args(arguments)

@@ -158,7 +158,9 @@ def _bad_attempts(session: Session) -> dict[int, str]:
 def _has_ended_well(attempt: Attempt) -> bool:
     """Whether it ended in a way that these faults explain; all were to post whatever the draw."""
     if attempt.state == AttemptState.failed:
-        return attempt.reason == Reason.worker_lost and attempt.strikes >= 3
+        # At the third strike, or when workers that were hit have made all the calls it may make.
+        most = PostingPolicy().max_model_calls
+        return attempt.reason == Reason.worker_lost and (attempt.strikes >= 3 or len(attempt.calls) >= most)
     if attempt.state == AttemptState.skipped:
         return attempt.reason == Reason.twin_busy
     return attempt.state == AttemptState.posted

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 import redis
@@ -222,6 +223,22 @@ class Director:
         # The leader two times in three.
         return self._kill(pids[0 if self._dice.random() < 2 / 3 else -1])
 
+    def _leader_frozen(self) -> str:
+        pids = self._beating("scheduler")
+        if not pids:
+            return "no scheduler was there"
+        pid, before = pids[0], identity(pids[0])
+
+        def another_leads():
+            return any(beat.is_leader and beat.pid != pid for beat in scene.live_beats("scheduler"))
+
+        hit(pid, signal.SIGSTOP)
+        try:
+            wait_for(another_leads, FROZEN_AT_MOST_SECONDS, "another scheduler to lead")
+        finally:
+            hit(pid, signal.SIGCONT)
+        return "" if identity(pid) == before else "it was killed before it could come back"
+
     def _beating(self, kind: str) -> list[int]:
         ours = set(self.stack.keeper.members())
         return [beat.pid for beat in scene.live_beats(kind) if beat.pid in ours]
@@ -277,6 +294,23 @@ class Director:
         finally:
             hit(pid, signal.SIGCONT)
         return "" if is_silent else "it answered all the same"
+
+    def _socket_deleted(self) -> str:
+        """The local stack starts its server anew by itself; in the deployment that is left to us."""
+        pid = self.stack.keeper.queue_server()
+        if pid is None:
+            return "no queue server was there"
+        Path(redis.Redis.from_url(self.stack.queue_url).connection_pool.connection_kwargs["path"]).unlink()
+        try:
+            with self.stack.queue() as queue:
+                queue.ping()
+            return "it could be reached all the same"
+        except redis.ConnectionError:
+            pass
+        if isinstance(self.stack, Deployed):
+            time.sleep(self._size.pause_seconds)
+            return self._kill(pid)
+        return self._ask_queue(lambda queue: queue.ping())
 
     def _tell(self, fault: Fault) -> None:
         order = fault.order

@@ -9,11 +9,14 @@ from .orders import BOTH, FREEZE, FREEZES, HORSE, POINTS, STACK, WORKER, Order
 OUTSIDE = {
     "worker_frozen": "worker frozen, its work-horse running on",
     "scheduler_killed": "scheduler killed",
+    "leader_frozen": "leading scheduler frozen until another led, then thawed",
     "queue_killed": "queue server killed",
     "queue_flushed": "queue emptied (FLUSHALL)",
     "queue_stopped": "queue server stopped for a while (SIGSTOP)",
+    "socket_deleted": "queue server's socket file deleted",
     "lock_deleted": "schedulers' lock deleted, again and again",
 }
+EXCLUSIVE = ("frozen_inside", "worker_frozen", "leader_frozen", "queue_stopped", "socket_deleted")
 WORDS = {**POINTS, **FREEZES, **OUTSIDE}
 
 
@@ -40,12 +43,12 @@ class Size:
     skips: tuple[str, ...] = ()
     at_once: int = 3
     together: int = 6
-    queue_stop_seconds: float = 10
+    queue_stop_seconds: float = 60
     pause_seconds: float = 2.0
     lease_seconds: float | None = None
 
 
-FULL = Size(rounds=4)
+FULL = Size(rounds=7)
 # Each point once, victims in turn; the whole stack once.
 SMALL = Size(
     rounds=0, stacks=1, stack_points=1, freezes=1, outside=1, skips=("worker_frozen",),
@@ -72,4 +75,4 @@ def make_plan(size: Size, dice: random.Random) -> list[Order]:
 
 def is_exclusive(order: Order) -> bool:
     """Whether nothing else may be going on: it would be hit as well, and prove nothing any more."""
-    return order.victim == STACK or order.point in ("frozen_inside", "worker_frozen", "queue_stopped")
+    return order.victim == STACK or order.point in EXCLUSIVE

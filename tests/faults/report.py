@@ -71,7 +71,7 @@ def document(results: list[Result], size: Size, command: str) -> str:
             "",
             f"{result.slots} slots ({_counts(facts.slots)}) and {sum(facts.states.values())} attempts "
             f"({_counts(facts.states)}; {facts.twin_busy} skipped because the twin was busy, "
-            f"{facts.worker_lost} failed at the third strike) in {result.seconds / 60:.0f} minutes; "
+            f"{facts.worker_lost} failed because workers were lost) in {result.seconds / 60:.0f} minutes; "
             f"{facts.posts} posts. {result.kills} kills. {facts.lost_leases} leases were lost and taken "
             f"back, attempts ran alone {facts.struck_runs} times, {facts.calls_twice} attempts asked the "
             "model more than once.",

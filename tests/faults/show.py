@@ -33,7 +33,7 @@ def run(kind: type[Stack], size: Size, seed: int) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="dt-faults-", dir="/tmp"))
     stack = kind(folder, size.workers, size.schedulers, size.lease_seconds)
     began = time.monotonic()
-    with stack.database(), _model_server(folder / "calls", seed) as url, _application(stack):
+    with stack.database(), model_server(folder / "calls", seed) as url, application(stack):
         result = _run(stack, size, seed, url, began)
     if result.problems:
         print(f"The logs of this run are kept in {folder}.", file=sys.stderr)
@@ -65,7 +65,7 @@ def _run(stack: Stack, size: Size, seed: int, model_url: str, began: float) -> R
             problems.append(f"flask ledger ends with {code}: {words}")
         if scene.slot_count() < size.slots:
             problems.append(f"Only {scene.slot_count()} slots were due.")
-        problems += _stop(stack)
+        problems += stop(stack)
     finally:
         director.thaw()
         keeper.sweep()
@@ -75,7 +75,7 @@ def _run(stack: Stack, size: Size, seed: int, model_url: str, began: float) -> R
     )  # fmt: skip
 
 
-def _stop(stack: Stack) -> Iterator[str]:
+def stop(stack: Stack) -> Iterator[str]:
     """Stops everything in good order, the queue server last; what did not go as it should."""
     for kept in reversed(stack.keeper.kept):
         kept.end(signal.SIGTERM, STOP_SECONDS)
@@ -86,7 +86,7 @@ def _stop(stack: Stack) -> Iterator[str]:
 
 
 @contextmanager
-def _application(stack: Stack) -> Iterator[None]:
+def application(stack: Stack) -> Iterator[None]:
     """The harness's own application on this stack's database, which is brought to head first."""
     app = create_app(stack.settings(), with_web=False)
     with app.app_context():
@@ -101,7 +101,7 @@ def _application(stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def _model_server(calls: Path, seed: int) -> Iterator[str]:
+def model_server(calls: Path, seed: int) -> Iterator[str]:
     calls.touch()
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.model", str(calls), str(seed)],

@@ -60,6 +60,45 @@ def test_a_clock_set_forward_costs_a_living_worker_nothing(study, session, sched
     assert (found.state, found.strikes) == (AttemptState.running, 0)
 
 
+def test_who_stood_by_while_the_clock_was_set_back_and_forward_gives_living_workers_the_same_time(
+    study, session, scheduler, connection, clock
+):
+    """Redis ends the leader's lock when the clock goes forward: another leads in that very moment."""
+    other = TwinScheduler(connection, DTService(), name="other")
+    assert other.acquire_lock()
+    clock.offset = -HOUR
+    scheduler.turn()
+    attempt_id = builders.add_attempt(builders.make_twin(study))
+    with transaction() as writing:
+        writing.execute(update(Attempt).values(not_before=clock()))
+    take(clock, attempt_id)
+    clock.offset = timedelta(0)
+    other.remove_lock()
+    scheduler.turn()
+    assert scheduler.is_leader
+    found = builders.load_attempt(session, attempt_id)
+    assert (found.state, found.strikes) == (AttemptState.running, 0)
+
+
+def test_a_clock_set_forward_between_two_looks_at_it_costs_a_living_worker_nothing(
+    study, session, connection
+):
+    """Waiting for the database lies between noticing a step and taking back."""
+    attempt_id = builders.add_attempt(builders.make_twin(study))
+    take(utc_now, attempt_id)
+    looks = []
+
+    def clock():
+        looks.append(utc_now())
+        return utc_now() + (HOUR if len(looks) > at_look else timedelta(0))
+
+    for at_look in range(1, 12):
+        looks.clear()
+        TwinScheduler(connection, DTService(), clock=clock, name=f"leader {at_look}").catch_up()
+        found = builders.load_attempt(session, attempt_id)
+        assert (found.state, found.strikes) == (AttemptState.running, 0), f"set after look {at_look}"
+
+
 def test_a_clock_set_forward_keeps_a_dead_worker_s_attempt_no_longer_than_the_grace(
     study, session, scheduler, clock, monkeypatch
 ):

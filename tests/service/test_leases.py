@@ -114,6 +114,31 @@ def test_a_worker_that_comes_back_too_late_is_refused_and_the_row_says_so(
     assert session.scalar(select(func.count(Post.id))) == 0
 
 
+def test_an_attempt_whose_workers_are_stopped_in_the_middle_of_every_call_says_that_it_lost_them(
+    app, session, settings, twin, write, model_server
+):
+    """Its three calls are used up, but no reply was bad."""
+    attempt_id = builders.add_attempt(twin)
+
+    def given_back_meanwhile(_request):
+        with app.app_context(), write() as writing:
+            assert claim.give_back_all_of(writing, "w", utc_now()) == 1
+        return fake.text(SHORT_POST)
+
+    model_server.default = given_back_meanwhile
+    for _ in range(4):
+        with write() as writing:
+            (lease,) = claim.claim(writing, "w", utc_now(), 1)
+        state = builders.run_lease(settings, lease)
+    attempt = builders.load_attempt(session, attempt_id)
+    assert (state, attempt.reason, attempt.strikes) == (AttemptState.failed, Reason.worker_lost, 0)
+    assert attempt.detail == (
+        "All 3 model calls of this attempt were made by workers that died or were stopped before they could "
+        "publish an answer."
+    )
+    assert [call.state for call in attempt.calls] == [CallState.lost] * 3
+
+
 def test_a_lease_given_back_too_late_is_a_return_too(session, twin, write):
     attempt_id = builders.add_attempt(twin)
     with write() as writing:

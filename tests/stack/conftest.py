@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,14 @@ class Stack:
     Whether it hears SIGHUP is not left to how the tests themselves were started.
     """
 
-    def __init__(self, data_dir: Path, children: dict[str, dict], port: int = 0, by_nohup: bool = False):
+    def __init__(
+        self,
+        data_dir: Path,
+        children: dict[str, dict],
+        port: int = 0,
+        by_nohup: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ):
         self.data_dir = data_dir
         self.lines: list[str] = []
         self.process = subprocess.Popen(
@@ -41,6 +49,7 @@ class Stack:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

@@ -19,6 +19,8 @@ from .conftest import Stack, is_running
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[2]
 ON_LINUX = sys.platform.startswith("linux")
+# Long enough for a child to be expected to have beaten, and to be killed if it has not.
+PACE_SETTLED_SECONDS = 4
 DIFFICULT = {
     "polite": {"mode": "loop", "stop_turn": 1},
     "deaf": {"mode": "deaf", "stop_seconds": 0.5},
@@ -226,6 +228,22 @@ def test_a_frozen_child_is_killed_also_when_the_clock_was_set_back(start_stack, 
     assert "frozen is frozen and has given no sign of life for 1 s: it is killed." in stack.text
     assert not is_running(first)
     assert len(stack.pids("lively")) == 1
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="sets the clock of other processes")
+@pytest.mark.parametrize("seconds", [3600, -3600], ids=["forward", "back"])
+def test_a_clock_set_while_a_child_is_asked_kills_nobody(start_stack, other_clock, seconds):
+    stack = start_stack(
+        {"first": {"mode": "beat"}, "second": {"mode": "beat"}}, environment=other_clock.environment
+    )
+    stack.wait_for("up pid")
+    time.sleep(PACE_SETTLED_SECONDS)
+    (stack.data_dir / "new").write_text(str(seconds))
+    (stack.data_dir / "new").rename(stack.data_dir / "first.step")
+    time.sleep(PACE_SETTLED_SECONDS)
+    assert other_clock.file.read_text() == str(seconds), "the clock was set"
+    assert "it is killed" not in stack.text
+    assert len(stack.pids()) == 2
 
 
 @pytest.mark.parametrize(
