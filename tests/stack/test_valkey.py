@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import stat
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -273,9 +274,12 @@ def test_a_server_that_still_holds_the_directory_is_not_joined(tmp_path, monkeyp
 
 
 def test_a_runtime_directory_that_is_not_ours_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     data_dir = prepare_data_dir(tmp_path / ("x" * 120))
-    (tmp_path / "elsewhere").mkdir()
-    valkey.socket_path(data_dir).parent.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StackError, match="belongs to somebody else"):
-        valkey.valkey_child(data_dir, print)
+    with tempfile.TemporaryDirectory(dir="/tmp") as runtime:  # short, else the socket lies elsewhere
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        (tmp_path / "elsewhere").mkdir()
+        directory = valkey.socket_path(data_dir).parent
+        assert directory.is_relative_to(runtime)
+        directory.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(StackError, match="belongs to somebody else"):
+            valkey.valkey_child(data_dir, print)
