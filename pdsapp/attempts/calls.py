@@ -143,8 +143,8 @@ class RecordedCalls:
             )
         return CallFailed(
             Reason.worker_lost,
-            f"All {self.max_calls} model calls of this attempt were made by workers that died or were stopped "
-            "before they could publish an answer.",
+            f"All {self.max_calls} model calls of this attempt were made by workers that died or were "
+            "stopped before they could publish an answer.",
         )
 
     def _store(self, call_id: int, outcome: CallOutcome) -> None:
