@@ -33,16 +33,17 @@ OPTIONS = {
 @click.option(
     "--draft-age", metavar="SECONDS|none", help="A draft older than this is not published. For example 600."
 )
+@click.option("--reason", default="", help="Why, for the list of protocol changes.")
 @common.json_option
 @common.with_database
-def limits(experiment, quiet, per_day, min_gap, draft_age, as_json):
+def limits(experiment, quiet, per_day, min_gap, draft_age, reason, as_json):
     """Show an experiment's limits, or set those that are given. They hold at once, for forced posts too."""
     try:
         changes = _changes(quiet, per_day, min_gap, draft_age)
         with transaction() if changes else reading() as session:
             row = lookup.find_experiment(session, experiment)
             if changes:
-                service.change_limits(session, row, changes, common.now())
+                service.change_limits(session, row, changes, common.now(), reason)
             found = service.policy_of(row).limits
             identifier, title, zone = row.identifier, str(row), row.zone
     except BadInput as error:

@@ -7,6 +7,7 @@ from .experiments import Experiment, Installation, PostingPolicyVersion, PromptV
 from .personas import Persona, PersonaVersion
 from .posts import Post, PostRevision
 from .processes import Heartbeat, ProcessKind
+from .protocol import ProtocolChange
 from .schedules import Cadence, Downtime, MissedPolicy, OverlapPolicy, Schedule, ScheduleRevision, Slot
 from .tokens import ApiToken
 from .twins import DigitalTwin, TwinTag, UserProfile
@@ -40,6 +41,7 @@ __all__ = [
     "PostingPolicyVersion",
     "ProcessKind",
     "PromptVersion",
+    "ProtocolChange",
     "Role",
     "Schedule",
     "ScheduleRevision",

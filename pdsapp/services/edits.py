@@ -13,7 +13,6 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
-from ..domain.limits import Limits
 from ..domain.reasons import TokenState, Visibility
 from ..errors import BadInput
 from ..llm.secrets import SecretBox
@@ -29,29 +28,10 @@ from ..models import (
     UserProfile,
 )
 from . import audit, pauses, personas, posts, tokens, twins
-from . import limits as limiting
+from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
 MOST_TAGS = 20
-CHANGED_BY_ANOTHER = (
-    "Somebody else has saved this since you opened it. Copy what you want to keep, open it again and save "
-    "once more."
-)
-
-
-def begin(session: Session, row: Any, seen: int | None) -> None:
-    """Locks the row for this edit and counts it. Raises BadInput if `seen` is not its present version."""
-    kind = type(row)
-    present = session.scalar(select(kind.edit_version).where(kind.id == row.id).with_for_update())
-    if seen != present:
-        raise BadInput(CHANGED_BY_ANOTHER)
-    row.edit_version = present + 1
-
-
-def hold_experiment(session: Session, experiment_id: int) -> None:
-    """Locks the experiment's row: first of all locks where ranks may change, so that none wait in a ring."""
-    query = select(Experiment.id).where(Experiment.id == experiment_id)
-    session.execute(query.with_for_update(key_share=True))
 
 
 def change_experiment(
@@ -63,17 +43,14 @@ def change_experiment(
     name: str,
     description: str,
     zone: str,
-    limits: Limits | None = None,
     account: Account | None = None,
 ) -> None:
-    """Another name, description or zone for an experiment, and other limits if any are given."""
+    """Another name, description or zone for an experiment."""
     begin(session, experiment, seen)
     before = _experiment_shown(experiment)
     experiment.name = clean_line(name, "name", 120)
     experiment.description = clean_text(description, "description", 4000, required=False)
     experiment.zone = clean_zone(zone)
-    if limits is not None:
-        limiting.put_limits(session, experiment, limits, now)
     audit.record(
         session, "change", experiment, now, account, *_difference(before, _experiment_shown(experiment))
     )
@@ -295,7 +272,6 @@ def _experiment_shown(experiment: Experiment) -> dict[str, Any]:
         "name": experiment.name,
         "description": experiment.description,
         "zone": experiment.zone,
-        "limits": experiment.policy.body.get("limits", {}),
     }
 
 

@@ -13,10 +13,10 @@ from ..domain.limits import Limits, LimitsError
 from ..domain.policy import PolicyError, PostingPolicy
 from ..errors import BadInput
 from ..models import Account, Experiment
-from . import audit
-from .experiments import stored_policy
+from . import protocol
 
 NONE = "none"
+NO_REASON = "no reason was given"
 
 
 @dataclass(frozen=True)
@@ -82,41 +82,28 @@ def policy_of(experiment: Experiment) -> PostingPolicy:
         raise BadInput(f"The stored posting policy cannot be read: {error}") from None
 
 
-def put_limits(session: Session, experiment: Experiment, limits: Limits, now: datetime) -> None:
-    """Points the experiment at its policy with these limits, stored if it is new. No audit, no commit."""
-    policy = policy_of(experiment)
-    if policy.limits != limits:
-        experiment.policy = stored_policy(session, replace(policy, limits=limits), now)
-
-
 def change_limits(
     session: Session,
     experiment: Experiment,
     changes: dict[str, Any],
     now: datetime,
+    reason: str = "",
     account: Account | None = None,
 ) -> Limits:
     """The experiment's limits after these changes, fields of `Limits` by name. The caller commits.
 
-    It works at once: for the next decision, and for the next draft that is to be published.
+    It works at once: for the next decision, and for the next draft that is to be published. It is a change
+    of the policy, with its reason.
     """
     session.execute(select(Experiment.id).where(Experiment.id == experiment.id).with_for_update())
     session.refresh(experiment)
-    before = policy_of(experiment).limits
+    policy = policy_of(experiment)
+    before = policy.limits
     limits = make_limits(asdict(before) | changes)
     if limits == before:
         return before
-    put_limits(session, experiment, limits, now)
-    experiment.edit_version += 1
-    audit.record(
-        session,
-        "change",
-        experiment,
-        now,
-        account,
-        {"limits": before.to_dict()},
-        {"limits": limits.to_dict()},
-    )
+    policy, seen = replace(policy, limits=limits), experiment.edit_version
+    protocol.save_policy(session, experiment, seen, policy, now, reason or NO_REASON, account)
     return limits
 
 

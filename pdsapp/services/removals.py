@@ -22,7 +22,8 @@ from ..models import (
     Post,
     UserProfile,
 )
-from . import audit, edits, tokens, twins
+from . import audit, tokens, twins
+from .editing import hold_experiment
 
 
 def remove_persona(session: Session, persona: Persona, now: datetime, account: Account | None = None) -> None:
@@ -60,7 +61,7 @@ def remove_twin(session: Session, twin: DigitalTwin, now: datetime, account: Acc
     """Deletes a twin with its profile, if it was never asked and never posted."""
     if _count(session, Attempt.id, Attempt.digital_twin_id == twin.id):
         raise BadInput("This twin has attempts, and they keep it. Deactivate it instead.")
-    edits.hold_experiment(session, twin.experiment_id)
+    hold_experiment(session, twin.experiment_id)
     profile = twin.user_profile
     _refuse_author(session, profile, "Deactivate it instead.")
     audit.record(session, "delete", twin, now, account, before=twins.shown(twin))

@@ -34,8 +34,9 @@ from ..models import (
 from ..scheduling import cadence, queue, slots
 from ..scheduling.pauses import nobody_words, pause_words
 from ..scheduling.slot_facts import open_revision
-from . import audit, edits
+from . import audit
 from .accounts import may_administer
+from .editing import begin
 from .fields import clean_line, clean_zone
 
 MOST_TWINS = cadence.MOST_TWINS
@@ -330,7 +331,7 @@ def _lock(session: Session, schedule: Schedule, seen: int | None) -> None:
     """
     with session.no_autoflush:
         session.refresh(schedule, with_for_update={"of": Schedule})
-    edits.begin(session, schedule, schedule.edit_version if seen is None else seen)
+    begin(session, schedule, schedule.edit_version if seen is None else seen)
 
 
 def _revise(session: Session, schedule: Schedule, now: datetime, account: Account | None) -> None:

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from sqlalchemy import select
 
-from pdsapp.models import AuditEvent, Experiment
+from pdsapp.models import AuditEvent, Experiment, ProtocolChange
 from tests import builders
 
 pytestmark = pytest.mark.database
@@ -49,6 +50,16 @@ def test_limits_are_set_one_by_one_and_taken_away(run, study, session):
     run("--per-day", "none")
     run("--quiet", "none", "--min-gap", "2 h")
     assert stored(session, study) == {"min_gap_seconds": 7200, "max_draft_age_seconds": 600}
+
+
+def test_a_change_is_listed_with_the_reason_given(run, study, session):
+    run("--per-day", "3", "--reason", "pilot")
+    run("--per-day", "4")
+    query = select(ProtocolChange.summary, ProtocolChange.reason).order_by(ProtocolChange.id)
+    assert session.execute(query).all() == [
+        ("Posting policy: limits", "pilot"),
+        ("Posting policy: limits", "no reason was given"),
+    ]
 
 
 def test_the_limits_are_one_json_object(run, study):

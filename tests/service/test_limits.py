@@ -219,8 +219,8 @@ def test_other_limits_are_another_stored_policy_and_stand_in_the_audit_trail(ses
     assert second.policy.body["limits"] == {"posts_per_day": 6}
     events = session.scalars(select(AuditEvent).where(AuditEvent.action == "change").order_by(AuditEvent.id))
     assert [(event.before, event.after) for event in events] == [
-        ({"limits": {}}, {"limits": {"posts_per_day": 5}}),
-        ({"limits": {"posts_per_day": 5}}, {"limits": {"posts_per_day": 6}}),
+        ({"limits.posts_per_day": None}, {"limits.posts_per_day": 5, "reason": "no reason was given"}),
+        ({"limits.posts_per_day": 5}, {"limits.posts_per_day": 6, "reason": "no reason was given"}),
     ]
     set_limits(study, posts_per_day=None)
     session.rollback()

@@ -8,7 +8,7 @@ import pytest
 
 from pdsapp.services.reports import PERIODS, bins
 from pdsapp.web.charts import Bucket, Marker, hbars, nice_ticks, outcome_strip, stacked_bars
-from pdsapp.web.pages.dashboard import _chart
+from pdsapp.web.pages import over_time
 
 SERIES = ("posted", "skipped", "failed")
 
@@ -100,7 +100,7 @@ def test_labels_below_bars_never_touch_whenever_one_looks(key, zone):
     period, zone = PERIODS[key], ZoneInfo(zone)
     for step in range(150):
         now = datetime(2026, 9, 22, 0, 3, tzinfo=UTC) + step * period.span / 143
-        columns = _chart(bins((), period, now, zone), period, zone).columns
+        columns = over_time.chart(list(bins((), period, now, zone)), period, zone).columns
         for plot_px, shown in (
             (216, [tick for tick in columns if not tick.is_minor]),
             (480, columns),

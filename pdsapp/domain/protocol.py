@@ -1,0 +1,24 @@
+"""What a study is run by, and what counts as changing it while it runs."""
+
+from enum import StrEnum
+
+MOST_REASON = 500
+
+
+class ProtocolPart(StrEnum):
+    """Closed set: the part of an experiment that was changed."""
+
+    policy = "policy"
+    prompt = "prompt"
+    persona = "persona"
+    model = "model"
+    schedule = "schedule"
+
+
+PART_LABELS = {
+    ProtocolPart.policy: "posting policy",
+    ProtocolPart.prompt: "prompt",
+    ProtocolPart.persona: "persona",
+    ProtocolPart.model: "model",
+    ProtocolPart.schedule: "schedule",
+}
