@@ -1,4 +1,4 @@
-"""The part of an experiment's form that is about limits, and how they are shown."""
+"""The part of a policy's form that is about limits, and how limits are shown."""
 
 from typing import Any
 
@@ -9,14 +9,6 @@ from ..domain.policy import PolicyError, PostingPolicy
 from ..models import Experiment
 from ..services import limits as service
 from .forms import Form
-
-NAMES = tuple(service.FIELDS)
-SECTION = (
-    "Limits",
-    NAMES,
-    "All empty: no limits. They hold for every trigger, for “post now” too, and are looked at when a twin "
-    "decides and again when its draft is published. A change works at once.",
-)
 
 
 class LimitsForm(Form):
@@ -50,15 +42,6 @@ class LimitsForm(Form):
         description="A draft that is published later after the decision than this is called off, because the "
         "feed has moved on. For example: 10 min",
     )
-
-    def limits(self) -> Limits:
-        """The limits the form asks for. Raises BadInput at the field that cannot be used."""
-        return service.make_limits({name: service.read_limit(name, self[name].data) for name in NAMES})
-
-
-def texts_of(row: Experiment) -> dict[str, str]:
-    """What the form shows of an experiment's limits."""
-    return service.limit_texts(_limits(row))
 
 
 def facts_of(row: Experiment) -> list[tuple[str, Any]]:

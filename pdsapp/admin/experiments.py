@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from wtforms import SelectField, StringField, TextAreaField
 
+from ..domain.disclosure import RULE_LABELS, DisclosureRule
 from ..domain.policy import HOUR, PostingPolicy
 from ..domain.prompt import PromptTemplates
 from ..domain.reasons import ExperimentState
@@ -21,9 +22,9 @@ from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
 from ..web import frame, holds
 from . import cells, experiment_limits, filters, zones
-from .experiment_limits import LimitsForm
-from .forms import Clean, Needed
+from .forms import Clean, Form, Needed
 from .pausing import PausingScreen, pause_actions, state_with_pause
+from .protocol_editing import ProtocolEditing
 from .row_actions import PostAction
 
 RUNNING_OR_PAUSED = (ExperimentState.running, ExperimentState.paused)
@@ -37,7 +38,7 @@ PROMPT_PARTS = (
 )
 
 
-class ExperimentForm(LimitsForm):
+class ExperimentForm(Form):
     """What people type about an experiment."""
 
     name = StringField(
@@ -65,7 +66,7 @@ def _why_not(row: Experiment) -> str:
     return "" if row.state in RUNNING_OR_PAUSED else f"{row} is {row.state}: there is nothing to pause."
 
 
-class ExperimentScreen(PausingScreen):
+class ExperimentScreen(ProtocolEditing, PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
     noun = "experiment"
@@ -84,8 +85,7 @@ class ExperimentScreen(PausingScreen):
         "Its twins are asked no more, by schedules or by hand. Slots that come due are recorded as paused."
     )
     form = ExperimentForm
-    form_columns = ("name", "zone", "description", *experiment_limits.NAMES)
-    form_sections = (("Experiment", ("name", "zone", "description")), experiment_limits.SECTION)
+    form_columns = ("name", "zone", "description")
     column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
     column_details_list = (
         "name", "identifier", "state", "description", "zone", "twins", "people", "posts",
@@ -173,23 +173,17 @@ class ExperimentScreen(PausingScreen):
         """Offers the zones."""
         form.zone.choices = zones.choices(row.zone if row else None)
 
-    def values(self, row: Experiment) -> dict[str, Any]:
-        """Name, zone and description, and the limits as they are typed."""
-        return super().values(row) | experiment_limits.texts_of(row)
-
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Experiment:
         """A running experiment."""
         return service.add_experiment(
-            session, form.name.data, form.zone.data, now, form.description.data,
-            policy=PostingPolicy(limits=form.limits()), account=account,
-        )  # fmt: skip
+            session, form.name.data, form.zone.data, now, form.description.data, account=account
+        )
 
     def change(self, session: Session, row: Experiment, form: Any, now: datetime, account: Account) -> None:
-        """Another name, zone or description, other limits."""
+        """Another name, zone or description."""
         edits.change_experiment(
             session, row, form.seen, now,
-            name=form.name.data, description=form.description.data, zone=form.zone.data,
-            limits=form.limits(), account=account,
+            name=form.name.data, description=form.description.data, zone=form.zone.data, account=account,
         )  # fmt: skip
 
     @expose("/archive/", methods=("POST",))
@@ -249,6 +243,13 @@ class ExperimentScreen(PausingScreen):
                 ],
             ),
         ]
+
+    def disclosure(self, row: Experiment) -> tuple[str, str]:
+        """The rule of disclosure in words, and the sentence that goes with it."""
+        templates = PromptTemplates.from_dict(row.prompt_version.body)
+        if not templates.disclosure_rule:
+            return "as the system message says", ""
+        return RULE_LABELS[DisclosureRule(templates.disclosure_rule)], templates.disclosure_sentence
 
     def prompt_parts(self, row: Experiment) -> list[tuple[str, str]]:
         """The words around persona and feed: title, template text."""

@@ -5,10 +5,12 @@ from typing import Any
 
 from flask_admin.form import BaseForm
 from sqlalchemy.orm import Session
-from wtforms import HiddenField, SelectField, ValidationError
+from wtforms import HiddenField, SelectField, StringField, ValidationError
 from wtforms.validators import InputRequired
 
+from ..domain.protocol import MOST_REASON
 from ..errors import BadInput
+from ..services.fields import clean_line
 
 NEEDED = "This must not be empty."
 
@@ -77,3 +79,27 @@ class RowField(SelectField):
         if row is None:
             raise BadInput("This is not there any more. Choose another.", self.short_name)
         return row
+
+
+class ReasonForm:
+    """The part of a form that asks why a study under way is changed; `leave_out_reason` where none is."""
+
+    reason = StringField(
+        "Reason for the change",
+        validators=[Clean(lambda text: clean_line(text, "reason", MOST_REASON))],
+        render_kw={"maxlength": str(MOST_REASON), "autocomplete": "off"},
+        description="Listed among the protocol changes, and shown in every chart. For example: Pilot showed "
+        "that twins posted too often",
+    )
+
+
+REASON_SECTION = (
+    "This study has begun",
+    ("reason",),
+    "A change of it is a protocol change: it is listed with who, when and why, and marked in the chart.",
+)
+
+
+def leave_out_reason(form: Any) -> None:
+    """Takes the field away, for what is not yet, or no longer, part of a study under way."""
+    del form.reason

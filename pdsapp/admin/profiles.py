@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from ..models import Account, Experiment, Post, UserProfile
 from ..services import audit, edits, removals, twins
+from ..services.editing import hold_experiment
 from . import cells, choices, filters
 from .base import Screen
 from .row_actions import PostAction
@@ -177,7 +178,7 @@ class ProfileScreen(Screen):
         title = self.record_title(row)
 
         def change(session: Session, now: datetime, account: Account) -> None:
-            edits.hold_experiment(session, row.experiment_id)
+            hold_experiment(session, row.experiment_id)
             if row.is_banned != is_banned:
                 row.edit_version += 1
             twins.set_banned(session, row, is_banned, now, account)

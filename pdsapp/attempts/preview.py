@@ -71,11 +71,15 @@ def preview(
     key: str,
     now: datetime,
     is_forced: bool = False,
+    templates: PromptTemplates | None = None,
 ) -> Preview:
-    """The verdict and the prompt for this twin with this key, at `now`. Stores nothing."""
+    """The verdict and the prompt for this twin with this key, at `now`. Stores nothing.
+
+    `templates`: other words than the experiment's present ones.
+    """
     experiment, profile = twin.experiment, twin.user_profile
     policy = PostingPolicy.from_dict(experiment.policy.body)
-    templates = PromptTemplates.from_dict(experiment.prompt_version.body)
+    templates = templates or PromptTemplates.from_dict(experiment.prompt_version.body)
     state = twin_state(session, twin, policy, now)
     target = service.determine_post_length(policy, key)
     context = service.get_recent_post_context(session, twin, policy)

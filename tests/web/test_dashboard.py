@@ -1,13 +1,15 @@
 """The first screen: what happened, why twins are silent, what comes next, and what is wrong."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pdsapp.domain.policy import PostingPolicy
 from pdsapp.domain.reasons import ExperimentState, TokenState
-from pdsapp.models import Cadence, ProcessKind, Schedule, ScheduleRevision, utc_now
-from pdsapp.services import heartbeats
+from pdsapp.models import Cadence, Experiment, ProcessKind, Schedule, ScheduleRevision, utc_now
+from pdsapp.services import heartbeats, protocol
 from pdsapp.web.pages.dashboard import change_words, percent_words
 from tests.attempt_rows import add_row
 from tests.builders import make_experiment, make_token, make_twin
@@ -269,3 +271,17 @@ def test_changes_are_percent_only_where_percent_says_something(now, before, word
 )
 def test_shares_are_never_rounded_to_a_wrong_0_or_100(part, whole, words):
     assert percent_words(part, whole) == words
+
+
+def test_a_protocol_change_is_a_line_in_the_chart_with_its_reason_below(researcher, rows, write):
+    add_row(rows.twin, "posted", "drawn", ago(minutes=5))
+    with write() as session:
+        row = session.get_one(Experiment, rows.experiment.id)
+        policy = replace(PostingPolicy(), share_cap=0.5)
+        protocol.save_policy(session, row, row.edit_version, policy, utc_now(), "too <b>chatty</b>")
+    answer = researcher.get("/admin/")
+    assert re.search(
+        r'<line class="marker"[^>]*/>\s*<text class="marker-text"[^>]*>policy</text>', answer.text
+    )
+    assert "Protocol changes in this period" in words_of(answer)
+    assert "Posting policy: share cap too <b>chatty</b> What differs" in words_of(answer)

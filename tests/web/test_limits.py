@@ -1,4 +1,4 @@
-"""Limits on the screens: set on the experiment's form, shown in words, named on the attempt's page."""
+"""Limits on the screens: set with the posting policy, shown in words, named on the attempt's page."""
 
 import re
 from datetime import timedelta
@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.database import transaction
-from pdsapp.models import Attempt, AuditEvent, Experiment, utc_now
+from pdsapp.models import Attempt, Experiment, ProtocolChange, utc_now
 from pdsapp.services import limits
 from tests import model_server as fake
 from tests.attempt_rows import add_row
 from tests.builders import SHORT_POST, add_attempt, make_experiment, make_token, make_twin, run_due
-from tests.web.looking import words_of
+from tests.web.looking import fields_of, words_of
 
 ALL = {
     "quiet_from": "22:00",
@@ -23,8 +23,14 @@ ALL = {
 }
 
 
-def form(**values):
-    return {"name": "Pilot", "zone": "Europe/Rome", "description": ""} | values
+def page_of(experiment):
+    return f"/admin/experiment/policy/?id={experiment.id}"
+
+
+def save(browser, experiment, **values):
+    """Sends the form of the policy with other values, as a person who looked at it."""
+    form = fields_of(browser.get(page_of(experiment)), "share_cap")
+    return browser.post(page_of(experiment), data=form | {"reason": "as agreed"} | values)
 
 
 def stored(session):
@@ -36,8 +42,8 @@ def stored(session):
     )
 
 
-def test_an_experiment_is_added_with_limits(researcher, session):
-    answer = researcher.post("/admin/experiment/new/", data=form(**ALL), follow_redirects=True)
+def test_limits_are_set_with_the_policy_and_shown_in_words(researcher, rows, session):
+    assert save(researcher, rows.experiment, **ALL).status_code == 302
     assert stored(session) == {
         "quiet_from": "22:00",
         "quiet_until": "07:00",
@@ -45,9 +51,7 @@ def test_an_experiment_is_added_with_limits(researcher, session):
         "min_gap_seconds": 900,
         "max_draft_age_seconds": 600,
     }
-    event = session.scalars(select(AuditEvent).where(AuditEvent.object_type == "experiment")).one()
-    assert (event.action, event.after["limits"]) == ("create", stored(session))
-    words = words_of(answer)
+    words = words_of(researcher.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
     assert "Quiet hours 22:00–07:00 in Europe/Rome" in words
     assert "Posts a day at most 3 of each twin, days of Europe/Rome" in words
     assert "Gap at least 15 min between two posts of a twin" in words
@@ -55,21 +59,24 @@ def test_an_experiment_is_added_with_limits(researcher, session):
 
 
 def test_limits_are_changed_and_taken_away_through_the_form(researcher, rows, session):
-    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
-    researcher.post(page, data=form(edit_version=1, posts_per_day="3", min_gap_seconds="90"))
-    shown = researcher.get(page).text
+    save(researcher, rows.experiment, posts_per_day="3", min_gap_seconds="90")
+    shown = researcher.get(page_of(rows.experiment)).text
     assert re.search(r'name="posts_per_day"[^>]*value="3"', shown)
     assert re.search(r'name="min_gap_seconds"[^>]*value="1 min 30 s"', shown)
-    researcher.post(page, data=form(edit_version=2, posts_per_day="", min_gap_seconds=" none "))
+    save(researcher, rows.experiment, posts_per_day="", min_gap_seconds=" none ")
     assert stored(session) == {}
-    events = session.scalars(select(AuditEvent).where(AuditEvent.action == "change").order_by(AuditEvent.id))
-    assert [event.after["limits"] for event in events] == [{"posts_per_day": 3, "min_gap_seconds": 90}, {}]
+    changes = session.scalars(select(ProtocolChange).order_by(ProtocolChange.id)).all()
+    assert [change.after.get("limits", {}) for change in changes] == [
+        {"posts_per_day": 3, "min_gap_seconds": 90},
+        {},
+    ]
 
 
-def test_a_form_without_the_fields_keeps_the_limits(researcher, rows, session):
+def test_the_experiment_s_own_form_keeps_the_limits(researcher, rows, session):
+    save(researcher, rows.experiment, posts_per_day="3")
     page = f"/admin/experiment/edit/?id={rows.experiment.id}"
-    researcher.post(page, data=form(edit_version=1, posts_per_day="3"))
-    researcher.post(page, data=form(edit_version=2, name="Other"))
+    form = fields_of(researcher.get(page), "zone") | {"name": "Other"}
+    assert researcher.post(page, data=form).status_code == 302
     assert stored(session) == {"posts_per_day": 3}
 
 
@@ -90,8 +97,7 @@ def test_a_form_without_the_fields_keeps_the_limits(researcher, rows, session):
 def test_limits_that_cannot_be_used_are_said_at_their_field_and_change_nothing(
     researcher, rows, session, values, field, words
 ):
-    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
-    answer = researcher.post(page, data=form(edit_version=1, **values))
+    answer = save(researcher, rows.experiment, **values)
     assert answer.status_code == 400
     error = re.search(rf'id="{field}-error">(.*?)</div>', answer.text, re.S)[1]
     assert words in error
@@ -101,8 +107,8 @@ def test_limits_that_cannot_be_used_are_said_at_their_field_and_change_nothing(
 
 def test_a_viewer_sees_limits_and_cannot_set_them(viewer, rows, session):
     assert "Quiet hours none" in words_of(viewer.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
-    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
-    assert viewer.post(page, data=form(edit_version=1, posts_per_day="3")).status_code == 403
+    answer = viewer.post(page_of(rows.experiment), data={"edit_version": "1", "posts_per_day": "3"})
+    assert answer.status_code == 403
     assert stored(session) == {}
 
 

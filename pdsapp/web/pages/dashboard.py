@@ -1,6 +1,5 @@
 """The dashboard: is it running, what was said, why are twins silent, what comes next."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -15,27 +14,16 @@ from ...domain.reasons import REASON_WORDS, ExperimentState, Reason, ReasonClass
 from ...extensions import db
 from ...models import Experiment, utc_now
 from ...scheduling.cadence import zone_of
-from ...services import reports, reports_attempts, reports_now
+from ...services import protocol, reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
-from ...services.reports import PERIODS, Bin, Counts, Period
+from ...services.reports import PERIODS, Counts, Period
 from .. import access, cadences, frame, holds
-from ..charts import (
-    MINOR_RANK,
-    Bucket,
-    HBar,
-    OutcomeStrip,
-    StackedBars,
-    hbars,
-    outcome_strip,
-    stacked_bars,
-)
-from . import links
+from ..charts import HBar, OutcomeStrip, StackedBars, hbars, outcome_strip
+from . import links, over_time
 from .attention import Attention, attention_list
 from .rows import AttemptRow, attempt_row
 
 FIRST_PERIOD = "24h"
-SERIES = ("posted", "skipped", "failed")
-MIDNIGHT, FIRST, WHOLE = range(MINOR_RANK)  # which label stays where two would touch
 SLOTS_SHOWN = 6
 ATTEMPTS_SHOWN = 10
 FEW = 10  # below this a change in percent says nothing
@@ -90,6 +78,9 @@ class Dashboard:
     chart_title: str
     chart_note: str
     chart_first: str
+    changes: list[tuple[datetime, str, str]]
+    changes_url: str
+    zone: ZoneInfo
     why: list[tuple[str, int, tuple[HBar, ...]]]
     why_note: str
     slots: list[SlotRow]
@@ -121,6 +112,8 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     happening = reports_now.now_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
+    bins = list(reports.bins(current, period, now, zone))
+    marked = protocol.changes_between(session, experiment.id, bins[0].starts_at, now) if experiment else []
     return Dashboard(
         lead=_lead(experiment, period, zone, now),
         periods=[
@@ -132,10 +125,13 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         kpis=_kpis(counts, before, twins, period, reports.reasons(current, ("failed",))),
         ledger=_ledger_words(books),
         ledger_is_balanced=books.adds_up,
-        chart=_chart(reports.bins(current, period, now, zone), period, zone),
+        chart=over_time.chart(bins, period, zone, marked),
         chart_title=f"Attempts per {period.bin_words}",
         chart_note="by when they were asked",
         chart_first=f"{period.bin_words.capitalize()}, {zone.key}",
+        changes=[(each.made_at, each.summary, each.reason) for each in marked],
+        changes_url=_changes_url(experiment) if marked else "",
+        zone=zone,
         why=_why(reports.reasons(current, reports.SILENT)),
         why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
         slots=_slots(session, experiment, now),
@@ -223,45 +219,14 @@ def _commonest(failures: dict[ReasonClass, dict[Reason, int]]) -> Reason | None:
     return max(everything, key=lambda pair: pair[0])[1] if everything else None
 
 
+def _changes_url(experiment: Experiment) -> str:
+    return links.to("experiment.protocol", id=experiment.id)
+
+
 def _ledger_words(books: Ledger) -> str:
     slots = kind_words(books.slots, ", ")
     verdict = "It adds up." if books.adds_up else "It does not add up: " + " ".join(books.problems)
     return f"Ledger: {books.sentence}. {f'Slots: {slots}. ' if slots else ''}{verdict}"
-
-
-def _chart(bins: Iterable[Bin], period: Period, zone: ZoneInfo) -> StackedBars:
-    buckets, is_first = [], True
-    for each in bins:
-        axis, rank = _axis_label(each.starts_at.astimezone(zone), period, is_first)
-        is_first = is_first and not axis
-        counts = (each.posted, each.skipped, each.failed)
-        buckets.append(Bucket(_bin_words(each, period, zone), counts, axis, rank))
-    return stacked_bars(buckets, SERIES, title=f"Attempts per {period.bin_words}, last {period.words}")
-
-
-def _axis_label(start: datetime, period: Period, is_first: bool) -> tuple[str, int]:
-    """The label below a bar, mostly none, and its rank: midnight, the first, whole ones, those between."""
-    day = f"{start:%a} {start.day}"
-    if period.key == "30d":
-        return (f"{day} {start:%b}", WHOLE) if start.weekday() == 0 else ("", WHOLE)
-    if start.minute or start.second:
-        return "", WHOLE
-    if period.key == "7d":
-        return (day, MINOR_RANK if start.toordinal() % 2 else WHOLE) if start.hour == 0 else ("", WHOLE)
-    step, whole = (3, 6) if period.key == "24h" else (6, 12)
-    if start.hour % step:
-        return "", WHOLE
-    if start.hour == 0 or is_first:
-        return f"{start:%a} {start:%H:%M}", FIRST if start.hour else MIDNIGHT
-    return f"{start:%H:%M}", MINOR_RANK if start.hour % whole else WHOLE
-
-
-def _bin_words(each: Bin, period: Period, zone: ZoneInfo) -> str:
-    start, end = each.starts_at.astimezone(zone), each.ends_at.astimezone(zone)
-    day = f"{start:%a} {start.day} {start:%b}"
-    if period.key == "30d":
-        return day
-    return f"{day}, {start:%H:%M}–{end:%H:%M} {start:%Z}"
 
 
 def _silent(counts: Counts) -> int:

@@ -1,0 +1,102 @@
+"""Protocol changes as pages show them: in words, with what differs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from ..domain.diffs import Piece, changed_leaves, word_diff
+from ..domain.disclosure import RULE_LABELS, DisclosureRule
+from ..domain.limit_words import span_words
+from ..domain.protocol import ProtocolPart
+from ..models import ProtocolChange
+from ..services.protocol import part_words
+
+LONG_TEXT = 40
+HIDDEN = ("label",)
+PROMPT_WORDS = {
+    "system": "System message", "user": "Instructions", "rewrite": "When too long or too short",
+    "feed_line": "A post of the feed", "own_feed_line": "Its own post", "empty_feed": "An empty feed",
+    "disclosure_rule": "Disclosure", "disclosure_sentence": "Its sentence",
+    "disclosure": "Words of disclosure",
+}  # fmt: skip
+POLICY_WORDS = {
+    "under_seconds": "last post less than", "probability": "skips with", "share_cap": "Share cap",
+    "share_window": "Posts looked at", "context_size": "Posts in the prompt",
+    "max_model_calls": "Model calls", "name": "name", "minimum": "from", "maximum": "to", "weight": "drawn",
+    "recency_steps": "Step", "bands": "Band", "limits": "Limit", "quiet_from": "quiet from",
+    "quiet_until": "quiet until", "posts_per_day": "posts a day", "min_gap_seconds": "gap",
+    "max_draft_age_seconds": "age of a draft",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that differs. `pieces` for texts, else `before` and `after` in words."""
+
+    name: str
+    before: str
+    after: str
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChangeView:
+    """One protocol change: `zone` is the experiment's, `state` what it was in then."""
+
+    made_at: datetime
+    zone: ZoneInfo
+    part: str
+    summary: str
+    reason: str
+    made_by: str
+    state: str
+    differences: tuple[Difference, ...]
+
+
+def change_views(changes: list[ProtocolChange], zone: str) -> list[ChangeView]:
+    """The changes, in the order given."""
+    return [
+        ChangeView(
+            c.made_at,
+            ZoneInfo(zone),
+            part_words(c),
+            c.summary,
+            c.reason,
+            c.made_by,
+            c.state.value,
+            _differences(c),
+        )
+        for c in changes
+    ]
+
+
+def _differences(change: ProtocolChange) -> tuple[Difference, ...]:
+    leaves = changed_leaves(change.before, change.after)
+    return tuple(
+        _difference(change.part, path, before, after) for path, before, after in leaves if path not in HIDDEN
+    )
+
+
+def _difference(part: ProtocolPart, path: str, before: object, after: object) -> Difference:
+    name = _name(part, path)
+    if all(isinstance(value, str) for value in (before, after)) and max(len(before), len(after)) > LONG_TEXT:
+        return Difference(name, "", "", word_diff(before, after))
+    return Difference(name, _value(path, before), _value(path, after))
+
+
+def _name(part: ProtocolPart, path: str) -> str:
+    words = PROMPT_WORDS if part == ProtocolPart.prompt else POLICY_WORDS
+    return " ".join(words.get(piece, piece.replace("_", " ")) for piece in path.split("."))
+
+
+def _value(path: str, value: object) -> str:
+    last = path.split(".")[-1]
+    if value is None or value == "":
+        return "–"
+    if last == "disclosure_rule":
+        return RULE_LABELS[DisclosureRule(value)]
+    if last.endswith("_seconds") and isinstance(value, (int, float)):
+        return span_words(round(value))
+    if last in ("probability", "share_cap") and isinstance(value, (int, float)):
+        return f"{value:.2f}"
+    return str(value)
