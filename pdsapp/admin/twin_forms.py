@@ -4,7 +4,7 @@ from wtforms import BooleanField, StringField, TextAreaField
 
 from ..llm.endpoint import normalize_base_url
 from ..services.fields import clean_line, clean_parameters, clean_text, clean_username
-from .forms import Clean, Form, Needed, RowField
+from .forms import REASON_SECTION, Clean, Form, Needed, ReasonForm, RowField
 
 USERNAME_HELP = "1 to 30 letters a–z, digits, _ . or -, once per experiment. For example: maya_reads"
 DISPLAY_NAME_HELP = "The name beside the posts; empty: the username. For example: Maya Lindqvist"
@@ -23,6 +23,12 @@ FORM_SECTIONS = (
         "any other by the platform's endpoint.",
     ),
     ("Activity", ("is_active", "tags")),
+    (
+        REASON_SECTION[0],
+        ("reason",),
+        "Another persona, token, URL, model or parameters change its protocol: say why. The rest needs no "
+        "reason.",
+    ),
 )
 
 
@@ -95,7 +101,7 @@ class TwinForm(MemberForm):
     )
 
 
-class TwinEditForm(TwinForm):
+class TwinEditForm(TwinForm, ReasonForm):
     """As for a new twin, but in the experiment it is in."""
 
     experiment = None

@@ -18,13 +18,14 @@ from ..domain.reasons import AttemptState, Trigger
 from ..extensions import db
 from ..llm.secrets import SecretBox
 from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, utc_now
-from ..services import edits, heartbeats, removals, reports_attempts
+from ..services import edits, heartbeats, protocol, removals, reports_attempts
 from ..services import twins as service
 from ..services.fields import parameters_words
 from ..web import access
 from ..web.pages.rows import AttemptRow, attempt_row
 from . import asking, cells, choices, filters
 from .base import Screen
+from .forms import leave_out_reason
 from .row_actions import PostAction
 from .twin_forms import FORM_SECTIONS, TwinEditForm, TwinForm
 
@@ -203,6 +204,8 @@ class TwinScreen(Screen):
         session = db.session()
         if row is None:
             choices.offer_experiments(form.experiment)
+        elif not protocol.needs_reason(row.experiment):
+            leave_out_reason(form)
         form.persona_version.offer(choices.persona_versions(session, row.persona_version if row else None))
         form.api_token.offer(choices.tokens(session, row.api_token if row else None))
 
@@ -243,6 +246,7 @@ class TwinScreen(Screen):
             parameters=form.parameters.data,
             tags=form.tags.data,
             is_active=form.is_active.data,
+            reason=form.reason.data if "reason" in form else "",
             account=account,
         )
 

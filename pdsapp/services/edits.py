@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
+from ..domain.protocol import ProtocolPart
 from ..domain.reasons import TokenState, Visibility
 from ..errors import BadInput
 from ..llm.secrets import SecretBox
@@ -27,11 +28,16 @@ from ..models import (
     TwinTag,
     UserProfile,
 )
-from . import audit, pauses, personas, posts, tokens, twins
+from . import audit, pauses, personas, posts, protocol, tokens, twins
 from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
 MOST_TAGS = 20
+# What of a twin belongs to the protocol of its study, by the names the audit trail has for it.
+TWIN_PARTS = {
+    ProtocolPart.persona: ("persona",),
+    ProtocolPart.model: ("token", "llm_url", "llm_model", "parameters"),
+}
 
 
 def change_experiment(
@@ -173,9 +179,14 @@ def change_twin(
     parameters: str | dict,
     tags: str | Iterable[str],
     is_active: bool,
+    reason: str = "",
     account: Account | None = None,
 ) -> None:
-    """Everything a person may change about a twin and its profile, in one go."""
+    """Everything a person may change about a twin and its profile, in one go.
+
+    Another persona or endpoint is a change of the experiment's protocol and needs a `reason` once it has
+    begun.
+    """
     if not is_active:
         close_gate(session)  # what waits for it may have to be cancelled
     hold_experiment(session, twin.experiment_id)
@@ -194,6 +205,11 @@ def change_twin(
     if before["is_active"] and not is_active:
         pauses.cancel_waiting_of(session, twin, now, account)
     before, after = _difference(before, twins.shown(twin) | {"tags": tag_words(twin)})
+    for part, names in TWIN_PARTS.items():
+        old, new = ({name: value[name] for name in names if name in value} for value in (before, after))
+        protocol.record_values(
+            session, [twin.experiment], part, f"Twin {twin}", old, new, now, reason=reason, account=account
+        )
     audit.record(session, "change", twin, now, account, before, after)
 
 

@@ -87,7 +87,8 @@ def record_values(
     Nothing when none differs. `before` {} is something new. Raises BadInput at `reason` as `record` does.
     """
     changed = changed_leaves(before, after)
-    names = list(dict.fromkeys(path.split(".")[0].replace("_", " ") for path, _, _ in changed))
+    paths = (path.split(".")[0].removeprefix("llm_") for path, _, _ in changed)
+    names = list(dict.fromkeys(path.replace("_", " ") for path in paths))
     summary = f"{what}: {', '.join(names)}" if before else f"{what}: added"
     if not changed:
         return []

@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy import select
 
-from pdsapp.models import ApiToken, DigitalTwin, Experiment, TwinTag, UserProfile
+from pdsapp.domain.reasons import ExperimentState
+from pdsapp.models import ApiToken, DigitalTwin, Experiment, ProtocolChange, TwinTag, UserProfile
 from pdsapp.services import personas, twins
 from tests.conftest import NOON
 
@@ -25,6 +26,7 @@ def form(rows):
             "parameters": "temperature=0.5",
             "tags": "pilot, Section 2, pilot",
             "is_active": "y",
+            "reason": "as agreed",
         } | values
 
     return fields
@@ -108,6 +110,48 @@ def test_an_edit_changes_profile_and_twin_and_keeps_an_older_persona_version(
     assert [tag.tag for tag in twin.tags] == ["b"]
     assert twin.experiment_id == rows.experiment.id
     assert session.get(Experiment, rows.experiment.id).active_twin_count == 0
+
+
+def test_another_model_in_a_running_study_needs_a_reason_and_is_a_protocol_change(
+    researcher, rows, form, session
+):
+    page = f"/admin/digitaltwin/edit/?id={rows.twin.id}"
+    assert "This study has begun" in researcher.get(page).text
+    values = form(edit_version=1, parameters="temperature=0.8", reason="")
+    answer = researcher.post(page, data=values)
+    assert answer.status_code == 400
+    assert "Say in a few words why" in answer.text
+    assert twin_named(session, "maya_reads").llm_model == ""
+    assert researcher.post(page, data=values | {"reason": "the small one repeats itself"}).status_code == 302
+    change = session.scalars(select(ProtocolChange)).one()
+    assert (change.part, change.reason) == ("model", "the small one repeats itself")
+    assert change.summary == "Twin @kim: model, parameters"
+    assert change.after == {"llm_model": "large", "parameters": {"temperature": 0.8}}
+
+
+def test_another_persona_is_a_protocol_change_too(researcher, rows, form, session, write):
+    with write() as own:
+        version = personas.add_version(own, own.merge(rows.persona), "You retired.", NOON)
+        own.flush()
+        number = version.id
+    page = f"/admin/digitaltwin/edit/?id={rows.twin.id}"
+    values = form(edit_version=1, persona_version=number, llm_model="", parameters="", reason="he retired")
+    assert researcher.post(page, data=values).status_code == 302
+    change = session.scalars(select(ProtocolChange)).one()
+    assert (change.part, change.before["persona"], change.after["persona"]) == (
+        "persona",
+        "Bus driver, version 1",
+        "Bus driver, version 2",
+    )
+
+
+def test_in_a_draft_a_twin_is_changed_without_a_reason(researcher, rows, form, session, write):
+    with write() as own:
+        own.get(Experiment, rows.experiment.id).state = ExperimentState.draft
+    page = f"/admin/digitaltwin/edit/?id={rows.twin.id}"
+    assert 'name="reason"' not in researcher.get(page).text.split("<main", 1)[1].split("</main")[0]
+    assert researcher.post(page, data=form(edit_version=1, parameters="", reason="")).status_code == 302
+    assert [c.state for c in session.scalars(select(ProtocolChange))] == [ExperimentState.draft]
 
 
 def test_a_workers_write_never_makes_an_edit_fail(researcher, rows, form, write):
