@@ -1,4 +1,4 @@
-"""protocol changes"""
+"""protocol changes, families of experiments"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -47,7 +47,11 @@ def upgrade():
     for columns in (("experiment_id", "made_at"), ("experiment_id", "part", "id")):
         name = "_".join(column for column in columns if column != "id")
         op.create_index(f"ix_protocol_change_{name}", "protocol_change", list(columns))
+    op.add_column("experiment", sa.Column("family_uuid", sa.Uuid(), nullable=True))
+    op.create_index(op.f("ix_experiment_family_uuid"), "experiment", ["family_uuid"])
 
 
 def downgrade():
+    op.drop_index(op.f("ix_experiment_family_uuid"), "experiment")
+    op.drop_column("experiment", "family_uuid")
     op.drop_table("protocol_change")

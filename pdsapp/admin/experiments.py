@@ -22,6 +22,7 @@ from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
 from ..web import frame, holds
 from . import cells, experiment_limits, filters, zones
+from .cloning import Cloning
 from .forms import Clean, Form, Needed
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .protocol_editing import ProtocolEditing
@@ -66,7 +67,7 @@ def _why_not(row: Experiment) -> str:
     return "" if row.state in RUNNING_OR_PAUSED else f"{row} is {row.state}: there is nothing to pause."
 
 
-class ExperimentScreen(ProtocolEditing, PausingScreen):
+class ExperimentScreen(ProtocolEditing, Cloning, PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
     noun = "experiment"

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -60,7 +61,8 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     """One sandbox: its people, twins, posts, policy, prompt, time zone, seed.
 
     `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
-    change in one transaction (`pdsapp.attempts.ranks`).
+    change in one transaction (`pdsapp.attempts.ranks`). An experiment and its copies share `family_uuid`,
+    the UUID of the first of them; None without copies.
     """
 
     __tablename__ = "experiment"
@@ -76,6 +78,7 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     seed: Mapped[str] = mapped_column(sa.String(64))
     policy_id: Mapped[int] = mapped_column(sa.ForeignKey("posting_policy.id", ondelete="RESTRICT"))
     prompt_version_id: Mapped[int] = mapped_column(sa.ForeignKey("prompt_version.id", ondelete="RESTRICT"))
+    family_uuid: Mapped[UUID | None] = mapped_column(sa.Uuid, index=True)
     active_twin_count: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))

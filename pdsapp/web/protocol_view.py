@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from ..domain.diffs import Piece, changed_leaves, word_diff
@@ -64,17 +65,16 @@ def change_views(changes: list[ProtocolChange], zone: str) -> list[ChangeView]:
             c.reason,
             c.made_by,
             c.state.value,
-            _differences(c),
+            differences(c.part, c.before, c.after),
         )
         for c in changes
     ]
 
 
-def _differences(change: ProtocolChange) -> tuple[Difference, ...]:
-    leaves = changed_leaves(change.before, change.after)
-    return tuple(
-        _difference(change.part, path, before, after) for path, before, after in leaves if path not in HIDDEN
-    )
+def differences(part: ProtocolPart, before: dict[str, Any], after: dict[str, Any]) -> tuple[Difference, ...]:
+    """What leads from one to the other, value by value."""
+    leaves = changed_leaves(before, after)
+    return tuple(_difference(part, path, old, new) for path, old, new in leaves if path not in HIDDEN)
 
 
 def _difference(part: ProtocolPart, path: str, before: object, after: object) -> Difference:
