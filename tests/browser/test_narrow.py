@@ -1,11 +1,9 @@
 """Every screen on a phone and in the dark: nothing wider than the window, a name for every control."""
 
-import re
-
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from . import steps
+from . import screens, steps
 from .lab import NEVER_PAUSES
 from .steps import Endpoint
 
@@ -14,7 +12,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack]
 PHONE = {"width": 390, "height": 844}
 SMALL_PHONE = {"width": 320, "height": 568}
 DESK = {"width": 1280, "height": 900}
-LEAST_SCREENS = 30
 
 # What is wrong with a page whatever its width, as sentences.
 MISTAKES = """() => {
@@ -93,14 +90,8 @@ def long_names(page, studio) -> str:
 
 def test_every_screen_fits_a_phone_in_light_and_in_the_dark_and_every_control_has_a_name(page, long_names):
     wrong: list[str] = []
-    addresses = [long_names, *menu(page)]
-    for address in addresses:
+    for path in screens.walk(page, long_names):
         page.emulate_media(color_scheme="light")
-        page.goto(address)
-        expect(page.locator("h1")).to_be_visible()
-        addresses += form_and_entry(page)
-        page.evaluate("document.querySelectorAll('details.fold').forEach((each) => (each.open = true))")
-        path = page.url.removeprefix(page.url[: page.url.index("/", 8)])
         wrong += [f"{path}: {mistake}" for mistake in page.evaluate(MISTAKES)]
         for size in (SMALL_PHONE, PHONE, DESK):
             page.set_viewport_size(size)
@@ -111,28 +102,7 @@ def test_every_screen_fits_a_phone_in_light_and_in_the_dark_and_every_control_ha
         dark_ground, dark_type = page.evaluate(LIGHTNESS)
         if not (ground > 200 > 100 > type_ and dark_ground < 60 < 180 < dark_type):
             wrong.append(f"{path}: colours {ground}, {type_}, in the dark {dark_ground}, {dark_type}")
-    assert len(addresses) >= LEAST_SCREENS
     assert not wrong, "\n".join(wrong)
-
-
-def menu(page: Page) -> list[str]:
-    """Where the menu leads."""
-    page.goto("/admin/")
-    links = page.get_by_role("navigation", name="Main").get_by_role("link")
-    return [link.get_attribute("href") for link in links.all()]
-
-
-def form_and_entry(page: Page) -> list[str]:
-    """On the list of an area: where its form, its newest entry and that entry's form are."""
-    if not re.search(r"/admin/\w+/$", page.url) or page.url.endswith("/attempt/"):
-        return []
-    row = page.locator("table.rows tbody tr").first
-    links = [
-        page.locator(".head a", has_text="Add"),
-        row.locator("td a").first,
-        row.get_by_role("link", name="Edit"),
-    ]
-    return [link.get_attribute("href") for link in links if link.count()]
 
 
 def test_on_a_phone_the_menu_opens_and_leads_on(page):

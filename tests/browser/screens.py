@@ -1,0 +1,55 @@
+"""Every screen there is, found from the menu: lists, forms, entries, and what entries lead to."""
+
+import re
+from collections.abc import Iterator
+
+from playwright.sync_api import Page, expect
+
+LEAST_SCREENS = 36
+OPEN_FOLDS = "document.querySelectorAll('details.fold, .change details').forEach((fold) => (fold.open = true))"
+
+
+def walk(page: Page, first: str) -> Iterator[str]:
+    """Opens `first` and then every screen, one after the other, and gives its path.
+
+    Folds are open. Of each area the list, the form, the newest entry with its form, and the pages that
+    stand beside that entry are seen.
+    """
+    addresses = [first, *menu(page)]
+    for address in addresses:
+        page.goto(address)
+        expect(page.locator("h1")).to_be_visible()
+        addresses += [each for each in (*_of_list(page), *_of_entry(page)) if each not in addresses]
+        page.evaluate(
+            "document.querySelectorAll('details.fold, .change details').forEach(d => (d.open = true))"
+        )
+        yield page.url.removeprefix(page.url[: page.url.index("/", 8)])
+    assert len(addresses) >= LEAST_SCREENS, addresses
+
+
+def menu(page: Page) -> list[str]:
+    """Where the menu leads."""
+    page.goto("/admin/")
+    links = page.get_by_role("navigation", name="Main").get_by_role("link")
+    return [link.get_attribute("href") for link in links.all()]
+
+
+def _of_list(page: Page) -> list[str]:
+    """On the list of an area: where its form, its newest entry and that entry's form are."""
+    if not re.search(r"/admin/\w+/$", page.url) or page.url.endswith("/attempt/"):
+        return []
+    row = page.locator("table.rows tbody tr").first
+    links = [
+        page.locator(".head a", has_text="Add"),
+        row.locator("td a").first,
+        row.get_by_role("link", name="Edit"),
+    ]
+    return [link.get_attribute("href") for link in links if link.count()]
+
+
+def _of_entry(page: Page) -> list[str]:
+    """On the page of an entry: where the buttons of its head and the links of its cards' heads lead."""
+    if "/details/" not in page.url:
+        return []
+    links = page.locator("main .head .actions a, main .card > header a").all()
+    return [link.get_attribute("href").split("#")[0] for link in links]
