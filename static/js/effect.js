@@ -28,10 +28,17 @@
       if (mine === asked) place.removeAttribute("aria-busy");
     }
 
-    form.addEventListener("input", (event) => {
-      if (event.target.name === "reason") return;
+    function soon() {
       clearTimeout(timer);
       timer = setTimeout(show, 500);
+    }
+
+    form.addEventListener("input", (event) => {
+      if (event.target.name !== "reason") soon();
     });
+
+    /* Typed before this script was there, or kept by the browser on the way back. */
+    const isTyped = (each) => each.type !== "hidden" && "defaultValue" in each && each.value !== each.defaultValue;
+    if ([...form.elements].some(isTyped)) soon();
   }
 })();

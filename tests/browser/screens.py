@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from playwright.sync_api import Page, expect
 
 LEAST_SCREENS = 36
-OPEN_FOLDS = "document.querySelectorAll('details.fold, .change details').forEach((fold) => (fold.open = true))"
+OPEN_FOLDS = (
+    "document.querySelectorAll('details.fold, .change details').forEach((fold) => (fold.open = true))"
+)
 
 
 def walk(page: Page, first: str) -> Iterator[str]:
