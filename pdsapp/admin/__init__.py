@@ -5,8 +5,19 @@ from flask_admin import Admin
 from flask_admin.theme import Bootstrap4Theme
 
 from ..extensions import db
-from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Persona, Post, Schedule, UserProfile
+from ..models import (
+    ApiToken,
+    Attempt,
+    AuditEvent,
+    DigitalTwin,
+    Experiment,
+    Persona,
+    Post,
+    Schedule,
+    UserProfile,
+)
 from .attempts import AttemptScreen
+from .audit import AuditScreen
 from .experiments import ExperimentScreen
 from .index import Index
 from .personas import PersonaScreen
@@ -30,4 +41,5 @@ def init_app(app: Flask) -> None:
         ScheduleScreen(Schedule, db, name="Schedules", endpoint="schedule"),
         PostScreen(Post, db, name="Posts", endpoint="post"),
         AttemptScreen(Attempt, db, name="Attempts", endpoint="attempt"),
+        AuditScreen(AuditEvent, db, name="Audit log", endpoint="audit"),
     )

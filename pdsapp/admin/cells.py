@@ -79,6 +79,11 @@ def parts(*cells: str | Markup) -> Markup:
     return Markup(" ").join(cell for cell in cells if cell)
 
 
+def lines(texts: list[str]) -> Markup:
+    """Several short texts, one below the other."""
+    return Markup("<br>").join(texts)
+
+
 def csv_value(value: Any) -> str:
     """A value as a spreadsheet may read it: never as a formula, times in UTC with their zone."""
     if value is None:

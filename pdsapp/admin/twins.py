@@ -46,7 +46,7 @@ class TwinScreen(Screen):
     form_columns = (
         "experiment", "username", "display_name", "bio", "persona_version", "api_token", "llm_url",
         "llm_model",
-        "parameters", "tags", "is_active",
+        "parameters", "tags", "is_active", "reason",
     )  # fmt: skip
     column_list = ("username", "is_active", "persona_version", "endpoint", "last_post", "experiment")
     column_details_list = (

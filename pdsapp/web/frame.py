@@ -242,6 +242,8 @@ def _nav(counts, experiment: Experiment | None, newest: str):
         ("Posts", url_for("post.index_view"), None),
         ("Profiles", url_for("userprofile.index_view"), None),
     ]
+    if access.may_administer():
+        manage.append(("Audit log", url_for("audit.index_view"), None))
     return [
         (title, [(label, url, count, _is_current(label, url)) for label, url, count in items])
         for title, items in (("Watch", watch), ("Manage", manage))

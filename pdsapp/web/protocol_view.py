@@ -71,21 +71,23 @@ def change_views(changes: list[ProtocolChange], zone: str) -> list[ChangeView]:
     ]
 
 
-def differences(part: ProtocolPart, before: dict[str, Any], after: dict[str, Any]) -> tuple[Difference, ...]:
+def differences(
+    part: ProtocolPart | None, before: dict[str, Any], after: dict[str, Any]
+) -> tuple[Difference, ...]:
     """What leads from one to the other, value by value."""
     leaves = changed_leaves(before, after)
     return tuple(_difference(part, path, old, new) for path, old, new in leaves if path not in HIDDEN)
 
 
-def _difference(part: ProtocolPart, path: str, before: object, after: object) -> Difference:
+def _difference(part: ProtocolPart | None, path: str, before: object, after: object) -> Difference:
     name = _name(part, path)
     if all(isinstance(value, str) for value in (before, after)) and max(len(before), len(after)) > LONG_TEXT:
         return Difference(name, "", "", word_diff(before, after))
     return Difference(name, _value(path, before), _value(path, after))
 
 
-def _name(part: ProtocolPart, path: str) -> str:
-    words = PROMPT_WORDS if part == ProtocolPart.prompt else POLICY_WORDS
+def _name(part: ProtocolPart | None, path: str) -> str:
+    words = {ProtocolPart.prompt: PROMPT_WORDS, ProtocolPart.policy: POLICY_WORDS}.get(part, {})
     return " ".join(words.get(piece, piece.replace("_", " ")) for piece in path.split("."))
 
 

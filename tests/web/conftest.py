@@ -57,6 +57,12 @@ def researcher(sign_in):
 
 
 @pytest.fixture
+def administrator(sign_in):
+    """A browser of an administrator."""
+    return sign_in("administrator")
+
+
+@pytest.fixture
 def viewer(sign_in):
     """A browser of a viewer."""
     return sign_in("viewer")
