@@ -1,93 +1,32 @@
 """The screen of API tokens. A secret goes in and never comes out."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from flask import current_app, flash, request
 from flask_admin import expose
 from markupsafe import Markup
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
-from wtforms import BooleanField, PasswordField, StringField
 
 from ..config import Settings
-from ..domain.reasons import CallState, TokenState
+from ..database import set_read_only
+from ..domain.reasons import TokenState
 from ..extensions import db
 from ..llm.endpoint import normalize_base_url
+from ..llm.presets import KEY_WORDS, PRESETS
 from ..llm.secrets import SecretBox
-from ..models import Account, ApiToken, DigitalTwin, ModelCall, utc_now
-from ..services import edits, pauses, removals, token_tests
+from ..models import Account, ApiToken, DigitalTwin, utc_now
+from ..services import edits, pauses, removals, token_tests, token_use
 from ..services import tokens as service
-from ..services.fields import clean_line, clean_parameters, parameters_words
+from ..services.fields import parameters_words
 from ..web import access
-from . import cells, filters
-from .forms import Clean, Form, Needed
+from . import cells, filters, token_cells
+from .forms import Form, leave_out_reason
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
-from .twin_forms import PARAMETERS_HELP
-
-STEP_WORDS = {
-    "token": "Token",
-    "address": "Address allowed",
-    "models": "Models listed",
-    "completion": "A tiny completion",
-}
-
-FORM_SECTIONS = (
-    ("Endpoint", ("name", "base_url", "secret", "removes_secret")),
-    ("What is asked", ("default_model", "parameters")),
-)
-
-
-class TokenForm(Form):
-    """What people type about an API token."""
-
-    name = StringField(
-        "Name",
-        validators=[Needed(), Clean(lambda text: clean_line(text, "name", 80))],
-        description="How you find it. For example: Lab vLLM",
-    )
-    base_url = StringField(
-        "Base URL",
-        validators=[Needed(), Clean(normalize_base_url)],
-        render_kw={"inputmode": "url", "spellcheck": "false"},
-        description="Where the OpenAI-compatible endpoint is. For example: https://api.openai.com/v1, or "
-        "for an "
-        "Ollama on this computer http://127.0.0.1:11434/v1",
-    )
-    secret = PasswordField(
-        "Key",
-        description="As the provider gave it to you, for example sk-…; stored encrypted and never shown "
-        "again. "
-        "Leave it empty if the endpoint needs none.",
-    )
-    default_model = StringField(
-        "Default model",
-        validators=[Clean(lambda text: clean_line(text, "default_model", 200))],
-        render_kw={"spellcheck": "false"},
-        description="For twins that name none. For example: gpt-4o-mini",
-    )
-    parameters = StringField(
-        "Parameters",
-        validators=[Clean(clean_parameters)],
-        render_kw={"spellcheck": "false"},
-        description=f"Sent with every call; a twin's own go first. {PARAMETERS_HELP}",
-    )
-
-
-class TokenEditForm(TokenForm):
-    """As for a new token, with what becomes of the stored key."""
-
-    secret = PasswordField(
-        "Key",
-        description="Leave it empty to keep the stored key. A new address asks for its key again, for "
-        "example sk-….",
-    )
-    removes_secret = BooleanField(
-        "Remove the stored key",
-        description="The endpoint is then asked without one, for example a local Ollama.",
-    )
+from .token_forms import FORM_SECTIONS, TokenEditForm, TokenForm, address_of, key_is_missing
 
 
 def _link_to_twins(view: Any, row: ApiToken) -> str | Markup:
@@ -110,13 +49,6 @@ def _why_not(row: ApiToken) -> str:
     return ""
 
 
-def _test_cell(view: Any, row: ApiToken) -> Markup:
-    if row.last_test_at is None:
-        return cells.pill("untested")
-    state = cells.pill("ok" if row.last_test_ok else "failing", "answers" if row.last_test_ok else "fails")
-    return cells.two_lines(state, cells.time(row.last_test_at, view.zone_of(row)))
-
-
 class TokenScreen(PausingScreen):
     """API tokens: endpoints, their keys (write-only), whether they answer."""
 
@@ -136,17 +68,17 @@ class TokenScreen(PausingScreen):
     pause_note = "Twins that use it are written no more until it is resumed. Others go on."
     form = TokenForm
     form_sections = FORM_SECTIONS
-    form_columns = ("name", "base_url", "secret", "removes_secret", "default_model", "parameters")
-    column_list = ("name", "endpoint", "key", "state", "last_test_at", "twins")
+    form_columns = ("name", "base_url", "secret", "removes_secret", "default_model", "parameters", "reason")
+    column_list = ("name", "endpoint", "key", "state", "last_test_at", "calls", "twins")
     column_details_list = (
         "name", "base_url", "default_model", "parameters", "key", "fingerprint", "state",
-        "last_test_at", "last_test_detail", "twins", "calls", "created_at", "uuid",
+        "last_test_at", "last_test_detail", "twins", "calls", "calls_of_month", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
         "uuid", "name", "base_url", "default_model", "parameters", "key", "state", "paused_by",
         "paused_reason",
         "last_test_at",
-        "last_test_ok", "twins", "created_at",
+        "last_test_ok", "last_test_detail", "calls", "twins", "created_at",
     )  # fmt: skip
     column_sortable_list = ("name", ("endpoint", "base_url"), "state", "last_test_at")
     column_searchable_list = ("name", "base_url", "default_model")
@@ -160,16 +92,19 @@ class TokenScreen(PausingScreen):
         "paused_reason": "Why paused",
         "paused_by": "Paused by",
         "twins": "Used by twins",
-        "calls": "Calls, last 24 h",
+        "calls": "Calls, 24 h",
+        "calls_of_month": "Calls, 30 d",
         "created_at": "Added",
         "uuid": "UUID",
     }
     list_filters = (filters.of_enum("state", "State", ApiToken.state, TokenState),)
+    create_template = "admin/token/create.html"
+    edit_template = "admin/token/edit.html"
     details_template = "admin/token/details.html"
     details_sections = (
         ("Endpoint", ("name", "base_url", "default_model", "parameters", "key", "fingerprint")),
         ("State", ("state", "last_test_at", "last_test_detail")),
-        ("Use", ("twins", "calls", "created_at", "uuid")),
+        ("Use", ("twins", "calls", "calls_of_month", "created_at", "uuid")),
     )
 
     column_formatters = {
@@ -180,12 +115,15 @@ class TokenScreen(PausingScreen):
             cells.pill(row.state), row, view.zone_of(row).key
         ),
         "key": lambda _v, _c, row, _n: _key_words(row),
-        "last_test_at": lambda view, _c, row, _n: _test_cell(view, row),
+        "last_test_at": lambda view, _c, row, _n: token_cells.test_cell(row, view.zone_of(row)),
+        "calls": lambda _v, _c, row, _n: token_cells.calls_cell(row.calls),
         "twins": lambda view, _c, row, _n: _link_to_twins(view, row),
     }
     column_formatters_detail = column_formatters | {
         "base_url": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.base_url),
         "parameters": lambda _v, _c, row, _n: parameters_words(row.parameters),
+        "calls": lambda _v, _c, row, _n: token_cells.usage_words(row.calls),
+        "calls_of_month": lambda _v, _c, row, _n: token_cells.usage_words(row.calls_of_month),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "year"),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),
         "fingerprint": lambda _v, _c, row, _n: (
@@ -195,6 +133,7 @@ class TokenScreen(PausingScreen):
     column_formatters_export = {
         "parameters": lambda _v, _c, row, _n: parameters_words(row.parameters),
         "key": lambda _v, _c, row, _n: _key_words(row),
+        "calls": lambda _v, _c, row, _n: row.calls.calls,
     }
     column_extra_row_actions = [
         PostAction("Test", ".test", shown_if=lambda row: row.state != TokenState.archived),
@@ -221,7 +160,7 @@ class TokenScreen(PausingScreen):
         return query
 
     def enrich(self, session: Session, rows: list[ApiToken]) -> None:
-        """Numbers of twins that use each, in one query."""
+        """Twins that use each, and calls of the last day, in one query each."""
         keys = [row.id for row in rows]
         query = (
             select(DigitalTwin.api_token_id, func.count(DigitalTwin.id))
@@ -229,13 +168,20 @@ class TokenScreen(PausingScreen):
             .group_by(DigitalTwin.api_token_id)
         )
         counts = dict(session.execute(query).all())
+        calls = token_use.usage_today(session, keys, utc_now())
         for row in rows:
             row.twins = counts.get(row.id, 0)
+            row.calls = calls.get(row.id, token_use.Usage())
 
     def details_page(self, row: ApiToken, **more: Any) -> str:
-        """With the token's calls of the last day."""
-        row.calls = _calls_words(db.session(), row)
-        return super().details_page(row, **more)
+        """With its twins, its last test rung by rung and its calls of the last day and month."""
+        session = db.session()
+        _, row.calls_of_month = token_use.usage(session, row.id, utc_now())
+        twins = token_use.twins_of(session, row.id)
+        return super().details_page(
+            row, rungs=token_cells.rungs(row.last_test_steps, row.base_url), twins=twins,
+            zone=self.zone_of(row), **more,
+        )  # fmt: skip
 
     def values(self, row: ApiToken) -> dict[str, Any]:
         """Everything but the key."""
@@ -247,9 +193,11 @@ class TokenScreen(PausingScreen):
         }
 
     def prepare_form(self, form: Any, row: ApiToken | None) -> None:
-        """Without a stored key there is none to remove."""
+        """Without a stored key there is none to remove, without a study under way no reason to ask for."""
         if row is None:
             return
+        if not token_use.under_way(db.session(), row.id):
+            leave_out_reason(form)
         if row.secret_encrypted is None:
             del form.removes_secret
             form.secret.description = (
@@ -261,7 +209,8 @@ class TokenScreen(PausingScreen):
             }
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> ApiToken:
-        """A token with its key sealed for its address."""
+        """A token with its key sealed for its address, which has to be one that is asked."""
+        self._require_allowed(session, form)
         return service.add_token(
             session, _box(), form.name.data, form.base_url.data, (form.secret.data or "").strip(),
             form.default_model.data, now, form.parameters.data, account,
@@ -269,12 +218,52 @@ class TokenScreen(PausingScreen):
 
     def change(self, session: Session, row: ApiToken, form: Any, now: datetime, account: Account) -> None:
         """New values; an empty key keeps the stored one."""
+        if normalize_base_url(form.base_url.data) != row.base_url:
+            self._require_allowed(session, form)
         edits.change_token(
             session, _box(), row, form.seen, now,
             name=form.name.data, base_url=form.base_url.data, secret=(form.secret.data or "").strip(),
             removes_secret="removes_secret" in form and form.removes_secret.data,
-            default_model=form.default_model.data, parameters=form.parameters.data, account=account,
+            default_model=form.default_model.data, parameters=form.parameters.data,
+            reason=(form.reason.data or "") if "reason" in form else "", account=account,
         )  # fmt: skip
+
+    def _require_allowed(self, session: Session, form: Any) -> None:
+        session.rollback()  # a name may have to be looked up: nobody waits for the database meanwhile
+        service.require_allowed(current_app.extensions["settings"], form.base_url.data)
+
+    @expose("/new/", methods=("GET", "POST"))
+    def create_view(self):
+        """The form for a new token; with `preview` only what stands beside it, and nothing is saved."""
+        if "preview" in request.form:
+            return self._form_page(self.create_template, self.create_form(), self.get_url(".index_view"))
+        return super().create_view()
+
+    @expose("/edit/", methods=("GET", "POST"))
+    def edit_view(self):
+        """The form for a token that is there; with `preview` as for a new one."""
+        if "preview" in request.form:
+            row = self.get_one(request.args.get("id"))
+            form = self.edit_form(obj=row)
+            return self._form_page(self.edit_template, form, self.get_url(".index_view"), model=row)
+        return super().edit_view()
+
+    def _form_page(self, template: str, form: Any, return_url: str, **more: Any):
+        is_preview = "preview" in request.form
+        if request.method == "POST":
+            set_read_only(True)
+        row = more.get("model")
+        if is_preview and request.headers.get("X-Part") == "effect":
+            template = "admin/token/effect.html"
+        address = address_of(form.base_url.data)
+        has_stored = row is not None and row.secret_encrypted is not None
+        page, status = super()._form_page(
+            template, form, return_url, asked=address, presets=PRESETS, key_words=KEY_WORDS,
+            key_is_missing=key_is_missing(form, address, has_stored),
+            models=(row.last_test_models if row is not None else None) or (),
+            uses=token_use.under_way(db.session(), row.id) if row is not None else (), **more,
+        )  # fmt: skip
+        return page, 200 if is_preview else status
 
     def remove(self, session: Session, row: ApiToken, now: datetime, account: Account) -> None:
         """Deletes a token nobody ever used."""
@@ -297,10 +286,7 @@ class TokenScreen(PausingScreen):
         self.end_transaction()
         settings: Settings = current_app.extensions["settings"]
         result = asyncio.run(token_tests.test_token(key, settings, utc_now, account_id))
-        steps = [
-            (STEP_WORDS.get(step.name, step.name), step.ok, step.detail, step.ms) for step in result.steps
-        ]
-        return self.details_page(self.get_one(key), test=result, steps=steps)
+        return self.details_page(self.get_one(key), test=result)
 
     @expose("/archive/", methods=("POST",))
     def archive(self):
@@ -314,17 +300,3 @@ class TokenScreen(PausingScreen):
 
 def _box() -> SecretBox:
     return SecretBox(current_app.extensions["settings"].require("fernet_keys"))
-
-
-def _calls_words(session: Session, row: ApiToken) -> str:
-    calls, failed, tokens_in, tokens_out = session.execute(
-        select(
-            func.count(ModelCall.id),
-            func.sum(case((ModelCall.state == CallState.failed, 1), else_=0)),
-            func.sum(ModelCall.prompt_tokens),
-            func.sum(ModelCall.completion_tokens),
-        ).where(ModelCall.api_token_id == row.id, ModelCall.started_at > utc_now() - timedelta(hours=24))
-    ).one()
-    if not calls:
-        return "none"
-    return f"{calls:,} ({failed or 0:,} failed), {tokens_in or 0:,} tokens in, {tokens_out or 0:,} out"

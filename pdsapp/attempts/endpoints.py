@@ -42,10 +42,12 @@ def endpoint_for(twin: DigitalTwin, settings: Settings, box: SecretBox) -> Endpo
     return _of_platform(twin, settings)
 
 
-def endpoint_of_token(token: ApiToken, box: SecretBox, model: str = "") -> Endpoint | NoEndpoint:
-    """The endpoint of a token by itself, for testing it."""
+def endpoint_of_token(
+    token: ApiToken, box: SecretBox, model: str = "", needs_model: bool = True
+) -> Endpoint | NoEndpoint:
+    """The endpoint of a token by itself, for testing it: then even before a model is chosen."""
     model = model or token.default_model
-    if not model:
+    if not model and needs_model:
         return NoEndpoint(Reason.no_endpoint, f"Token “{token.name}” names no default model. Give it one.")
     try:
         key = None if token.secret_encrypted is None else box.open(token.secret_encrypted, token.base_url)

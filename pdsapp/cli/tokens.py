@@ -9,15 +9,19 @@ from sqlalchemy import select
 
 from ..database import reading, transaction
 from ..errors import BadInput
+from ..llm.endpoint import normalize_base_url
 from ..llm.secrets import SecretBox
-from ..models import ApiToken
-from ..services import lookup, pauses, token_tests
+from ..models import ApiToken, Experiment
+from ..services import edits, lookup, pauses, token_tests
 from ..services import tokens as service
 from . import common, pausing
 
 SCOPE = pausing.Scope(lookup.find_token, lambda found: f"Token “{found.name}”", "is used again")
 
-tokens = AppGroup("tokens", help="List, add, test, pause and resume API tokens.")
+MARKS = {True: "✓", False: "✗", None: "·"}
+NO_REASON = "no reason was given"
+
+tokens = AppGroup("tokens", help="List, add, change, test, pause and resume API tokens.")
 
 
 @tokens.command("list")
@@ -43,6 +47,7 @@ def list_tokens(as_json):
 @common.with_database
 def add(name, url, model, parameters, no_key):
     """Add a token. The key is asked for, or read from standard input when that is not a terminal."""
+    service.require_allowed(common.settings(), url)
     secret = None if no_key else _read_secret()
     with transaction() as session:
         box = SecretBox(common.settings().require("fernet_keys"))
@@ -52,16 +57,53 @@ def add(name, url, model, parameters, no_key):
         )
 
 
+@tokens.command("change")
+@click.argument("name")
+@click.option("--url", help="Another base URL; asks for the key again.")
+@click.option("--model", help="Another default model.")
+@click.option("--parameters", help="Others, for example: temperature=0.8, max_tokens=300")
+@click.option("--no-key", is_flag=True, help="The endpoint needs no key; a stored one is removed.")
+@click.option("--reason", default=NO_REASON, help="Kept where a study under way uses the token.")
+@common.with_database
+def change(name, url, model, parameters, no_key, reason):
+    """Change a token's address, model or parameters; each study under way that uses it keeps why."""
+    with reading() as session:
+        found = lookup.find_token(session, name)
+    new_url = found.base_url if url is None else normalize_base_url(url)
+    is_elsewhere = new_url != found.base_url
+    if is_elsewhere:
+        service.require_allowed(common.settings(), new_url)
+    needs_key = is_elsewhere and found.secret_encrypted is not None and not no_key
+    secret = _read_secret() if needs_key else ""
+    with transaction() as session:
+        token = lookup.find_token(session, str(found.uuid))
+        changes = edits.change_token(
+            session, SecretBox(common.settings().require("fernet_keys")), token, found.edit_version,
+            common.now(), name=token.name, base_url=new_url, secret=secret,
+            removes_secret=no_key and token.secret_encrypted is not None,
+            default_model=token.default_model if model is None else model,
+            parameters=token.parameters if parameters is None else parameters,
+            reason=reason.strip() or NO_REASON,
+        )  # fmt: skip
+        click.echo(f"Changed token “{token.name}”.")
+        for each in changes:
+            click.echo(f"A protocol change of {session.get_one(Experiment, each.experiment_id)}.")
+
+
 @tokens.command("test")
 @click.argument("name")
 @common.with_database
 def test(name):
-    """Ask the token's endpoint for its models and a tiny completion; exit status 1 if that fails."""
+    """Test a token step by step, up to a tiny completion (✓ right, ✗ wrong, · cannot be told).
+
+    Exit status 1 if it fails.
+    """
     with reading() as session:
         token_id = lookup.find_token(session, name).id
     result = asyncio.run(token_tests.test_token(token_id, common.settings(), common.now))
     for step in result.steps:
-        click.echo(f"{'✓' if step.ok else '✗'} {step.name} ({step.ms} ms): {step.detail}")
+        took = "" if step.ms is None else f" ({step.ms} ms)"
+        click.echo(f"{MARKS[step.ok]} {step.name}{took}: {step.detail}")
     if not result.ok:
         raise SystemExit(common.EXIT_FAILED)
 

@@ -18,7 +18,7 @@ from ..domain.cleaning import without_unstorable
 from ..domain.reply import BadReply, Reply, classify, classify_error
 from ..errors import AddressRefused, NotConfigured
 from .endpoint import Endpoint
-from .guard import EndpointGuard
+from .guard import Checked, EndpointGuard
 from .transport import ANSWER, Answer, CallProblem, Connections, GuardedTransport
 
 USER_AGENT = "discourse-twins"
@@ -92,6 +92,14 @@ class ModelClient:
         if self._connections is not None:
             connections, self._connections = self._connections, None
             await connections.aclose()
+
+    def goes_by_proxy(self, base_url: str, checked: Checked | None) -> bool:
+        """Whether this address is asked by way of the proxy; `checked` None if its name does not resolve."""
+        return bool(self._proxy) and base_url.startswith("https:") and not (checked and checked.is_listed)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """What certificates are checked with."""
+        return _ssl_context(self._ca_file)
 
     async def complete(
         self,
@@ -274,7 +282,7 @@ def _model_names(answer: Answer, api_key: str | None) -> tuple[str, ...] | None:
     if not isinstance(entries, list):
         return None
     ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-    names = [name for name in ids if isinstance(name, str) and name][:2000]
+    names = [name for name in ids if isinstance(name, str) and name.strip() and name.isprintable()][:2000]
     if _is_secret(api_key):
         names = [name.replace(api_key, HIDDEN) for name in names]
     return tuple(name[:200] for name in names)

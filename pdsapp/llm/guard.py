@@ -94,6 +94,10 @@ class EndpointGuard:
         literal = self._check_literal(scheme, host, port)
         return literal or self._check_answers(scheme, host, port, _answers(self._resolver, host, port))
 
+    def check_text(self, url: str) -> None:
+        """What can be said of a URL without resolving its name. Raises AddressRefused."""
+        self._check_literal(*_destination(url))
+
     async def check_async(self, url: str) -> Checked:
         """The same without blocking the event loop."""
         return await self.check_destination(*_destination(url))
@@ -113,7 +117,7 @@ class EndpointGuard:
         addresses = list(dict.fromkeys(answers))[:MAX_ADDRESSES]
         if not addresses:
             raise NameUnknown(f"{host} has no address")
-        is_named = self._lists_host(host)
+        is_named = self.lists_host(host)
         listed = []
         for text in addresses:
             address = literal_address(text)
@@ -140,7 +144,8 @@ class EndpointGuard:
             " An administrator can allow it in PDS_LLM_ALLOWED_HOSTS."
         )
 
-    def _lists_host(self, host: str) -> bool:
+    def lists_host(self, host: str) -> bool:
+        """Whether a host is allowed by its name."""
         host = host.lower().rstrip(".")
         parents = (f"*.{host[i + 1 :]}" for i, c in enumerate(host) if c == ".")
         return host in self._hosts or any(parent in self._hosts for parent in parents)

@@ -15,6 +15,9 @@ class ApiToken(Base, HasUuid, HasEditVersion, HasPause):
 
     `secret_encrypted` is None for endpoints that need no key. `last_four` and `fingerprint`
     (first 12 hex digits of a keyed hash) are all that can ever be shown of it.
+
+    `last_test_steps` is the ladder of the last test, `[name, ok, detail, ms]` each; `last_test_models` the
+    names the endpoint gave, at most 200. None: not known.
     """
 
     __tablename__ = "api_token"
@@ -32,6 +35,8 @@ class ApiToken(Base, HasUuid, HasEditVersion, HasPause):
     last_test_at: Mapped[datetime | None]
     last_test_ok: Mapped[bool | None]
     last_test_detail: Mapped[str] = mapped_column(sa.String(1000), default="")
+    last_test_steps: Mapped[list[Any] | None] = mapped_column(Json)
+    last_test_models: Mapped[list[Any] | None] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
 

@@ -25,10 +25,11 @@ from ..models import (
     Persona,
     PersonaVersion,
     Post,
+    ProtocolChange,
     TwinTag,
     UserProfile,
 )
-from . import audit, pauses, personas, posts, protocol, tokens, twins
+from . import audit, pauses, personas, posts, protocol, token_use, tokens, twins
 from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
@@ -111,10 +112,16 @@ def change_token(
     removes_secret: bool,
     default_model: str,
     parameters: str | dict,
+    reason: str = "",
     account: Account | None = None,
-) -> None:
-    """A token's new values. An empty `secret` keeps the stored one, unless it is to be removed."""
+) -> list[ProtocolChange]:
+    """A token's new values, and the protocol changes that were: another address, model or parameters is one
+    of each study under way whose twins use the token, and then needs a reason.
+
+    An empty `secret` keeps the stored one, unless it is to be removed.
+    """
     begin(session, token, seen)
+    written_by = _written_by(token)
     before = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
     if removes_secret and secret:
         raise BadInput("Either enter a new key or remove the stored one, not both.", "secret")
@@ -129,9 +136,18 @@ def change_token(
     after = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
     before, after = _difference(before, after)
     if {"base_url", "secret", "fingerprint", "default_model"} & after.keys():
-        token.last_test_at = token.last_test_ok = None
+        token.last_test_at = token.last_test_ok = token.last_test_steps = None
         token.last_test_detail = ""
+    if {"base_url", "secret", "fingerprint"} & after.keys():
+        token.last_test_models = None
+    changes = protocol.record_values(
+        session, [use.experiment for use in token_use.under_way(session, token.id)], ProtocolPart.model,
+        f"API token “{token.name}”", written_by, _written_by(token), now, reason=reason, account=account,
+    )  # fmt: skip
+    if changes and changes[0].reason:
+        after["reason"] = changes[0].reason
     audit.record(session, "change", token, now, account, before, after)
+    return changes
 
 
 def archive_token(session: Session, token: ApiToken, now: datetime, account: Account | None = None) -> bool:
@@ -281,6 +297,14 @@ def _put_profile(session: Session, profile: UserProfile, username: str, display_
     profile.username_key = username_key(profile.username)
     profile.display_name = clean_line(display_name or profile.username, "display_name", 80)
     profile.bio = clean_text(bio, "bio", 1000, required=False)
+
+
+def _written_by(token: ApiToken) -> dict[str, Any]:
+    return {
+        "base_url": token.base_url,
+        "default_model": token.default_model,
+        "parameters": dict(token.parameters),
+    }
 
 
 def _experiment_shown(experiment: Experiment) -> dict[str, Any]:

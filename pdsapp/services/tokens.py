@@ -1,17 +1,23 @@
 """API tokens: adding, changing and removing secrets, testing. A secret goes in and never comes out."""
 
+import asyncio
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from ..config import Settings
 from ..domain.reasons import TokenState
-from ..errors import BadInput
+from ..errors import AddressRefused, BadInput
 from ..llm.endpoint import normalize_base_url
+from ..llm.guard import EndpointGuard, NameUnknown
 from ..llm.secrets import SecretBox
 from ..models import Account, ApiToken
 from . import audit
 from .fields import clean_line, clean_parameters
+
+RESOLVE_SECONDS = 2.0
 
 
 def add_token(
@@ -36,6 +42,34 @@ def add_token(
     session.add(token)
     audit.record(session, "create", token, now, account, after=shown(token))
     return token
+
+
+def require_allowed(settings: Settings, base_url: str) -> None:
+    """Returns if this installation would ask that address. Raises BadInput with the setting that allows it.
+
+    For the doors, before they write: it may take RESOLVE_SECONDS to look the name up, which must not happen
+    while a transaction is open. An https name that does not resolve passes: it may do so later, and each
+    connection is checked again.
+    """
+    url = normalize_base_url(base_url)
+    guard = EndpointGuard(settings.allowed_hosts)
+
+    async def look() -> None:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            await guard.check_async(url)
+
+    try:
+        asyncio.run(look())
+    except AddressRefused as error:
+        raise BadInput(str(error), "base_url") from None
+    except (NameUnknown, TimeoutError):
+        host = urlsplit(url).hostname or ""
+        if url.startswith("http:") and not guard.lists_host(host):
+            raise BadInput(
+                f"{host} does not resolve, and plain http is only for what PDS_LLM_ALLOWED_HOSTS lists. "
+                "Check the name, use https, or have an administrator allow the host there.",
+                "base_url",
+            ) from None
 
 
 def clean_token_name(session: Session, name: str, own_id: int | None = None) -> str:

@@ -1,40 +1,22 @@
-"""Connecting only to what was checked: rebinding, TLS names, proxies; and the test of a token."""
+"""Connecting only to what was checked: rebinding, TLS names, proxies."""
 
 import asyncio
 import contextlib
-import datetime
 import socket
-import ssl
 import threading
 import time
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from pdsapp.domain.reasons import Reason
 from pdsapp.llm.client import ModelClient
 from pdsapp.llm.endpoint import Endpoint
 from pdsapp.llm.guard import EndpointGuard
-from pdsapp.llm.token_test import test_endpoint as try_endpoint
-from tests.model_server import ModelServer, error, html, text
+from tests.model_server import ModelServer, error
+from tests.service.tls import NAME, Answers
 
 LOOPBACK = ("127.0.0.0/8", "::1", "localhost")
 MESSAGES = [{"role": "user", "content": "One post."}]
-NAME = "models.example.test"
-
-
-class Answers:
-    """A resolver that gives one answer after the other, the last one for ever, and counts."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.asked = []
-
-    def __call__(self, host, port):
-        self.asked.append(host)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 def ask(guard, base_url, key="sk-test-1234567890", times=1, **options):
@@ -124,42 +106,6 @@ def test_a_name_server_that_hangs_ends_with_the_time_to_connect():
     guard = EndpointGuard((), lambda host, port: time.sleep(3))
     assert ask(guard, f"https://{NAME}/v1", connect_seconds=0.2).bad.reason == Reason.endpoint_down
     assert time.monotonic() - began < 1.5
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """(path of a certificate for models.example.test, a server's context that uses it)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return folder
-
-
-@pytest.fixture
-def tls_server(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    with ModelServer(tls=context) as server:
-        yield server
 
 
 def test_over_tls_the_name_is_checked_and_the_address_is_pinned(tls_server, certificate):
@@ -269,83 +215,3 @@ def test_proxies_in_the_environment_are_not_used(model_server, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert ask(EndpointGuard(LOOPBACK), model_server.base_url).reply
-
-
-def run_test(server, guard=None, model="fake-model", base_url=None, key="sk-right-key", **parameters):
-    async def work():
-        async with ModelClient(guard or EndpointGuard(LOOPBACK)) as client:
-            endpoint = Endpoint(base_url or server.base_url, model, key, parameters)
-            return await try_endpoint(client, endpoint, step_seconds=2)
-
-    return asyncio.run(work())
-
-
-def test_a_good_token_passes_three_steps(model_server):
-    model_server.key = "sk-right-key"
-    result = run_test(model_server, temperature=0.3, max_tokens=4000)
-    assert result.ok
-    assert [(step.name, step.ok) for step in result.steps] == [
-        ("address", True),
-        ("models", True),
-        ("completion", True),
-    ]
-    assert result.models == ("fake-model",)
-    assert model_server.calls[0].json["max_tokens"] == 16
-    assert model_server.calls[0].json["temperature"] == 0.3
-
-
-def test_a_list_of_models_proves_no_key(model_server):
-    """As with OpenRouter and llama.cpp: everybody gets the list, only the completion needs the key."""
-    model_server.enqueue(error(401, "Incorrect API key provided: sk-right-key"))
-    result = run_test(model_server)
-    assert not result.ok
-    assert [step.ok for step in result.steps] == [True, True, False]
-    assert result.reason == Reason.wrong_key
-    assert result.pauses_token
-    assert "sk-right-key" not in str(result)
-
-
-def test_an_address_that_is_not_allowed_is_never_connected_to(model_server):
-    result = run_test(model_server, guard=EndpointGuard(()))
-    assert [(step.name, step.ok) for step in result.steps] == [("address", False)]
-    assert result.reason == Reason.endpoint_refused
-    assert model_server.history == []
-
-
-def test_a_model_that_is_not_listed_may_still_answer(model_server):
-    result = run_test(model_server, model="alias")
-    assert result.ok
-    assert result.steps[1].ok is None
-    assert "fake-model" in result.steps[1].detail
-
-
-def test_a_server_without_a_list_may_still_answer(model_server):
-    model_server.models = ()
-    assert run_test(model_server).ok
-
-
-def test_a_base_url_without_v1_is_told(model_server):
-    base_url = model_server.base_url.removesuffix("/v1") + "/api"
-    model_server.enqueue(html("<html>Not Found</html>", 404))
-    result = run_test(model_server, base_url=base_url)
-    assert not result.ok
-    assert f"{base_url}/v1" in result.steps[-1].detail or "…/v1" in result.steps[-1].detail
-
-
-def test_a_model_that_thinks_beyond_the_small_limit_counts_as_answering(model_server):
-    model_server.enqueue(text("", finish_reason="length"))
-    assert run_test(model_server).ok
-
-
-def test_the_token_test_swaps_the_limit_once(model_server):
-    model_server.enqueue(error(400, "max_tokens is not supported, use max_completion_tokens"), "ready")
-    result = run_test(model_server)
-    assert result.ok
-    assert [len(result.outcomes), len(model_server.calls)] == [2, 2]
-
-
-def test_an_endpoint_that_is_down_is_not_asked_twice():
-    result = run_test(None, base_url="http://127.0.0.1:1/v1")
-    assert not result.ok
-    assert [step.name for step in result.steps] == ["address", "models"]
-    assert result.reason == Reason.endpoint_down
