@@ -12,7 +12,7 @@ from ..errors import BadInput
 from ..llm.endpoint import normalize_base_url
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, Experiment
-from ..services import edits, lookup, pauses, token_tests
+from ..services import edits, lookup, pauses, rotation, token_tests
 from ..services import tokens as service
 from . import common, pausing
 
@@ -21,7 +21,7 @@ SCOPE = pausing.Scope(lookup.find_token, lambda found: f"Token “{found.name}�
 MARKS = {True: "✓", False: "✗", None: "·"}
 NO_REASON = "no reason was given"
 
-tokens = AppGroup("tokens", help="List, add, change, test, pause and resume API tokens.")
+tokens = AppGroup("tokens", help="List, add, change, test, pause, resume and rotate API tokens.")
 
 
 @tokens.command("list")
@@ -88,6 +88,20 @@ def change(name, url, model, parameters, no_key, reason):
         click.echo(f"Changed token “{token.name}”.")
         for each in changes:
             click.echo(f"A protocol change of {session.get_one(Experiment, each.experiment_id)}.")
+
+
+@tokens.command("rotate")
+@common.with_database
+def rotate():
+    """Encrypt every stored key with the first of PDS_FERNET_KEYS. May be ended at any time and run again."""
+    found = rotation.rotate(SecretBox(common.settings().require("fernet_keys")), common.now)
+    click.echo(f"Encrypted anew: {found.renewed}. With the newest key already: {found.kept}.")
+    for each in found.unreadable:
+        common.note(
+            f"Token “{each}” can be read with none of PDS_FERNET_KEYS. Add its key, or enter it again."
+        )
+    if found.unreadable:
+        raise SystemExit(common.EXIT_FAILED)
 
 
 @tokens.command("test")

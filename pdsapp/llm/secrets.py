@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from ..config import Settings, secret_file
 from ..errors import NotConfigured, SecretUnreadable
 
+UNREADABLE = "The stored secret cannot be decrypted with the keys in PDS_FERNET_KEYS. Enter it again."
 SECRET_FILES = {"secret_key": "secret_key", "fernet_keys": "fernet_keys"}
 
 
@@ -32,12 +33,14 @@ class SecretBox:
     def __init__(self, fernet_keys: str):
         keys = [key.strip() for key in fernet_keys.split(",") if key.strip()]
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
+            fernets = [Fernet(key) for key in keys]
+            self._fernet = MultiFernet(fernets)
         except ValueError:
             raise NotConfigured(
                 "PDS_FERNET_KEYS holds no usable key. Make one with: python -c "
                 '"from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
             ) from None
+        self._newest = fernets[0]
         self._fingerprint_key = hashlib.sha256(b"fingerprint" + keys[-1].encode()).digest()
 
     def seal(self, secret: str, base_url: str) -> SealedSecret:
@@ -54,14 +57,27 @@ class SecretBox:
         try:
             payload = json.loads(self._fernet.decrypt(encrypted.encode()))
         except InvalidToken:
-            raise SecretUnreadable(
-                "The stored secret cannot be decrypted with the keys in PDS_FERNET_KEYS. Enter it again."
-            ) from None
+            raise SecretUnreadable(UNREADABLE) from None
         if payload["base_url"] != base_url:
             raise SecretUnreadable(
                 "The secret was stored for another base URL. Enter the secret again for this one."
             )
         return payload["secret"]
+
+    def is_newest(self, encrypted: str) -> bool:
+        """Whether a secret is encrypted with the first key already."""
+        try:
+            self._newest.decrypt(encrypted.encode())
+        except InvalidToken:
+            return False
+        return True
+
+    def renew(self, encrypted: str) -> str:
+        """The same secret, for the same base URL, encrypted with the first key. Raises SecretUnreadable."""
+        try:
+            return self._fernet.rotate(encrypted.encode()).decode()
+        except InvalidToken:
+            raise SecretUnreadable(UNREADABLE) from None
 
 
 def ensure_local_secrets(settings: Settings) -> Settings:
