@@ -17,6 +17,7 @@ from ..extensions import db
 from ..llm.endpoint import normalize_base_url
 from ..llm.presets import KEY_WORDS, PRESETS
 from ..llm.secrets import SecretBox
+from ..llm.token_test import TokenTest
 from ..models import Account, ApiToken, DigitalTwin, utc_now
 from ..services import edits, pauses, removals, token_tests, token_use
 from ..services import tokens as service
@@ -91,7 +92,7 @@ class TokenScreen(PausingScreen):
         "last_test_detail": "What it said",
         "paused_reason": "Why paused",
         "paused_by": "Paused by",
-        "twins": "Used by twins",
+        "twins": "Twins",
         "calls": "Calls, 24 h",
         "calls_of_month": "Calls, 30 d",
         "created_at": "Added",
@@ -173,14 +174,15 @@ class TokenScreen(PausingScreen):
             row.twins = counts.get(row.id, 0)
             row.calls = calls.get(row.id, token_use.Usage())
 
-    def details_page(self, row: ApiToken, **more: Any) -> str:
-        """With its twins, its last test rung by rung and its calls of the last day and month."""
+    def details_page(self, row: ApiToken, test: TokenTest | None = None, **more: Any) -> str:
+        """With its twins, its last test (`test`: the one just made), its calls of a day and of a month."""
         session = db.session()
         _, row.calls_of_month = token_use.usage(session, row.id, utc_now())
         twins = token_use.twins_of(session, row.id)
+        steps = row.last_test_steps if test is None else token_tests.stored_steps(test)
         return super().details_page(
-            row, rungs=token_cells.rungs(row.last_test_steps, row.base_url), twins=twins,
-            zone=self.zone_of(row), **more,
+            row, test=test, rungs=token_cells.rungs(steps, row.base_url), twins=twins, zone=self.zone_of(row),
+            **more,
         )  # fmt: skip
 
     def values(self, row: ApiToken) -> dict[str, Any]:
@@ -236,7 +238,7 @@ class TokenScreen(PausingScreen):
     def create_view(self):
         """The form for a new token; with `preview` only what stands beside it, and nothing is saved."""
         if "preview" in request.form:
-            return self._form_page(self.create_template, self.create_form(), self.get_url(".index_view"))
+            return self._form_page(self.create_template, self.create_form(), _return_url(self))
         return super().create_view()
 
     @expose("/edit/", methods=("GET", "POST"))
@@ -245,7 +247,7 @@ class TokenScreen(PausingScreen):
         if "preview" in request.form:
             row = self.get_one(request.args.get("id"))
             form = self.edit_form(obj=row)
-            return self._form_page(self.edit_template, form, self.get_url(".index_view"), model=row)
+            return self._form_page(self.edit_template, form, _return_url(self), model=row)
         return super().edit_view()
 
     def _form_page(self, template: str, form: Any, return_url: str, **more: Any):
@@ -296,6 +298,10 @@ class TokenScreen(PausingScreen):
         if self.act(lambda session, now, account: edits.archive_token(session, row, now, account)):
             flash(f"Archived “{name}”.", "success")
         return self.back()
+
+
+def _return_url(view: TokenScreen) -> str:
+    return access.redirect_target() or view.get_url(".index_view")
 
 
 def _box() -> SecretBox:

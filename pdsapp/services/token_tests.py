@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
 
 from ..attempts.calls import pause_token, store_outcome
 from ..attempts.endpoints import NoEndpoint, endpoint_of_token
@@ -30,39 +33,42 @@ async def test_token(
     if (room := disk.look(settings)).is_low:
         return TokenTest(False, (Step("disk", False, room.sentence, None),), ())
     with reading() as session:
-        endpoint = endpoint_of_token(
-            session.get_one(ApiToken, token_id),
-            SecretBox(settings.require("fernet_keys")),
-            needs_model=False,
-        )
+        token = session.get_one(ApiToken, token_id)
+        asked = _what_is_asked(token)
+        endpoint = endpoint_of_token(token, SecretBox(settings.require("fernet_keys")), needs_model=False)
     if isinstance(endpoint, NoEndpoint):
         result = TokenTest(False, (Step("token", False, endpoint.detail, None),), ())
-        _keep(token_id, result, clock())
+        _keep(token_id, asked, result, clock())
         return result
     async with make_client(settings) as client:
         result = await test_endpoint(client, endpoint)
-    _keep(token_id, result, clock(), endpoint, account_id)
+    _keep(token_id, asked, result, clock(), endpoint, account_id)
     return result
+
+
+def stored_steps(result: TokenTest) -> list[list[Any]]:
+    """The steps of a test as they are kept on its token: `[name, ok, detail, ms]` each."""
+    return [[step.name, step.ok, step.detail[:1000], step.ms] for step in result.steps]
+
+
+def _what_is_asked(token: ApiToken) -> tuple[str, str, str]:
+    return token.base_url, token.fingerprint, token.default_model
 
 
 def _keep(
     token_id: int,
+    asked: tuple[str, str, str],
     result: TokenTest,
     now: datetime,
     endpoint: Endpoint | None = None,
     account_id: int | None = None,
 ) -> None:
-    last = result.steps[-1]
     with transaction() as session:
-        token = session.get_one(ApiToken, token_id)
-        token.last_test_at = now
-        token.last_test_ok = result.ok
-        token.last_test_detail = last.detail[:1000]
-        token.last_test_steps = [[step.name, step.ok, step.detail[:1000], step.ms] for step in result.steps]
-        if result.models:  # a test that got no list leaves the names of the one before
-            token.last_test_models = list(result.models[:MOST_MODELS])
-        if result.pauses_token:
-            pause_token(session, token_id, last.detail, now)
+        token = session.get(ApiToken, token_id)
+        if token is None:  # deleted while the endpoint was asked
+            return
+        if _what_is_asked(token) == asked:  # else this says nothing about what it is now
+            _put_result(session, token, result, now)
         for outcome in result.outcomes:
             call = ModelCall(
                 api_token_id=token_id,
@@ -75,3 +81,15 @@ def _keep(
             )
             session.add(call)
             store_outcome(call, outcome, now)
+
+
+def _put_result(session: Session, token: ApiToken, result: TokenTest, now: datetime) -> None:
+    last = result.steps[-1]
+    token.last_test_at = now
+    token.last_test_ok = result.ok
+    token.last_test_detail = last.detail[:1000]
+    token.last_test_steps = stored_steps(result)
+    if result.models:  # a test that got no list leaves the names of the one before
+        token.last_test_models = list(result.models[:MOST_MODELS])
+    if result.pauses_token:
+        pause_token(session, token.id, last.detail, now)

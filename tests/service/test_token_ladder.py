@@ -4,14 +4,17 @@ import asyncio
 import socket
 
 import pytest
+from sqlalchemy import func, select
 
+from pdsapp.database import transaction
 from pdsapp.domain.reasons import Reason, TokenState
 from pdsapp.llm.client import ModelClient
 from pdsapp.llm.endpoint import Endpoint
 from pdsapp.llm.guard import EndpointGuard
+from pdsapp.llm.secrets import SecretBox
 from pdsapp.llm.token_test import test_endpoint as try_endpoint
-from pdsapp.models import ApiToken, utc_now
-from pdsapp.services import token_tests
+from pdsapp.models import ApiToken, ModelCall, utc_now
+from pdsapp.services import token_tests, tokens
 from tests import builders
 from tests.model_server import ModelServer, data, error, hang, html, text
 from tests.service.tls import NAME, Answers
@@ -294,3 +297,29 @@ def test_a_refused_key_pauses_the_token_with_the_sentence(settings, token, sessi
     found = run(settings, token, session)
     assert found.state == TokenState.paused
     assert "does not accept the key (401)" in found.paused_reason
+
+
+def test_a_result_about_what_the_token_no_more_is_is_not_kept(app, settings, token, session, model_server):
+    """Somebody enters another key while the endpoint is asked with the old one, which it refuses."""
+
+    def change_meanwhile(request):
+        with app.app_context(), transaction() as writing:
+            found = writing.get_one(ApiToken, token.id)
+            tokens.put_secret(found, SecretBox(settings.require("fernet_keys")), "sk-the-new-key-0002")
+        return error(401, "Incorrect API key provided")
+
+    model_server.default = change_meanwhile
+    found = run(settings, token, session)
+    assert (found.state, found.last_test_at) == (TokenState.active, None)
+    assert session.scalar(select(func.count(ModelCall.id))) == 1, "the call was made and is counted"
+
+
+def test_a_token_that_is_deleted_meanwhile_is_no_error(app, settings, token, session, model_server):
+    def delete_meanwhile(request):
+        with app.app_context(), transaction() as writing:
+            writing.delete(writing.get_one(ApiToken, token.id))
+        return text()
+
+    model_server.default = delete_meanwhile
+    asyncio.run(token_tests.test_token(token.id, settings, utc_now))
+    assert session.scalar(select(func.count(ModelCall.id))) == 0

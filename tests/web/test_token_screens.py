@@ -3,6 +3,7 @@
 import asyncio
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import func, select
@@ -193,6 +194,18 @@ def test_the_last_test_stands_on_the_page_and_in_the_list(researcher, token, mod
     model_server.enqueue(error(402, "no credits"))
     token.test()
     assert "fails: A tiny completion" in researcher.get("/admin/apitoken/").text
+
+
+def test_while_disk_is_low_the_page_says_why_nobody_was_asked(researcher, token, monkeypatch, model_server):
+    from pdsapp.services import disk
+
+    token.test()
+    asked = len(model_server.history)
+    low = SimpleNamespace(is_low=True, sentence="Only 3 MB are free.")
+    monkeypatch.setattr(disk, "look", lambda _settings: low)
+    words = squeezed(researcher.post("/admin/apitoken/test/", data={"id": token.id}).text)
+    assert "Disk failed Only 3 MB are free. Address allowed not tried" in words
+    assert len(model_server.history) == asked
 
 
 def test_a_viewer_sees_the_last_test_but_cannot_ask_for_one(viewer, token):
