@@ -263,6 +263,7 @@ def run(settings, token, session):
     return session.get_one(ApiToken, token.id, populate_existing=True)
 
 
+@pytest.mark.database
 def test_the_last_result_stays_with_the_token_and_at_most_two_hundred_names(
     settings, token, session, model_server
 ):
@@ -275,6 +276,7 @@ def test_the_last_result_stays_with_the_token_and_at_most_two_hundred_names(
     assert len(found.last_test_models) == 200
 
 
+@pytest.mark.database
 def test_a_test_that_gets_no_list_leaves_the_names_of_the_one_before(settings, session):
     with ModelServer(models=("a", "b")) as server:
         token = builders.make_token(settings, server.base_url)
@@ -285,6 +287,7 @@ def test_a_test_that_gets_no_list_leaves_the_names_of_the_one_before(settings, s
     assert found.last_test_models == ["a", "b"]
 
 
+@pytest.mark.database
 def test_a_token_without_a_model_is_tested_up_to_the_list(settings, session, model_server):
     token = builders.make_token(settings, model_server.base_url, model="")
     found = run(settings, token, session)
@@ -292,6 +295,7 @@ def test_a_token_without_a_model_is_tested_up_to_the_list(settings, session, mod
     assert found.state == TokenState.active
 
 
+@pytest.mark.database
 def test_a_refused_key_pauses_the_token_with_the_sentence(settings, token, session, model_server):
     model_server.enqueue(error(401, "Incorrect API key provided"))
     found = run(settings, token, session)
@@ -299,6 +303,7 @@ def test_a_refused_key_pauses_the_token_with_the_sentence(settings, token, sessi
     assert "does not accept the key (401)" in found.paused_reason
 
 
+@pytest.mark.database
 def test_a_result_about_what_the_token_no_more_is_is_not_kept(app, settings, token, session, model_server):
     """Somebody enters another key while the endpoint is asked with the old one, which it refuses."""
 
@@ -314,6 +319,7 @@ def test_a_result_about_what_the_token_no_more_is_is_not_kept(app, settings, tok
     assert session.scalar(select(func.count(ModelCall.id))) == 1, "the call was made and is counted"
 
 
+@pytest.mark.database
 def test_a_token_that_is_deleted_meanwhile_is_no_error(app, settings, token, session, model_server):
     def delete_meanwhile(request):
         with app.app_context(), transaction() as writing:
