@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Preset:
-    """One kind of endpoint. `key` is "needed", "none" or "optional"; `base_url` "" is for any other."""
+    """One kind of endpoint. `key` is a name in KEY_WORDS; `base_url` "" is for any other."""
 
     name: str
     base_url: str
@@ -15,7 +15,12 @@ class Preset:
     note: str = ""
 
 
-KEY_WORDS = {"needed": "needed", "none": "none", "optional": "if started with one"}
+KEY_WORDS = {
+    "needed": "needed",
+    "none": "none",
+    "optional": "if started with one",
+    "unknown": "if it asks for one",
+}
 PRESETS = (
     Preset("OpenAI", "https://api.openai.com/v1", "needed", "gpt-4o-mini"),
     Preset("OpenRouter", "https://openrouter.ai/api/v1", "needed", "meta-llama/llama-3.1-8b-instruct"),
@@ -26,7 +31,7 @@ PRESETS = (
     ),
     Preset("llama.cpp server", "http://127.0.0.1:8080/v1", "optional", "any name"),
     Preset("LiteLLM", "http://127.0.0.1:4000/v1", "optional", "a name of its model_list"),
-    Preset("other", "", "optional", "as its documents say", "Its address up to and with /v1."),
+    Preset("other", "", "unknown", "as its documents say", "Its address up to and with /v1."),
 )  # fmt: skip
 
 
