@@ -19,6 +19,7 @@ from .forms import Form
 
 PERIODS = {"1": "last 24 hours", "7": "last 7 days", "30": "last 30 days"}
 SHOWN_VALUES = 3
+LONGEST_WORDS = 80
 # What a row of each table is called, and the screen on which one is shown; "" where there is none.
 KINDS = {
     "account": ("account", ""),
@@ -155,7 +156,8 @@ class AuditScreen(Screen):
 def _short(each: Difference) -> str:
     if each.pieces:
         return "another text"
-    return f"{each.before} → {each.after}" if each.before != "–" else each.after
+    words = f"{each.before} → {each.after}" if each.before != "–" else each.after
+    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]} …"
 
 
 def _json(value: Any) -> str:

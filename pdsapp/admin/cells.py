@@ -81,7 +81,7 @@ def parts(*cells: str | Markup) -> Markup:
 
 def lines(texts: list[str]) -> Markup:
     """Several short texts, one below the other."""
-    return Markup("<br>").join(texts)
+    return Markup('<div class="brief">{}</div>').format(Markup("<br>").join(texts))
 
 
 def csv_value(value: Any) -> str:
