@@ -1,13 +1,12 @@
 """Reading twins to be set up from CSV, JSON lines or a folder of persona texts."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import BadInput
+from .tables import csv_rows, decode, json_rows
 
 FILE_LIMIT = 20_000_000
 ROW_LIMIT = 100_000
@@ -44,7 +43,7 @@ def read_rows(path: Path) -> list[Row]:
             return _read_folder(path)
         if path.stat().st_size > FILE_LIMIT:
             raise BadInput(f"{path.name} is larger than {FILE_LIMIT // 1_000_000} MB.", "personas")
-        text = _decode(path.read_bytes(), path.name)
+        text = decode(path.read_bytes(), path.name, "personas")
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.", "personas") from None
     readers = {".csv": _read_csv, ".jsonl": _read_json_lines}
@@ -66,50 +65,22 @@ def _read_folder(path: Path) -> list[Row]:
     if not files:
         raise BadInput(f"{path} holds no .txt or .md file.", "personas")
     return [
-        Row(place=p.name, persona=_decode(p.read_bytes(), p.name), persona_name=p.stem.replace("_", " "))
+        Row(
+            place=p.name,
+            persona=decode(p.read_bytes(), p.name, "personas"),
+            persona_name=p.stem.replace("_", " "),
+        )
         for p in files
     ]
 
 
-def _decode(data: bytes, name: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{name} is not UTF-8 (byte {error.start + 1}). Save it as UTF-8 and try again.", "personas"
-        ) from None
-
-
 def _read_csv(text: str, name: str) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    header = [column.strip() for column in reader.fieldnames or []]
-    if len(header) == 1 and ";" in header[0]:
-        raise BadInput(f"{name} is separated by semicolons. Save it with commas.", "personas")
-    _check_columns(header, f"{name}, line 1")
-    if len(set(header)) != len(header):
-        raise BadInput(f"{name}, line 1: a column stands there twice.", "personas")
-    reader.fieldnames = header
-    try:
-        for cells in reader:
-            place = f"{name}, line {reader.line_num}"
-            if None in cells or None in cells.values():
-                raise BadInput(f"{place} has another number of cells than the first line.", "personas")
-            yield Row(place=place, **cells)
-    except csv.Error as error:
-        raise BadInput(f"{name}, line {reader.line_num}: {error}.", "personas") from None
+    for place, cells in csv_rows(text, name, "personas", _check_columns):
+        yield Row(place=place, **cells)
 
 
 def _read_json_lines(text: str, name: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        place = f"{name}, line {number}"
-        try:
-            cells = json.loads(line)
-        except ValueError as error:
-            raise BadInput(f"{place} is not JSON: {error}.", "personas") from None
-        if not isinstance(cells, dict):
-            raise BadInput(f"{place} is not a JSON object.", "personas")
+    for place, cells in json_rows(text, name, "personas"):
         _check_columns(list(cells), place)
         texts = {key: "" if value is None else value for key, value in cells.items()}
         if isinstance(texts.get("tags"), list):

@@ -1,0 +1,60 @@
+"""Reading files people send: UTF-8, then CSV or JSON lines, every refusal naming file and line."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+
+from ..errors import BadInput
+
+CheckColumns = Callable[[list[str], str], None]
+
+
+def decode(data: bytes, name: str, field: str) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark. Raises BadInput."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{name} is not UTF-8 (byte {error.start + 1}). Save it as UTF-8 and try again.", field
+        ) from None
+
+
+def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[tuple[str, dict[str, str]]]:
+    """(place, cells by column) of each row. `check(columns, place)` raises BadInput on those not known.
+
+    A row's place is the line it ends on: cells may hold line breaks. Raises BadInput.
+    """
+    first = text.partition("\n")[0]
+    if ";" in first and "," not in first:
+        raise BadInput(f"{name} is separated by semicolons. Save it with commas.", field)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [column.strip() for column in reader.fieldnames or []]
+        check(header, f"{name}, line 1")
+        if len(set(header)) != len(header):
+            raise BadInput(f"{name}, line 1: a column stands there twice.", field)
+        reader.fieldnames = header
+        for cells in reader:
+            place = f"{name}, line {reader.line_num}"
+            if None in cells or None in cells.values():
+                raise BadInput(f"{place} has another number of cells than the first line.", field)
+            yield place, cells
+    except csv.Error as error:
+        line = max(reader.line_num, 1)
+        raise BadInput(f"{name}, line {line}: {error}. Look at its quotation marks.", field) from None
+
+
+def json_rows(text: str, name: str, field: str) -> Iterator[tuple[str, dict]]:
+    """(place, object) of each line that is not empty. Raises BadInput."""
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{place} is not JSON: {error}.", field) from None
+        if not isinstance(cells, dict):
+            raise BadInput(f"{place} is not a JSON object.", field)
+        yield place, cells
