@@ -27,16 +27,26 @@ def word_diff(before: str, after: str) -> tuple[Piece, ...]:
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     if len(old) + len(new) > MOST_WORDS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    pieces: list[Piece] = []
+    head = _alike(old, new)
+    tail = _alike(old[head:][::-1], new[head:][::-1])
+    begun, ended = old[:head], old[len(old) - tail :]
+    old, new = old[head : len(old) - tail], new[head : len(new) - tail]
+    pieces = [Piece("same", "".join(begun))]
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
             pieces.append(Piece("same", "".join(old[a:b])))
             continue
-        if b > a:
-            pieces.append(Piece("removed", "".join(old[a:b])))
-        if d > c:
-            pieces.append(Piece("added", "".join(new[c:d])))
-    return tuple(pieces)
+        pieces.append(Piece("removed", "".join(old[a:b])))
+        pieces.append(Piece("added", "".join(new[c:d])))
+    pieces.append(Piece("same", "".join(ended)))
+    return tuple(piece for piece in pieces if piece.text)
+
+
+def _alike(old: list[str], new: list[str]) -> int:
+    """How many words the two begin with in common: a small edit of a long text is compared in no time."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+    )
 
 
 def changed_leaves(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
