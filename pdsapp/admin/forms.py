@@ -23,7 +23,9 @@ class Form(BaseForm):
     @property
     def seen(self) -> int | None:
         """The version the person saw, None when the field holds no number."""
-        text = self.edit_version.data or ""
+        text = self.edit_version.data
+        if not isinstance(text, str):  # not sent back: it is not known what the person saw
+            return None
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
     def put_error(self, error: BadInput) -> None:
