@@ -6,63 +6,24 @@ from typing import Any
 from flask import flash, request
 from flask_admin import expose
 from markupsafe import Markup
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, joinedload
-from wtforms import BooleanField, StringField, TextAreaField
 
 from ..extensions import db
 from ..models import Account, DigitalTwin, Persona, PersonaVersion, UserProfile
 from ..services import edits, removals
 from ..services import personas as service
-from ..services.fields import PERSONA_LIMIT, clean_line, clean_text
 from . import cells, filters
-from .base import Screen
-from .forms import Clean, Form, Needed
+from .forms import Form
+from .persona_editing import PersonaEditing, moved_words
+from .persona_forms import PersonaEditForm, PersonaForm
 from .row_actions import PostAction
 
 PREVIEW = 160
 TWINS_SHOWN = 50
 
 
-class PersonaForm(Form):
-    """What people type about a persona."""
-
-    name = StringField(
-        "Name",
-        validators=[Needed(), Clean(lambda text: clean_line(text, "name", 120))],
-        description="How you and others find it; twins never see it. For example: Retired bus driver, dry "
-        "humour",
-    )
-    text = TextAreaField(
-        "Text",
-        validators=[Needed(), Clean(lambda text: clean_text(text, "text", PERSONA_LIMIT))],
-        render_kw={"rows": 12, "maxlength": PERSONA_LIMIT, "data-count": True},
-        description="Who this is and how they write, as the model reads it. For example: You drove buses for "
-        f"thirty years. You write short, dry sentences and never use emoji. At most {PERSONA_LIMIT:,} "
-        f"characters.",
-    )
-    notes = TextAreaField(
-        "Notes",
-        validators=[Clean(lambda text: clean_text(text, "notes", 4000))],
-        render_kw={"rows": 3},
-        description="For you and your colleagues; twins never see them. For example: From the pilot "
-        "interviews",
-    )
-
-
-class PersonaEditForm(PersonaForm):
-    """As for a new persona, with what becomes of the twins that have it."""
-
-    moves_twins = BooleanField(
-        "Move its twins to the new version",
-        default=True,
-        description="Only matters when you change the text. Unticked, twins stay on the version they have; "
-        "for example, "
-        "to let a running experiment end as it began.",
-    )
-
-
-class PersonaScreen(Screen):
+class PersonaScreen(PersonaEditing):
     """Personas and their versions."""
 
     noun = "persona"
@@ -71,7 +32,7 @@ class PersonaScreen(Screen):
     empty_words = "There is no persona yet. A twin needs one to know whose voice to write in."
     offers_delete = True
     form = PersonaForm
-    form_columns = ("name", "text", "notes", "moves_twins")
+    form_columns = ("name", "text", "notes", "twin", "moves", "reason")
     column_list = ("name", "text", "latest_number", "twins", "created_at")
     column_details_list = (
         "name", "notes", "latest_number", "twins", "is_archived", "created_at", "uuid",
@@ -90,7 +51,7 @@ class PersonaScreen(Screen):
     column_searchable_list = ("name", "notes")
     column_labels = {
         "latest_number": "Version",
-        "twins": "Twins",
+        "twins": "Used by",
         "created_at": "Added",
         "uuid": "UUID",
         "is_archived": "Archived",
@@ -103,16 +64,21 @@ class PersonaScreen(Screen):
             lambda query, value: query.filter(Persona.is_archived.is_(value == "yes")),
             lambda: [("yes", "only archived ones")],
         ),
+        filters.of_flag(
+            "used",
+            "Used by",
+            Persona.versions.any(PersonaVersion.id.in_(select(DigitalTwin.persona_version_id))),
+            "some twin",
+            "nobody",
+        ),
     )
+    list_template = "admin/persona/list.html"
     details_template = "admin/persona/details.html"
+    export_types = ("csv", "jsonl")
 
     column_formatters = {
         "text": lambda _v, _c, row, _n: cells.clip(" ".join(row.text.split())[:PREVIEW]),
-        "twins": lambda view, _c, row, _n: (
-            cells.link(view.get_url("digitaltwin.index_view", persona=row.id), f"{row.twins:,}")
-            if row.twins
-            else "0"
-        ),
+        "twins": lambda view, _c, row, _n: view.used_by(row),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "day"),
     }
     column_formatters_detail = column_formatters | {
@@ -131,6 +97,15 @@ class PersonaScreen(Screen):
         ),
         PostAction("Bring back", ".bring_back", shown_if=lambda row: row.is_archived),
     ]
+
+    def used_by(self, row: Persona) -> str | Markup:
+        """How many twins have it, leading to them, and in how many experiments."""
+        if not row.twins:
+            return "nobody"
+        url = self.get_url("digitaltwin.index_view", persona=row.id)
+        link = cells.link(url, f"{row.twins:,} twin{'' if row.twins == 1 else 's'}")
+        noun = "experiment" if row.experiments == 1 else "experiments"
+        return cells.two_lines(link, f"{row.experiments:,} {noun}")
 
     def get_edit_form(self) -> type[Form]:
         """The form with what becomes of the twins."""
@@ -164,24 +139,10 @@ class PersonaScreen(Screen):
                 .where(PersonaVersion.persona_id.in_(keys), PersonaVersion.number == Persona.latest_number)
             ).all()
         )
-        twins = _twin_counts(session, keys)
+        uses = service.uses_of(session, keys)
         for row in rows:
-            row.text, row.twins = texts.get(row.id, ""), twins.get(row.id, 0)
-
-    def values(self, row: Persona) -> dict[str, Any]:
-        """The latest text, with name and notes."""
-        return {"name": row.name, "text": row.versions[-1].text, "notes": row.notes}
-
-    def prepare_form(self, form: Any, row: Persona | None) -> None:
-        """Says how many twins a new version would reach."""
-        if row is None:
-            return
-        count = _twin_counts(db.session(), [row.id]).get(row.id, 0)
-        if count:
-            noun = "its twin" if count == 1 else f"its {count:,} twins"
-            form.moves_twins.label.text = f"Move {noun} to the new version"
-        else:
-            del form.moves_twins
+            row.text = texts.get(row.id, "")
+            row.twins, row.experiments = uses.get(row.id, (0, 0))
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Persona:
         """A persona with its first version."""
@@ -194,11 +155,10 @@ class PersonaScreen(Screen):
         version, moved = edits.change_persona(
             session, row, form.seen, now,
             name=form.name.data, text=form.text.data, notes=form.notes.data,
-            moves_twins="moves_twins" in form and form.moves_twins.data, account=account,
+            moves=form.chosen_moves, reason=form.reason_given, account=account,
         )  # fmt: skip
         if version.number != before:
-            who = {0: "No twin was", 1: "1 twin was"}.get(moved, f"{moved:,} twins were")
-            flash(f"Version {version.number} is the latest now. {who} moved to it.", "info")
+            flash(f"Version {version.number} is the latest now. {moved_words(moved)} moved to it.", "info")
 
     def remove(self, session: Session, row: Persona, now: datetime, account: Account) -> None:
         """Deletes a persona nobody ever had."""
@@ -225,20 +185,6 @@ class PersonaScreen(Screen):
             flash(words.format(name), "success")
         return self.back()
 
-    def versions_of(self, row: Persona) -> list[dict[str, Any]]:
-        """The versions, newest first, with how many twins have each."""
-        counts = dict(
-            db.session.execute(
-                select(DigitalTwin.persona_version_id, func.count(DigitalTwin.id))
-                .where(DigitalTwin.persona_version_id.in_([version.id for version in row.versions]))
-                .group_by(DigitalTwin.persona_version_id)
-            ).all()
-        )
-        return [
-            {"number": v.number, "text": v.text, "at": v.created_at, "twins": counts.get(v.id, 0)}
-            for v in reversed(row.versions)
-        ]
-
     def twins_of(self, row: Persona) -> list[DigitalTwin]:
         """Some of the twins that have this persona, by name."""
         query = (
@@ -251,13 +197,3 @@ class PersonaScreen(Screen):
             .limit(TWINS_SHOWN)
         )
         return list(db.session.scalars(query))
-
-
-def _twin_counts(session: Session, keys: list[int]) -> dict[int, int]:
-    query = (
-        select(PersonaVersion.persona_id, func.count(DigitalTwin.id))
-        .join(DigitalTwin, DigitalTwin.persona_version_id == PersonaVersion.id)
-        .where(PersonaVersion.persona_id.in_(keys))
-        .group_by(PersonaVersion.persona_id)
-    )
-    return {key: count for key, count in session.execute(query)}

@@ -72,10 +72,12 @@ def preview(
     now: datetime,
     is_forced: bool = False,
     templates: PromptTemplates | None = None,
+    persona: str | None = None,
 ) -> Preview:
     """The verdict and the prompt for this twin with this key, at `now`. Stores nothing.
 
-    `templates`: other words than the experiment's present ones.
+    `templates`: other words than the experiment's present ones; `persona`: another text than that of the
+    twin's persona version.
     """
     experiment, profile = twin.experiment, twin.user_profile
     policy = PostingPolicy.from_dict(experiment.policy.body)
@@ -83,7 +85,8 @@ def preview(
     state = twin_state(session, twin, policy, now)
     target = service.determine_post_length(policy, key)
     context = service.get_recent_post_context(session, twin, policy)
-    speaker = Speaker(profile.username, profile.display_name, twin.persona_version.text)
+    text = twin.persona_version.text if persona is None else persona
+    speaker = Speaker(profile.username, profile.display_name, text)
     endpoint = endpoint_for(twin, settings, SecretBox(settings.require("fernet_keys")))
     return Preview(
         obstacle=obstacle_to(session, twin) or limit_on(session, twin, policy, now),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
@@ -29,7 +29,17 @@ from ..models import (
     TwinTag,
     UserProfile,
 )
-from . import audit, pauses, personas, posts, protocol, token_use, tokens, twins
+from . import (
+    audit,
+    pauses,
+    persona_moves,
+    personas,
+    posts,
+    protocol,
+    token_use,
+    tokens,
+    twins,
+)
 from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 
@@ -66,19 +76,23 @@ def change_experiment(
 def change_persona(
     session: Session,
     persona: Persona,
-    seen: int,
+    seen: int | None,
     now: datetime,
     *,
     name: str,
     text: str,
     notes: str,
-    moves_twins: bool,
+    moves: Iterable[int] = (),
+    reason: str = "",
     account: Account | None = None,
 ) -> tuple[PersonaVersion, int]:
     """The persona's latest version and how many twins were moved to it.
 
-    Another text makes a new version; twins stay on theirs unless `moves_twins`.
+    Another text makes a new version; the twins of the experiments in `moves` (ids) go to it, all others
+    stay on theirs. `reason` is needed where one of those runs or is paused (see persona_moves.move).
     """
+    moves = sorted(set(moves))
+    persona_moves.hold(session, moves)
     begin(session, persona, seen)
     name = clean_line(name, "name", 120)
     other = personas.find_persona(session, name)
@@ -89,14 +103,33 @@ def change_persona(
     persona.notes = clean_text(notes, "notes", 4000, required=False)
     version = personas.add_version(session, persona, text, now, account)
     moved = 0
-    if moves_twins and version.number != before["version"]:
-        moved = _move_twins(session, persona, version)
+    if moves and version.number != before["version"]:
+        moved = persona_moves.move(session, persona, version, moves, now, reason, account)
     after = {"name": persona.name, "notes": persona.notes, "version": persona.latest_number}
     before, after = _difference(before, after)
-    audit.record(
-        session, "change", persona, now, account, before, after | ({"twins moved": moved} if moved else {})
-    )
+    _audit_persona(session, persona, now, account, before, after, moved, reason)
     return version, moved
+
+
+def move_twins(
+    session: Session,
+    persona: Persona,
+    seen: int | None,
+    moves: Iterable[int],
+    now: datetime,
+    reason: str = "",
+    account: Account | None = None,
+) -> int:
+    """Moves twins of the experiments in `moves` (ids) from older versions to the latest; how many were."""
+    moves = sorted(set(moves))
+    if not moves:
+        raise BadInput("Choose at least one experiment.", "moves")
+    persona_moves.hold(session, moves)
+    begin(session, persona, seen)
+    version = personas.latest_version(session, persona)
+    moved = persona_moves.move(session, persona, version, moves, now, reason, account)
+    _audit_persona(session, persona, now, account, {}, {}, moved, reason)
+    return moved
 
 
 def change_token(
@@ -319,19 +352,19 @@ def _profile_shown(profile: UserProfile) -> dict[str, str]:
     return {"username": profile.username, "display_name": profile.display_name, "bio": profile.bio}
 
 
-def _move_twins(session: Session, persona: Persona, version: PersonaVersion) -> int:
-    older = select(PersonaVersion.id).where(
-        PersonaVersion.persona_id == persona.id, PersonaVersion.id != version.id
-    )
-    moved = session.execute(
-        update(DigitalTwin)
-        .where(DigitalTwin.persona_version_id.in_(older))
-        .values(persona_version_id=version.id, edit_version=DigitalTwin.edit_version + 1)
-        .execution_options(synchronize_session=False)
-    )
-    session.flush()
-    session.expire_all()
-    return moved.rowcount
+def _audit_persona(
+    session: Session,
+    persona: Persona,
+    now: datetime,
+    account: Account | None,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    moved: int,
+    reason: str,
+) -> None:
+    if moved:
+        after = after | {"twins moved": moved, "reason": reason.strip()}
+    audit.record(session, "change", persona, now, account, before, after)
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

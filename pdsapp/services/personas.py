@@ -1,13 +1,14 @@
 """Personas and their versions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from ..domain.policy import content_hash
 from ..errors import BadInput
-from ..models import Account, Persona, PersonaVersion
+from ..models import Account, DigitalTwin, Persona, PersonaVersion
 from . import audit
 from .fields import PERSONA_LIMIT, clean_line, clean_text
 
@@ -66,9 +67,10 @@ def latest_version(session: Session, persona: Persona) -> PersonaVersion | None:
 
 def find_persona(session: Session, name: str) -> Persona | None:
     """The persona with this name, whatever the case."""
-    return session.scalars(
-        select(Persona).where(func.lower(Persona.name) == name.strip().lower()).limit(1)
-    ).first()
+    name = name.strip()
+    # SQLite's lower() leaves letters beyond a–z as they are, so É is found as it is written.
+    is_named = or_(func.lower(Persona.name) == name.lower(), Persona.name == name)
+    return session.scalars(select(Persona).where(is_named).order_by(Persona.id).limit(1)).first()
 
 
 def add_version_of(session: Session, name: str, text: str, now: datetime) -> PersonaVersion:
@@ -77,3 +79,23 @@ def add_version_of(session: Session, name: str, text: str, now: datetime) -> Per
     if persona is None:
         return add_persona(session, name, text, now)
     return add_version(session, persona, text, now)
+
+
+def twin_counts(session: Session, keys: Sequence[int]) -> dict[int, int]:
+    """How many twins have each of these personas, in any version; those with none are left out. One query."""
+    return {key: twins for key, (twins, _) in uses_of(session, keys).items()}
+
+
+def uses_of(session: Session, keys: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """(twins, experiments) by which each of these personas is used, in any version. One query."""
+    query = (
+        select(
+            PersonaVersion.persona_id,
+            func.count(DigitalTwin.id),
+            func.count(DigitalTwin.experiment_id.distinct()),
+        )
+        .join(DigitalTwin, DigitalTwin.persona_version_id == PersonaVersion.id)
+        .where(PersonaVersion.persona_id.in_(keys))
+        .group_by(PersonaVersion.persona_id)
+    )
+    return {key: (twins, experiments) for key, twins, experiments in session.execute(query)}

@@ -50,9 +50,11 @@
     const words = document.createElement("p");
     words.className = "count-words";
     const limit = Number(area.getAttribute("maxlength"));
+    const tokens = (used) =>
+      "tokens" in area.dataset ? `, about ${Math.ceil(used / 4).toLocaleString("en")} tokens (an estimate: characters ÷ 4)` : "";
     const show = () => {
       const used = [...area.value.normalize("NFC")].length;
-      words.textContent = `${used.toLocaleString("en")} of ${limit.toLocaleString("en")} characters`;
+      words.textContent = `${used.toLocaleString("en")} of ${limit.toLocaleString("en")} characters${tokens(used)}`;
       words.classList.toggle("over", used > limit);
     };
     area.removeAttribute("maxlength");

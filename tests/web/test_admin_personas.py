@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select
 
-from pdsapp.models import DigitalTwin, Persona, PersonaVersion
+from pdsapp.models import Persona, PersonaVersion
 from pdsapp.services.fields import PERSONA_LIMIT
 
 
@@ -38,28 +38,15 @@ def test_the_text_field_counts_up_to_its_limit(researcher):
     assert f'maxlength="{PERSONA_LIMIT}"' in researcher.get("/admin/persona/new/").text
 
 
-@pytest.mark.parametrize(
-    ("ticked", "number"), [({"moves_twins": "y"}, 2), ({}, 1)], ids=["ticked", "unticked"]
-)
-def test_another_text_is_a_new_version_and_its_twins_move_if_asked(researcher, rows, session, ticked, number):
-    page = f"/admin/persona/edit/?id={rows.persona.id}"
-    assert "Move its twin to the new version" in researcher.get(page).text
-    answer = researcher.post(
-        page, data=form(name="Bus driver", edit_version=1, **ticked), follow_redirects=True
-    )
-    assert (
-        f"Version 2 is the latest now. {'1 twin was' if ticked else 'No twin was'} moved to it."
-        in answer.text
-    )
-    assert session.scalars(select(PersonaVersion.number).order_by(PersonaVersion.number)).all() == [1, 2]
-    assert session.scalars(select(DigitalTwin)).one().persona_version.number == number
-    assert "You drove buses for thirty years." in answer.text
-
-
 def test_the_same_text_is_no_new_version(researcher, rows, session):
     researcher.post(
         f"/admin/persona/edit/?id={rows.persona.id}",
-        data=form(name="Driver", text="You drove buses for thirty years.", edit_version=1, moves_twins="y"),
+        data=form(
+            name="Driver",
+            text="You drove buses for thirty years.",
+            edit_version=1,
+            moves=[rows.experiment.id],
+        ),
     )
     assert session.scalars(select(Persona)).one().name == "Driver"
     assert session.scalars(select(PersonaVersion.number)).all() == [1]
