@@ -65,6 +65,8 @@ class PersonaEditing(PersonaImporting):
         is_first = request.method == "GET"
         form = PersonaMoveForm(None if is_first else request.form, data={"edit_version": row.edit_version})
         form.offer_moves(groups, is_first)
+        if "moves" in form:
+            form.moves.label.text = f"Move these twins to version {row.latest_number}"
         if not is_first and form.validate() and self._move(row, form):
             return redirect(self.get_url(".details_view", id=row.id))
         return self._form_page("admin/persona/move.html", form, self._return_url(), model=row, groups=groups)
