@@ -1,5 +1,6 @@
 """Editing a persona beside what a twin would be sent with it, its history, and moving twins to it."""
 
+import asyncio
 from secrets import token_hex
 from typing import Any
 
@@ -10,11 +11,12 @@ from ..attempts.preview import Preview, preview
 from ..database import set_read_only
 from ..domain.estimates import ESTIMATE_WORDS, estimated_tokens
 from ..dt_service import load_service
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, DiskLow, NotFound
 from ..extensions import db
 from ..models import DigitalTwin, Persona, utc_now
 from ..services import edits, persona_history, persona_moves
 from ..services.fields import PERSONA_LIMIT, clean_text
+from ..services.trials import Trial, bands_of, try_text
 from ..web import access, frame
 from .persona_forms import PersonaMoveForm, group_words, offer_twins
 from .persona_importing import PersonaImporting
@@ -33,16 +35,16 @@ class PersonaEditing(PersonaImporting):
 
     @expose("/new/", methods=("GET", "POST"))
     def create_view(self):
-        """The form for a new persona; only what it does when a preview is asked for."""
-        if not _asks_preview():
+        """The form for a new persona; only what it does when a preview or a trial is asked for."""
+        if not _only_shows():
             return super().create_view()
         self.end_transaction()
         return self._form_page(self.create_template, self.create_form(), self._return_url())
 
     @expose("/edit/", methods=("GET", "POST"))
     def edit_view(self):
-        """The form for a persona; only what it does when a preview is asked for."""
-        if not _asks_preview():
+        """The form for a persona; only what it does when a preview or a trial is asked for."""
+        if not _only_shows():
             return super().edit_view()
         self.end_transaction()
         row = self.get_one(request.args.get("id"))
@@ -109,17 +111,37 @@ class PersonaEditing(PersonaImporting):
         if request.method == "POST":
             set_read_only(True)
         text, problem = _typed(form)
+        twin = None if problem or not text else _chosen_twin(form)
+        trials, refusal = self._try_it(twin, text) if _asks("try") else ([], "")
         shown = {
             "typed": text,
             "problem": problem,
-            "effect": None if problem else _effect(form, text),
+            "effect": None if twin is None else _effect(twin, text),
+            "bands": () if twin is None else bands_of(twin.experiment),
+            "chosen_bands": request.form.getlist("bands"),
+            "trials": trials,
+            "refusal": refusal,
+            "is_unsaved": _only_shows(),
             "estimated_tokens": estimated_tokens,
             "estimate_words": ESTIMATE_WORDS,
         }
-        if _asks_preview() and request.headers.get("X-Part") == "effect":
+        if _asks("preview") and request.headers.get("X-Part") == "effect":
             return self.render("admin/persona/effect.html", **shown)
         page, status = super()._form_page(template, form, return_url, **more, **shown)
-        return page, 200 if _asks_preview() else status
+        return page, (400 if refusal else 200) if _only_shows() else status
+
+    def _try_it(self, twin: DigitalTwin | None, text: str) -> tuple[list[Trial], str]:
+        """The sample drafts, or why there are none. No transaction is open while the model is asked."""
+        if twin is None:
+            return [], "Write a text and choose a twin to try it with."
+        key, account_id = twin.id, access.account().id
+        settings = current_app.extensions["settings"]
+        self.end_transaction()
+        service, bands = load_service(settings), request.form.getlist("bands")
+        try:
+            return asyncio.run(try_text(key, text, bands, service, settings, utc_now, account_id)), ""
+        except (BadInput, DiskLow) as error:
+            return [], str(error)
 
     def size_words(self, text: str) -> str:
         """ "1,200 characters, about 300 tokens"."""
@@ -148,8 +170,13 @@ def moved_words(moved: int) -> str:
     return {0: "No twin was", 1: "1 twin was"}.get(moved, f"{moved:,} twins were")
 
 
-def _asks_preview() -> bool:
-    return request.method == "POST" and "preview" in request.form
+def _asks(name: str) -> bool:
+    return request.method == "POST" and name in request.form
+
+
+def _only_shows() -> bool:
+    """Whether the form was sent to see what it does, and saves nothing."""
+    return _asks("preview") or _asks("try")
 
 
 def _number(name: str) -> int | None:
@@ -165,13 +192,12 @@ def _typed(form: Any) -> tuple[str, str]:
         return "", str(error)
 
 
-def _effect(form: Any, text: str) -> Preview | None:
-    """What the chosen twin would be sent with this text; None without a twin or a text."""
-    if not text or form.twin.data not in form.twin.choices:
-        return None
-    twin = form.twin.chosen(db.session(), DigitalTwin)
-    if twin is None:
-        return None
+def _chosen_twin(form: Any) -> DigitalTwin | None:
+    return form.twin.chosen(db.session(), DigitalTwin) if form.twin.data in form.twin.choices else None
+
+
+def _effect(twin: DigitalTwin, text: str) -> Preview:
+    """What this twin would be sent with this text."""
     settings = current_app.extensions["settings"]
     key = f"preview {token_hex(8)}"
     return preview(db.session(), twin, load_service(settings), settings, key, utc_now(), persona=text)

@@ -65,7 +65,7 @@
 
   for (const form of document.querySelectorAll("[data-guard]")) {
     const note = form.querySelector("[data-unsaved]");
-    let isDirty = Boolean(document.getElementById("error-summary"));
+    let isDirty = Boolean(document.getElementById("error-summary")) || form.dataset.guard === "unsaved";
     const show = () => {
       if (note) note.hidden = !isDirty;
     };

@@ -34,7 +34,7 @@
     }
 
     form.addEventListener("input", (event) => {
-      if (event.target.name !== "reason") soon();
+      if (event.target.name !== "reason" && !place.contains(event.target)) soon();
     });
 
     /* Typed before this script was there, or kept by the browser on the way back. */
