@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from ..domain.protocol import ProtocolPart
 from ..errors import BadInput
@@ -13,6 +13,8 @@ from ..models import Account, DigitalTwin, Experiment, Persona, PersonaVersion
 from . import protocol
 from .pauses import OVER
 
+# Their policy and prompt are not looked at here, and would have to be grouped by.
+_BARE = (lazyload(Experiment.policy), lazyload(Experiment.prompt_version))
 NOT_THERE = "One of these experiments has no twin with this persona any more. Open the page again and choose."
 
 
@@ -54,6 +56,7 @@ def groups_of(session: Session, persona: Persona, below: int | None = None) -> l
         .where(PersonaVersion.persona_id == persona.id)
         .group_by(Experiment.id, PersonaVersion.number)
         .order_by(Experiment.name, Experiment.id, PersonaVersion.number)
+        .options(*_BARE)
     )
     if below is not None:
         query = query.where(PersonaVersion.number < below)
@@ -65,8 +68,15 @@ def groups_of(session: Session, persona: Persona, below: int | None = None) -> l
 
 def hold(session: Session, experiment_ids: Iterable[int]) -> None:
     """Locks these experiments, so that none begins or ends meanwhile. Before any other lock."""
-    query = select(Experiment).where(Experiment.id.in_(list(experiment_ids))).order_by(Experiment.id)
-    session.execute(query.with_for_update(key_share=True).execution_options(populate_existing=True)).all()
+    query = (
+        select(Experiment)
+        .where(Experiment.id.in_(list(experiment_ids)))
+        .order_by(Experiment.id)
+        .options(*_BARE)
+    )
+    session.execute(
+        query.with_for_update(of=Experiment, key_share=True).execution_options(populate_existing=True)
+    ).all()
 
 
 def move(
