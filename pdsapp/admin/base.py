@@ -223,16 +223,20 @@ class Screen(ModelView):
         if self.is_of_experiments:
             frame.speak_of(row.experiment)
 
+    def posted(self) -> Any | None:
+        """What the form was filled with; None when it is opened."""
+        return request.form if request.method == "POST" else None
+
     def create_form(self, obj: Any = None) -> Any:
         """An empty form."""
-        form = self._create_form_class(request.form if request.method == "POST" else None)
+        form = self._create_form_class(self.posted())
         self.prepare_form(form, None)
         return form
 
     def edit_form(self, obj: Any = None) -> Any:
         """A form with the row's values."""
         values = self.values(obj) | {"edit_version": getattr(obj, "edit_version", None)}
-        form = self._edit_form_class(request.form if request.method == "POST" else None, data=values)
+        form = self._edit_form_class(self.posted(), data=values)
         self.prepare_form(form, obj)
         return form
 

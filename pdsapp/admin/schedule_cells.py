@@ -9,11 +9,16 @@ from ..domain.reasons import ExperimentState
 from ..extensions import db
 from ..models import Schedule, ScheduleRevision, utc_now
 from ..services import schedules as service
+from ..services.schedule_health import Health, verdict
 from ..web import cadences, holds
 from . import cells
 from .pausing import state_with_pause
 
 UNREADABLE = "cannot be read"
+HEALTH_LOOKS = {
+    Health.broken: "failing", Health.paused: "paused", Health.late: "missed", Health.never_fired: "due",
+    Health.failing: "failing", Health.only_skipping: "skipped", Health.on_time: "ok",
+}  # fmt: skip
 _ASIDE = re.compile(r" \([^)]*\)")
 
 
@@ -87,6 +92,18 @@ def last_slot(row: Schedule) -> Markup | str:
     return cells.two_lines(
         cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
         cells.time(slot.slot_at, service.zone_of(row), "minute"),
+    )
+
+
+def health(row: Schedule) -> Markup | str:
+    """How it is doing, and why; nothing for one that is not to fire. What is broken says why as its state."""
+    is_held = bool(will_be_due(row) and holds.on_schedule(db.session(), row))
+    found = verdict(row, row.facts, is_held, utc_now())
+    if found is None:
+        return ""
+    state, words = found
+    return cells.two_lines(
+        cells.pill(HEALTH_LOOKS[state], state.value), "" if state == Health.broken else words
     )
 
 

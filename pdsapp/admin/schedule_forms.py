@@ -13,14 +13,17 @@ from wtforms import (
     RadioField,
     SelectField,
     StringField,
+    TimeField,
 )
 from wtforms.validators import NumberRange, Optional
 
+from ..domain.cadence_words import DAY_NAMES, CadenceError
+from ..domain.day_times import EVERY_DAY, MOST_TIMES, DayTimes, cron_of, day_times, day_times_of
 from ..errors import BadInput
 from ..models import Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
 from ..services.fields import clean_line, clean_zone
 from ..services.schedules import MOST_TWINS, Wish, zone_of
-from .forms import Clean, Form, Needed, RowField
+from .forms import Clean, Form, Needed, ReasonForm, RowField
 
 MINUTE, HOUR = 60, 3600
 UNITS = {"hours": HOUR, "minutes": MINUTE, "seconds": 1}
@@ -28,13 +31,14 @@ TO_THE_MINUTE, TO_THE_SECOND = "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"
 FIELD_OF = {"interval_seconds": "every"}  # the service's field names where the form has others
 MISSED_WORDS = {MissedPolicy.skip: "let them go", MissedPolicy.fire_once: "fire once afterwards"}
 OVERLAP_WORDS = {OverlapPolicy.skip: "skip this slot", OverlapPolicy.allow: "fire it too"}
-FORM_SECTIONS = (
-    ("Schedule", ("name", "experiment")),
-    ("When", ("kind", "every", "anchor_at", "cron", "zone", "first_day", "last_day", "jitter_seconds")),
-    ("Who is asked", ("twins_per_slot", "is_forced")),
-    ("When something is in the way", ("missed_policy", "overlap_policy", "lane")),
-    ("Activity", ("is_enabled",)),
-)
+TIME_NAMES = tuple(f"time_{number}" for number in range(1, MOST_TIMES + 1))
+DAY_FIELDS = {f"day_{number}": number for number in EVERY_DAY}
+TIMES_SHOWN = 4  # in a row; one row more than is filled is shown
+WAYS = {
+    "every": ("every", "unit", "anchor_at"),
+    "times": (*TIME_NAMES, *DAY_FIELDS),
+    "cron": ("cron",),
+}
 
 
 class SecondsField(DateTimeLocalField):
@@ -55,7 +59,30 @@ class SecondsField(DateTimeLocalField):
         return self.data is not None and self.data.second != 0
 
 
-class ScheduleForm(Form):
+class DayTimesForm:
+    """The part of a form in which times of day and days of the week are picked."""
+
+
+for _number, _name in enumerate(TIME_NAMES, 1):
+    setattr(
+        DayTimesForm,
+        _name,
+        TimeField(
+            f"Time {_number}",
+            validators=[Optional()],
+            invalid_value_message="Write a time of day. Example: 09:00",
+            description="A time of day, in the time zone below. For example: 09:00",
+        ),
+    )
+for _name, _day in DAY_FIELDS.items():
+    setattr(
+        DayTimesForm,
+        _name,
+        BooleanField(DAY_NAMES[_day - 1], description="None ticked is every day. For example: Monday"),
+    )
+
+
+class ScheduleForm(Form, DayTimesForm, ReasonForm):
     """Everything people type about a schedule."""
 
     name = StringField(
@@ -70,22 +97,27 @@ class ScheduleForm(Form):
         "each as often as it has active twins. For example: Pilot (a41f9)",
     )
     kind = RadioField(
-        "How often",
+        "When it is due",
         choices={
-            "minutes": "every so many minutes",
-            "hours": "every so many hours",
-            "seconds": "every so many seconds",
-            "cron": "at times, by a cron expression",
+            "every": "again and again, after so many minutes or hours",
+            "times": "at times of day",
+            "cron": "by a cron expression, for experts",
         },
-        default="minutes",
-        description="For example: every so many minutes, and 15 below",
+        default="every",
+        description="What is chosen counts, the other two are not looked at. For example: at times of day",
     )
     every = IntegerField(
         "Every",
         default=15,
         validators=[Optional()],
         render_kw={"min": 1},
-        description="Minutes, hours or seconds, as chosen above; not used with cron. For example: 15",
+        description="In the unit beside it; at least 60 seconds. For example: 15",
+    )
+    unit = SelectField(
+        "Unit",
+        choices={unit: unit for unit in ("minutes", "hours", "seconds")},
+        default="minutes",
+        description="For example: minutes",
     )
     anchor_at = SecondsField(
         "Counted from",
@@ -149,12 +181,14 @@ class ScheduleForm(Form):
         "If slots passed while nothing ran",
         validators=[Needed()],
         choices={policy.value: words for policy, words in MISSED_WORDS.items()},
+        default=MissedPolicy.skip.value,
         description="Counted as missed either way. For example, let them go after a night without power.",
     )
     overlap_policy = SelectField(
         "If the slot before is still at work",
         validators=[Needed()],
         choices={policy.value: words for policy, words in OVERLAP_WORDS.items()},
+        default=OverlapPolicy.skip.value,
         description="For example, skip when a slow model needs longer than the interval.",
     )
     is_enabled = BooleanField(
@@ -168,15 +202,15 @@ class ScheduleForm(Form):
         """What the form asks for; `present` is the schedule it was filled from. Raises BadInput."""
         experiment = self.experiment.chosen(session, Experiment)
         zone = self.zone.data or (experiment.zone if experiment else "UTC")
-        is_cron = self.kind.data == "cron"
-        if not is_cron and self.every.data is None:
-            raise BadInput("Say every how many minutes, hours or seconds. Example: 15", "every")
+        is_interval = self.kind.data == "every"
+        if is_interval and self.every.data is None:
+            raise BadInput("Say after how many minutes, hours or seconds. Example: 15", "every")
         return Wish(
             name=self.name.data,
             experiment=experiment,
-            cron=(self.cron.data or "") if is_cron else "",
-            interval_seconds=None if is_cron else min(self.every.data, 10**9) * UNITS[self.kind.data],
-            anchor_at=None if is_cron else self._anchor(zone, present),
+            cron="" if is_interval else self._expression(present),
+            interval_seconds=min(self.every.data, 10**9) * UNITS[self.unit.data] if is_interval else None,
+            anchor_at=self._anchor(zone, present) if is_interval else None,
             zone=zone,
             first_day=self.first_day.data,
             last_day=self.last_day.data,
@@ -188,6 +222,37 @@ class ScheduleForm(Form):
             overlap_policy=OverlapPolicy(self.overlap_policy.data),
             is_enabled=self.is_enabled.data,
         )
+
+    def validate(self, *args: Any, **kwargs: Any) -> bool:
+        """Whether all can be used; what stands in a way that is not chosen is not looked at."""
+        super().validate(*args, **kwargs)
+        for way, names in WAYS.items():
+            if way != self.kind.data:
+                for name in names:
+                    self[name].errors = ()
+        return not self.errors
+
+    def times_shown(self) -> tuple[str, ...]:
+        """The time fields that are drawn: a row more than is filled."""
+        filled = [n for n, name in enumerate(TIME_NAMES, 1) if any(self[name].raw_data or [self[name].data])]
+        return TIME_NAMES[: (max(filled, default=0) // TIMES_SHOWN + 1) * TIMES_SHOWN]
+
+    def _expression(self, present: Schedule | None) -> str:
+        """The cron expression; the present one's own spelling where the same is picked."""
+        if self.kind.data == "cron":
+            if not (self.cron.data or "").strip():
+                raise BadInput("Write a cron expression, or choose another way. Example: 0 9 * * 1-5", "cron")
+            return self.cron.data
+        try:
+            picked = day_times(
+                (self[name].data for name in TIME_NAMES if self[name].data is not None),
+                (day for name, day in DAY_FIELDS.items() if self[name].data),
+            )
+            expression = cron_of(picked)
+        except CadenceError as error:
+            raise BadInput(str(error), TIME_NAMES[0]) from None
+        is_present = present is not None and present.cron and day_times_of(present.cron) == picked
+        return present.cron if is_present else expression
 
     def _anchor(self, zone: str, present: Schedule | None) -> datetime | None:
         if self.anchor_at.data is None:
@@ -201,7 +266,10 @@ class ScheduleForm(Form):
 
     def put_error(self, error: BadInput) -> None:
         """Shows the error at the form's own field for it."""
-        super().put_error(BadInput(str(error), FIELD_OF.get(error.field or "", error.field)))
+        name = FIELD_OF.get(error.field or "", error.field)
+        if name == "cron" and self.kind.data == "times":
+            name = TIME_NAMES[0]
+        super().put_error(BadInput(str(error), name))
 
 
 def anchor_shown(row: Schedule) -> datetime | None:
@@ -215,11 +283,14 @@ def values_of(row: Schedule) -> dict[str, Any]:
     """What the form shows of a schedule that is there."""
     seconds = row.interval_seconds or 15 * MINUTE
     unit = next(unit for unit, size in UNITS.items() if seconds % size == 0)
-    return {
+    picked = day_times_of(row.cron) if row.cadence == Cadence.cron else None
+    kind = "every" if row.cadence == Cadence.interval else "times" if picked else "cron"
+    return picked_values(picked) | {
         "name": row.name,
         "experiment": row.experiment_id,
-        "kind": "cron" if row.cadence == Cadence.cron else unit,
+        "kind": kind,
         "every": seconds // UNITS[unit],
+        "unit": unit,
         "anchor_at": anchor_shown(row),
         "cron": row.cron,
         "zone": row.zone,
@@ -233,3 +304,12 @@ def values_of(row: Schedule) -> dict[str, Any]:
         "overlap_policy": row.overlap_policy.value,
         "is_enabled": row.is_enabled,
     }
+
+
+def picked_values(picked: DayTimes | None) -> dict[str, Any]:
+    """The picker fields of these times and days; every day is no day ticked."""
+    if picked is None:
+        return {}
+    days = () if picked.weekdays == EVERY_DAY else picked.weekdays
+    times = dict(zip(TIME_NAMES, picked.times, strict=False))
+    return times | {name: True for name, day in DAY_FIELDS.items() if day in days}

@@ -23,6 +23,11 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 MISSED = {policy.value.replace("_", "-"): policy for policy in MissedPolicy}
 OVERLAP = {policy.value: policy for policy in OverlapPolicy}
 
+reason_option = click.option(
+    "--reason",
+    default="",
+    help="Why, for the protocol of a study under way. Default: no reason was given.",
+)
 SCOPE = pausing.Scope(lookup.find_schedule, lambda found: f"“{found.name}”")
 
 schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
@@ -82,6 +87,7 @@ def list_schedules(as_json):
 @click.option("--force", is_flag=True, help="Post whatever the draw says.")
 @click.option("--lane", default="default", show_default=True)
 @click.option("--disabled", is_flag=True, help="Add it switched off.")
+@reason_option
 @common.json_option
 @common.with_database
 def add(name, experiment, twins, force, disabled, as_json, **options):
@@ -103,7 +109,7 @@ def add(name, experiment, twins, force, disabled, as_json, **options):
             overlap_policy=OVERLAP[options["overlap"]],
             is_enabled=not disabled,
         )
-        schedule = service.add_schedule(session, wish, common.now())
+        schedule = service.add_schedule(session, wish, common.now(), reason=options["reason"])
         session.flush()
         row = _object(schedule)
     _project(schedule)
@@ -134,18 +140,20 @@ def preview(schedule, count):
 
 @schedules.command("enable")
 @click.argument("schedule", metavar="NAME|ID")
+@reason_option
 @common.with_database
-def enable(schedule):
+def enable(schedule, reason):
     """Switch a schedule on. It never fires at once."""
-    _change(schedule, service.enable, "is enabled")
+    _change(schedule, service.enable, reason, "is enabled")
 
 
 @schedules.command("disable")
 @click.argument("schedule", metavar="NAME|ID")
+@reason_option
 @common.with_database
-def disable(schedule):
+def disable(schedule, reason):
     """Switch a schedule off; what it has asked already goes on."""
-    _change(schedule, service.disable, "is disabled")
+    _change(schedule, service.disable, reason, "is disabled")
 
 
 @schedules.command("pause")
@@ -167,10 +175,11 @@ def resume(schedule):
 
 @schedules.command("archive")
 @click.argument("schedule", metavar="NAME|ID")
+@reason_option
 @common.with_database
-def archive(schedule):
+def archive(schedule, reason):
     """Put a schedule away for good; its history stays."""
-    _change(schedule, service.archive, "is archived")
+    _change(schedule, service.archive, reason, "is archived")
 
 
 @schedules.command("fire")
@@ -205,10 +214,10 @@ def sync():
     )
 
 
-def _change(text: str, change, words: str) -> None:
+def _change(text: str, change, reason: str, words: str) -> None:
     with transaction() as session:
         schedule = lookup.find_schedule(session, text)
-        change(session, schedule, common.now())
+        change(session, schedule, common.now(), reason=reason)
     _project(schedule)
     click.echo(f"“{schedule.name}” {words}.")
 

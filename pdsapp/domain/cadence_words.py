@@ -31,7 +31,7 @@ MONTH_NAMES = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )
-_DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # fmt: on
 _DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _DAY_SECONDS = 86_400
@@ -59,7 +59,7 @@ FIELDS = (
     FieldRule("hour", 0, 23, {}),
     FieldRule("day-of-month", 1, 31, {}),
     FieldRule("month", 1, 12, {name[:3].lower(): i for i, name in enumerate(MONTH_NAMES, 1)}),
-    FieldRule("weekday", 0, 7, {name[:3].lower(): i % 7 for i, name in enumerate(_DAY_NAMES, 1)}),
+    FieldRule("weekday", 0, 7, {name[:3].lower(): i % 7 for i, name in enumerate(DAY_NAMES, 1)}),
 )
 
 
@@ -308,11 +308,11 @@ def _weekday_words(weekdays: tuple[int, ...]) -> str:
     if days == _WEEKEND:
         return "weekends"
     if len(days) <= 2:
-        return _listed([f"{_DAY_NAMES[day - 1]}s" for day in days])
+        return _listed([f"{DAY_NAMES[day - 1]}s" for day in days])
     runs = _runs(tuple(day - 1 for day in days), 7)
     if len(runs) == 1:
-        return f"{_DAY_NAMES[runs[0][0]][:3]}–{_DAY_NAMES[runs[0][1]][:3]}"
-    return _listed([_DAY_NAMES[day - 1][:3] for day in days])
+        return f"{DAY_NAMES[runs[0][0]][:3]}–{DAY_NAMES[runs[0][1]][:3]}"
+    return _listed([DAY_NAMES[day - 1][:3] for day in days])
 
 
 def _month_words(months: tuple[int, ...]) -> str:

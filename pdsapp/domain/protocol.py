@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 MOST_REASON = 500
+NO_REASON = "no reason was given"  # by a command, which is not asked for one
 
 
 class ProtocolPart(StrEnum):

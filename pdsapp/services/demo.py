@@ -57,6 +57,7 @@ def ensure_demo(session: Session, settings: Settings, now: datetime) -> str:
             is_enabled=not spends,
         ),
         now,
+        reason="Part of the demo.",
     )
     if spends:
         return (

@@ -28,6 +28,16 @@ POLICY_WORDS = {
     "quiet_until": "quiet until", "posts_per_day": "posts a day", "min_gap_seconds": "gap",
     "max_draft_age_seconds": "age of a draft",
 }  # fmt: skip
+SCHEDULE_WORDS = {
+    "interval_seconds": "every", "anchor_at": "counted from", "jitter_seconds": "jitter",
+    "is_forced": "post whatever the draw", "missed_policy": "slots missed",
+    "overlap_policy": "slot before still at work",
+}  # fmt: skip
+WORDS_OF = {
+    ProtocolPart.policy: POLICY_WORDS,
+    ProtocolPart.prompt: PROMPT_WORDS,
+    ProtocolPart.schedule: SCHEDULE_WORDS,
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def _difference(part: ProtocolPart | None, path: str, before: object, after: obj
 
 
 def _name(part: ProtocolPart | None, path: str) -> str:
-    words = {ProtocolPart.prompt: PROMPT_WORDS, ProtocolPart.policy: POLICY_WORDS}.get(part, {})
+    words = WORDS_OF.get(part, {})
     return " ".join(words.get(piece, piece.replace("_", " ")) for piece in path.split("."))
 
 
@@ -97,6 +107,8 @@ def _value(path: str, value: object) -> str:
         return "–"
     if last == "disclosure_rule":
         return RULE_LABELS[DisclosureRule(value)]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if last.endswith("_seconds") and isinstance(value, (int, float)):
         return span_words(round(value))
     if last in ("probability", "share_cap") and isinstance(value, (int, float)):

@@ -81,8 +81,11 @@ def add_token(page: Page, name: str, endpoint: Endpoint) -> None:
 def add_schedule(page: Page, name: str, experiment: str, cron: str) -> None:
     """Adds a schedule by a cron expression, enabled."""
     page.goto("/admin/schedule/new/")
-    page.get_by_label("at times, by a cron expression").check()
-    fill(page, Name=name, Experiment=experiment, Cron_expression=cron, Enabled=True)
+    page.get_by_label("by a cron expression, for experts").check()
+    fill(
+        page, Name=name, Experiment=experiment, Cron_expression=cron, Enabled=True,
+        Reason_for_the_change="as planned",
+    )  # fmt: skip
     save(page)
 
 

@@ -33,8 +33,9 @@ def form(rows):
         return {
             "name": "Chatter",
             "experiment": rows.experiment.id,
-            "kind": "minutes",
+            "kind": "every",
             "every": "15",
+            "unit": "minutes",
             "anchor_at": "",
             "cron": "",
             "zone": "",
@@ -43,6 +44,7 @@ def form(rows):
             "missed_policy": "skip",
             "overlap_policy": "skip",
             "is_enabled": "y",
+            "reason": "the course begins",
         } | values
 
     return fields
@@ -63,8 +65,8 @@ def stored(session):
     ("values", "expected", "words"),
     [
         ({}, (Cadence.interval, 900, ""), "every 15 min"),
-        ({"kind": "hours", "every": "2"}, (Cadence.interval, 7200, ""), "every 2 h"),
-        ({"kind": "seconds", "every": "90"}, (Cadence.interval, 90, ""), "every 90 s"),
+        ({"unit": "hours", "every": "2"}, (Cadence.interval, 7200, ""), "every 2 h"),
+        ({"unit": "seconds", "every": "90"}, (Cadence.interval, 90, ""), "every 90 s"),
         (
             {"kind": "cron", "cron": "*/15 9-17 * * 1-5"},
             (Cadence.cron, None, "*/15 9-17 * * 1-5"),
@@ -111,10 +113,10 @@ def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher,
         ({"kind": "cron", "cron": "0 0 31 2 *"}, "cron", ""),
         ({"kind": "cron", "cron": "0 0 0 1 1 *"}, "cron", ""),
         ({"kind": "cron", "cron": "٣ * * * *"}, "cron", ""),
-        ({"kind": "cron", "cron": ""}, "cron", "Give either a cron expression or an interval"),
-        ({"kind": "minutes", "every": ""}, "every", "Say every how many minutes, hours or seconds."),
-        ({"kind": "minutes", "every": "0"}, "every", ""),
-        ({"kind": "hours", "every": "99999999999999999999"}, "every", ""),
+        ({"kind": "cron", "cron": ""}, "cron", "Write a cron expression, or choose another way."),
+        ({"every": ""}, "every", "Say after how many minutes, hours or seconds."),
+        ({"every": "0"}, "every", ""),
+        ({"unit": "hours", "every": "99999999999999999999"}, "every", ""),
         ({"anchor_at": "soon"}, "anchor_at", "Not a valid datetime value."),
         ({"anchor_at": "9999-12-31T23:59"}, "anchor_at", ""),
         ({"zone": "Mars/Olympus"}, "zone", "Mars/Olympus"),
@@ -213,7 +215,7 @@ def test_of_several_states_the_one_that_matters_is_shown(
     assert ("is paused" in words_of(researcher.get("/admin/"))) is (values == PAUSED)
 
 
-def test_every_field_of_the_form_explains_itself_with_an_example(researcher):
+def test_every_field_of_the_form_explains_itself_with_an_example(researcher, rows):
     page = researcher.get("/admin/schedule/new/").text
     for field in ScheduleForm():
         if field.short_name != "edit_version":
@@ -230,7 +232,7 @@ def test_only_an_administrator_schedules_all_experiments(sign_in, form, stored):
 
 
 def test_the_anchor_is_read_and_shown_in_the_schedules_zone(researcher, form, stored):
-    researcher.post("/admin/schedule/new/", data=form(anchor_at="2026-01-05T09:30", kind="hours", every="2"))
+    researcher.post("/admin/schedule/new/", data=form(anchor_at="2026-01-05T09:30", unit="hours", every="2"))
     assert stored().anchor_at.isoformat() == "2026-01-05T08:30:00+00:00"
     page = researcher.get(f"/admin/schedule/edit/?id={stored().id}").text
     assert 'value="2026-01-05T09:30"' in page
@@ -292,16 +294,16 @@ def test_an_anchor_shows_its_seconds_and_is_read_anew_when_it_or_its_zone_is_ano
     address, sent = opened(interval_seconds=7200, anchor_at=HALF_PAST_TWO_AGAIN.replace(second=7))
     assert sent["anchor_at"] == "2026-10-25T02:30:07"
     assert 'step="1"' in researcher.get(address).text
-    researcher.post(address, data=sent | {"anchor_at": "2026-10-25T09:15:08"})
+    researcher.post(address, data=sent | {"anchor_at": "2026-10-25T09:15:08", "reason": "x"})
     assert stored().anchor_at == datetime(2026, 10, 25, 8, 15, 8, tzinfo=UTC)
     sent = fields_of(researcher.get(address), "every")
-    researcher.post(address, data=sent | {"zone": "America/New_York"})
+    researcher.post(address, data=sent | {"zone": "America/New_York", "reason": "x"})
     assert stored().anchor_at == datetime(2026, 10, 25, 13, 15, 8, tzinfo=UTC)
 
 
 def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, form, stored):
     researcher.post("/admin/schedule/new/", data=form())
-    researcher.post("/admin/schedule/disable/", data={"id": stored().id})
+    researcher.post("/admin/schedule/disable/", data={"id": stored().id, "reason": "exams"})
     answer = researcher.post(
         f"/admin/schedule/edit/?id={stored().id}", data=form(name="Other", edit_version=1)
     )
@@ -313,7 +315,7 @@ def test_enable_disable_and_archive_from_the_row(researcher, form, stored):
     data = form()
     data.pop("is_enabled")
     researcher.post("/admin/schedule/new/", data=data)
-    row = {"id": stored().id, "url": "/admin/schedule/"}
+    row = {"id": stored().id, "url": "/admin/schedule/", "reason": "as planned"}
     answer = researcher.post("/admin/schedule/enable/", data=row, follow_redirects=True)
     assert "It fires with its next slot, not at once." in answer.text
     assert stored().is_enabled
@@ -340,7 +342,9 @@ def test_switching_the_selected_names_them(researcher, rows, write, session):
             for name in ("Morning", "Evening")
         ]
     answer = researcher.post(
-        "/admin/schedule/action/", data={"action": "enable", "rowid": keys}, follow_redirects=True
+        "/admin/schedule/action/",
+        data={"action": "enable", "rowid": keys, "reason": "the course begins"},
+        follow_redirects=True,
     )
     assert "Enabled: Morning, Evening." in answer.text
     assert session.scalars(select(Schedule.is_enabled)).all() == [True, True]

@@ -139,9 +139,10 @@ SWITCHES = {"disable": (False, False), "enable": (True, False), "archive": (Fals
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_switching_a_schedule_is_saved_and_said(researcher, session, schedule, switch):
+    data = {"id": schedule.id, "reason": "exams"}
     if switch == "enable":
-        researcher.post("/admin/schedule/disable/", data={"id": schedule.id}, follow_redirects=True)
-    answer, seconds = timed(lambda: researcher.post(f"/admin/schedule/{switch}/", data={"id": schedule.id}))
+        researcher.post("/admin/schedule/disable/", data=data, follow_redirects=True)
+    answer, seconds = timed(lambda: researcher.post(f"/admin/schedule/{switch}/", data=data))
     assert seconds < SOON_SECONDS
     assert "What you changed is saved" in researcher.get(answer.location).text
     found = session.scalars(select(Schedule)).one()
@@ -159,7 +160,8 @@ def test_many_schedules_at_once_wait_for_it_once_and_say_it_once(
     tries = []
     put = projection.put
     monkeypatch.setattr(projection, "put", lambda *given: tries.append(given) or put(*given))
-    answer = researcher.post("/admin/schedule/action/", data={"action": "enable", "rowid": ids})
+    data = {"action": "enable", "rowid": ids, "reason": "the course begins"}
+    answer = researcher.post("/admin/schedule/action/", data=data)
     assert len(tries) == 1
     assert researcher.get(answer.location).text.count("What you changed is saved") == 1
     session.rollback()

@@ -1,0 +1,111 @@
+"""How schedules are doing: one verdict each, from the slots and attempts of late."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from ..domain.reasons import AttemptState, SlotKind
+from ..models import Attempt, Schedule, Slot
+from ..scheduling.cadence import ended_on
+from ..scheduling.outcomes import LATE_AFTER
+
+SLOTS_LOOKED_AT = 5
+LEAST_SKIPS = 3  # fewer are chance
+JUDGED = (AttemptState.posted, AttemptState.skipped, AttemptState.failed)
+
+
+class Health(StrEnum):
+    """Closed set: how a schedule that is switched on is doing."""
+
+    broken = "broken"
+    paused = "paused"
+    late = "late"
+    never_fired = "never fired"
+    failing = "failing"
+    only_skipping = "only skipping"
+    on_time = "on time"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one schedule: its newest slots, newest first, and how their attempts ended."""
+
+    slots: tuple[Any, ...] = ()
+    ends: Counter = field(default_factory=Counter)
+    has_fired: bool = False
+
+    @property
+    def last_slot(self) -> Any | None:
+        """The newest slot's `slot_at`, `kind` and `slot_count`; None before the first."""
+        return self.slots[0] if self.slots else None
+
+
+def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
+    """The facts of each of these schedules, in three queries however many there are."""
+    inner = aliased(Slot)
+    oldest = (
+        select(inner.slot_at)
+        .where(inner.schedule_id == Schedule.id)
+        .order_by(inner.slot_at.desc())
+        .offset(SLOTS_LOOKED_AT - 1)
+        .limit(1)
+        .correlate(Schedule)
+        .scalar_subquery()
+    )
+    newest = (
+        select(Slot.id, Slot.schedule_id, Slot.slot_at, Slot.kind, Slot.slot_count)
+        .join(Schedule, Schedule.id == Slot.schedule_id)
+        .where(Schedule.id.in_(schedule_ids), or_(oldest.is_(None), Slot.slot_at >= oldest))
+        .order_by(Slot.slot_at.desc(), Slot.id.desc())
+    )
+    slots: dict[int, list[Any]] = defaultdict(list)
+    for slot in session.execute(newest):
+        slots[slot.schedule_id].append(slot)
+    fired = [slot.id for rows in slots.values() for slot in rows if slot.kind == SlotKind.fired]
+    counted = (
+        select(Slot.schedule_id, Attempt.state, func.count())
+        .join(Slot, Slot.id == Attempt.slot_id)
+        .where(Attempt.slot_id.in_(fired), Attempt.state.in_(JUDGED))
+        .group_by(Slot.schedule_id, Attempt.state)
+    )
+    ends: dict[int, Counter] = defaultdict(Counter)
+    for schedule_id, state, count in session.execute(counted):
+        ends[schedule_id][state] = count
+    has_fired = exists().where(Slot.schedule_id == Schedule.id, Slot.kind == SlotKind.fired)
+    ever = set(session.scalars(select(Schedule.id).where(Schedule.id.in_(schedule_ids), has_fired)))
+    return {key: Facts(tuple(slots[key]), ends[key], key in ever) for key in schedule_ids}
+
+
+def verdict(schedule: Schedule, facts: Facts, is_held: bool, now: datetime) -> tuple[Health, str] | None:
+    """How it is doing, and a sentence that says why, or ""; None for one that is not to fire.
+
+    `is_held`: a pause of it, of its experiment or of everything is in force. The first that holds counts.
+    """
+    if schedule.is_archived or not schedule.is_enabled or ended_on(schedule) is not None:
+        return None
+    if schedule.broken_reason:
+        return Health.broken, schedule.broken_reason
+    if is_held:
+        return Health.paused, ""
+    if schedule.next_slot_at is not None and now - schedule.next_slot_at > LATE_AFTER:
+        return Health.late, "A slot is due and not claimed. Is a scheduler running?"
+    if facts.last_slot is not None and facts.last_slot.kind == SlotKind.missed:
+        return Health.late, "Its last slots passed before a scheduler claimed them."
+    if not facts.has_fired:
+        return Health.never_fired, "" if facts.slots else "Its first slot is still to come."
+    return _by_attempts(facts.ends)
+
+
+def _by_attempts(ends: Counter) -> tuple[Health, str]:
+    ended, failed, skipped = ends.total(), ends[AttemptState.failed], ends[AttemptState.skipped]
+    if failed and 2 * failed >= ended:
+        return Health.failing, f"{failed:,} of its last {ended:,} attempts failed."
+    if skipped >= LEAST_SKIPS and skipped == ended:
+        return Health.only_skipping, f"Its last {ended:,} attempts were all skipped."
+    return Health.on_time, ""
