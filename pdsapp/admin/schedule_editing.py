@@ -117,18 +117,22 @@ class ScheduleEditing(PausingScreen):
             form.put_error(error)
         return None
 
-    def effect_at_first(self, form: Any, row: Schedule | None) -> Effect | None:
-        """The same for a form that was opened or refused, whose own errors stay as they are."""
+    def effect_at_first(self, form: Any, row: Schedule | None) -> tuple[Effect | None, Any]:
+        """The same for a form that was opened or refused, and the form that says why there is none.
+
+        A refused form keeps its own errors: another one is looked at.
+        """
         if request.method == "POST":
-            return self.effect(self.edit_form(row) if row is not None else self.create_form(), row)
+            other = self.edit_form(row) if row is not None else self.create_form()
+            return self.effect(other, row), other
         session, now, account = db.session(), utc_now(), access.account()
         if row is None and form.experiment.flags.required and not form.experiment.data:
-            return None
+            return None, form
         try:
             shown = row if row is not None else service.wished(form.wish(session), now, account)
-            return effect_of(session, shown, account.zone, now)
+            return effect_of(session, shown, account.zone, now), form
         except (BadInput, CadenceError):
-            return None
+            return None, form
 
     def _look(self, row: Schedule | None):
         """The whole form with what it would do, or that alone; nothing is stored."""
@@ -136,12 +140,19 @@ class ScheduleEditing(PausingScreen):
         effect = self.effect(form, row)
         set_read_only(True)
         if request.headers.get("X-Part") == "effect":
-            return self.render("admin/schedule/effect.html", form=form, effect=effect)
+            return self.render("admin/schedule/effect.html", looked_at=form, effect=effect)
         template = self.create_template if row is None else self.edit_template
         return_url = access.redirect_target() or self.get_url(".index_view")
         more = {"model": row} if row is not None else {}
         return self.render(
-            template, form=form, form_opts=None, return_url=return_url, effect=effect, is_looking=True, **more
+            template,
+            form=form,
+            looked_at=form,
+            form_opts=None,
+            return_url=return_url,
+            effect=effect,
+            is_looking=True,
+            **more,
         )
 
     def _typed_spacing(self, typed: Any) -> timedelta | None:

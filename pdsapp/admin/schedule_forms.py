@@ -232,8 +232,10 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
                     self[name].errors = ()
         return not self.errors
 
+    time_names = TIME_NAMES
+
     def times_shown(self) -> tuple[str, ...]:
-        """The time fields that are drawn: a row more than is filled."""
+        """The time fields that are in sight at once: a row more than is filled."""
         filled = [n for n, name in enumerate(TIME_NAMES, 1) if any(self[name].raw_data or [self[name].data])]
         return TIME_NAMES[: (max(filled, default=0) // TIMES_SHOWN + 1) * TIMES_SHOWN]
 

@@ -144,7 +144,7 @@ class ScheduleSwitching(ScheduleEditing):
                 abort(403)
             return self._ask_why(switch, [row])
         name, is_paused, reason = row.name, row.paused_at is not None, request.form.get("reason", "")
-        if self._lacks_reason([row], reason):
+        if access.may_change(row) and self._lacks_reason([row], reason):
             return self._ask_why(switch, [row], protocol.NEEDS_REASON)
         if self.act(lambda session, now, account: switch.change(session, row, now, account, reason)):
             self.saved(row)

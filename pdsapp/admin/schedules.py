@@ -21,7 +21,7 @@ from . import cells, filters, schedule_cells
 from .pausing import pause_actions
 from .schedule_editing import ALL
 from .schedule_effect import asked_now, asks_words
-from .schedule_forms import MISSED_WORDS, OVERLAP_WORDS
+from .schedule_forms import DAY_FIELDS, MISSED_WORDS, OVERLAP_WORDS, TIME_NAMES
 from .schedule_switching import ScheduleSwitching, switch_actions
 
 SLOTS_SHOWN = 5
@@ -50,9 +50,9 @@ class ScheduleScreen(ScheduleSwitching):
         "it off for good, disable it."
     )
     form_columns = (
-        "name", "experiment", "kind", "every", "unit", "anchor_at", "cron", "zone", "first_day", "last_day",
-        "jitter_seconds", "twins_per_slot", "is_forced", "lane",
-        "missed_policy", "overlap_policy", "is_enabled",
+        "name", "experiment", "kind", "every", "unit", "anchor_at", *TIME_NAMES, *DAY_FIELDS, "cron", "zone",
+        "first_day", "last_day", "jitter_seconds", "twins_per_slot", "is_forced", "lane", "missed_policy",
+        "overlap_policy", "is_enabled", "reason",
     )  # fmt: skip
     column_list = (
         "name",

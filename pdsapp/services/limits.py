@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from ..domain.limit_words import quiet_words, read_quiet, read_span, read_wall, span_words
 from ..domain.limits import Limits, LimitsError
 from ..domain.policy import PolicyError, PostingPolicy
+from ..domain.protocol import NO_REASON
 from ..errors import BadInput
 from ..models import Account, Experiment
 from . import protocol
 
 NONE = "none"
-NO_REASON = "no reason was given"
 
 
 @dataclass(frozen=True)

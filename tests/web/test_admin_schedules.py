@@ -98,6 +98,7 @@ def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher,
     ahead = answer.text.split('<ol class="plain ahead">')[1].split("</ol>")[0]
     assert ahead.count("09:00:00 E") == 5
     assert "America/New_York" in answer.text
+    assert "It asks the only active twin, about one turn per twin every 1 d." in words_of(answer)
     researcher.post(
         f"/admin/schedule/edit/?id={stored().id}", data=form(kind="cron", cron="0 10 * * *", edit_version=1)
     )

@@ -185,6 +185,13 @@ def test_the_preview_says_what_makes_no_schedule(researcher, typed):
     assert "Jitter, in seconds: Slots of it" in words_of(researcher.post(NEW, data=data, headers=PART))
 
 
+def test_a_refused_form_says_beside_it_what_else_is_wrong(researcher, typed):
+    answer = researcher.post(NEW, data=typed(name="", kind="cron", cron="0 0 31 2 *", reason="why not"))
+    assert answer.status_code == 400
+    assert re.findall(r'<div id="(\w+)-error">', answer.text) == ["name"]
+    assert "This makes no schedule yet Cron expression:" in words_of(answer)
+
+
 def test_an_edit_is_looked_at_without_a_reason_and_changes_nothing(researcher, opened, session, viewer):
     address = opened("0 9 * * *")
     data = fields_of(researcher.get(address), "cron") | {"time_1": "11:00", "preview": "1"}
@@ -249,7 +256,7 @@ def test_a_pattern_fills_the_form_keeps_the_rest_and_saves_nothing(
 
 
 def test_the_first_button_of_the_form_saves(researcher, rows):
-    form = re.search(r'<form class="form editor".*?</form>', researcher.get(NEW).text, re.S)[0]
+    form = re.search(r'<form class="form editor schedule".*?</form>', researcher.get(NEW).text, re.S)[0]
     assert re.findall(r"<button[^>]*>", form)[0] == (
         '<button class="visually-hidden" type="submit" tabindex="-1" aria-hidden="true">'
     )
