@@ -78,6 +78,8 @@ class ScheduleEditing(PausingScreen):
         form.zone.choices = zones.choices(row.zone if row else None, empty="the experiment's")
         if not service.needs_reason(db.session(), None):
             leave_out_reason(form)
+        elif self.is_under_way(row):
+            form.reason.flags.required = True  # its label says so; another name alone is saved without one
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Schedule:
         """A schedule; enabled or not, it never fires at once."""

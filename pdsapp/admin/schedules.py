@@ -22,14 +22,15 @@ from .pausing import pause_actions
 from .schedule_editing import ALL
 from .schedule_effect import asked_now, asks_words
 from .schedule_forms import DAY_FIELDS, MISSED_WORDS, OVERLAP_WORDS, TIME_NAMES
-from .schedule_switching import ScheduleSwitching, switch_actions
+from .schedule_simulating import ScheduleSimulating
+from .schedule_switching import switch_actions
 
 SLOTS_SHOWN = 5
 ROWS_SHOWN = 20
 REVISIONS_SHOWN = 50
 
 
-class ScheduleScreen(ScheduleSwitching):
+class ScheduleScreen(ScheduleSimulating):
     """Schedules: when which experiment's twins are asked."""
 
     noun = "schedule"
