@@ -83,6 +83,11 @@ def brief_cadence(row: Schedule) -> str:
     return _ASIDE.sub("", cadence(row))
 
 
+def zone_and_twins(row: Schedule) -> str:
+    """ "Europe/Rome, 3 twins": where its times are meant, and how many it asks each time."""
+    return f"{row.zone}, {row.twins_per_slot:,} {'twin' if row.twins_per_slot == 1 else 'twins'}"
+
+
 def last_slot(row: Schedule) -> Markup | str:
     """What became of its newest slot, and when that was."""
     if row.last_slot is None:

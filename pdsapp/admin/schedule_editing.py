@@ -78,7 +78,7 @@ class ScheduleEditing(PausingScreen):
         form.zone.choices = zones.choices(row.zone if row else None, empty="the experiment's")
         if not service.needs_reason(db.session(), None):
             leave_out_reason(form)
-        elif self.is_under_way(row):
+        elif self.is_under_way(row) or _has_begun(form.experiment.data):
             form.reason.flags.required = True  # its label says so; another name alone is saved without one
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Schedule:
@@ -176,6 +176,12 @@ class ScheduleEditing(PausingScreen):
 def reason_of(form: Any) -> str:
     """The reason that was typed, "" where none was asked for."""
     return (form.reason.data or "") if "reason" in form else ""
+
+
+def _has_begun(experiment_id: str | None) -> bool:
+    """Whether the experiment chosen at first is under way."""
+    is_chosen = bool(experiment_id) and experiment_id.isascii() and experiment_id.isdigit()
+    return is_chosen and len(experiment_id) < 10 and service.needs_reason(db.session(), int(experiment_id))
 
 
 def _is_looking() -> bool:

@@ -62,7 +62,6 @@ class ScheduleScreen(ScheduleSimulating):
         "health",
         "next_slot_at",
         "last_slot",
-        "twins_per_slot",
         "experiment",
     )
     column_details_list = (
@@ -137,7 +136,9 @@ class ScheduleScreen(ScheduleSimulating):
     )
 
     column_formatters = {
-        "cadence": lambda _v, _c, row, _n: cells.two_lines(schedule_cells.brief_cadence(row), row.zone),
+        "cadence": lambda _v, _c, row, _n: cells.two_lines(
+            schedule_cells.brief_cadence(row), schedule_cells.zone_and_twins(row)
+        ),
         "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
         "is_enabled": lambda _v, _c, row, _n: schedule_cells.state_pill(row),
         "next_slot_at": lambda _v, _c, row, _n: schedule_cells.next_slot(row),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from pdsapp.models import Attempt, Schedule, ScheduleRevision
+from pdsapp.models import Attempt, ProtocolChange, Schedule, ScheduleRevision
 from tests import builders
 
 pytestmark = pytest.mark.database
@@ -164,3 +164,13 @@ def test_the_commands_of_the_documents_work_as_they_are_printed(runner, study):
         result = runner.invoke(args=shlex.split(command)[1:])
         assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].startswith("Mon 02 Dec 2030, 09:00:00 CET")
+
+
+def test_commands_give_the_reason_or_the_protocol_says_there_was_none(runner, study, session):
+    assert _add(runner, study, "--cron", "@daily", "--reason", "more talk").exit_code == 0
+    for command in (["disable"], ["enable", "--reason", "back again"], ["archive", "--reason", "over"]):
+        assert runner.invoke(args=["schedules", command[0], "Daily", *command[1:]]).exit_code == 0
+    found = session.scalars(select(ProtocolChange).order_by(ProtocolChange.id)).all()
+    assert [change.reason for change in found] == ["more talk", "no reason was given", "back again", "over"]
+    assert {change.made_by for change in found} == {"command line"}
+    assert [change.after.get("state") for change in found] == ["enabled", "disabled", "enabled", "archived"]

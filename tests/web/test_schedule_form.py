@@ -266,6 +266,7 @@ def test_the_reason_is_asked_for_where_it_may_be_needed(researcher, opened, rows
     address = opened("0 9 * * *")
     assert "This study has begun" in words_of(researcher.get(address))
     assert "If the study has begun" in words_of(researcher.get(NEW))
+    assert "Reason for the change optional" not in words_of(researcher.get(NEW)), "the only study has begun"
     data = fields_of(researcher.get(address), "cron") | {"time_1": "11:00"}
     assert researcher.post(address, data=data).status_code == 400
     assert the_only(session).cron == "0 9 * * *"

@@ -117,6 +117,7 @@ def test_the_list_says_how_each_is_doing(researcher, schedule, write, values, wo
     with write() as own:
         own.execute(update(Schedule).values(**values))
     assert health_of(researcher.get(LIST)).startswith(words)
+    assert "09:00 daily Europe/Rome, 1 twin " in words_of(researcher.get(LIST))
     assert words.split(" ")[0] in words_of(researcher.get(f"{LIST}details/?id={schedule.id}"))
 
 
