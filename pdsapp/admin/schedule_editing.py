@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..extensions import db
 from ..models import Account, Schedule, utc_now
 from ..services import schedules as service
+from ..services.schedule_wishes import wished
 from ..web import access
 from . import asking, choices, zones
 from .forms import leave_out_reason
@@ -113,8 +114,8 @@ class ScheduleEditing(PausingScreen):
             return None
         account = access.account()
         try:
-            wished = service.wished(form.wish(session, row), now, account, row)
-            return effect_of(session, wished, account.zone, now)
+            shown = wished(form.wish(session, row), now, account, row)
+            return effect_of(session, shown, account.zone, now)
         except BadInput as error:
             form.put_error(error)
         return None
@@ -131,7 +132,7 @@ class ScheduleEditing(PausingScreen):
         if row is None and form.experiment.flags.required and not form.experiment.data:
             return None, form
         try:
-            shown = row if row is not None else service.wished(form.wish(session), now, account)
+            shown = row if row is not None else wished(form.wish(session), now, account)
             return effect_of(session, shown, account.zone, now), form
         except (BadInput, CadenceError):
             return None, form
@@ -168,7 +169,7 @@ class ScheduleEditing(PausingScreen):
             return None
         try:
             wish = form.wish(db.session())
-            return shortest_spacing(service.cadence_of(service.wished(wish, utc_now(), access.account())))
+            return shortest_spacing(service.cadence_of(wished(wish, utc_now(), access.account())))
         except (BadInput, CadenceError):
             return None
 

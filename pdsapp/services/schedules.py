@@ -28,17 +28,9 @@ from ..scheduling.slot_facts import open_revision
 from . import audit, protocol
 from .accounts import may_administer
 from .editing import begin
-from .schedule_wishes import (
-    MOST_TWINS,
-    Wish,
-    check_experiment,
-    check_has_slots_ahead,
-    checked,
-    checked_name,
-    wished,
-)
+from .schedule_wishes import Wish, check_experiment, check_has_slots_ahead, checked, checked_name
 
-__all__ = ["MOST_TWINS", "Wish", "wished"]
+MOST_TWINS = cadence.MOST_TWINS
 ALL = "all"
 LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
