@@ -168,7 +168,7 @@ def _copy_schedules(
             missed_policy=schedule.missed_policy, overlap_policy=schedule.overlap_policy,
         )  # fmt: skip
         try:
-            schedules.add_schedule(session, wish, now, account)
+            schedules.add_schedule(session, wish, now, account, f"Copied from {source}.")
         except BadInput as error:
             raise BadInput(
                 f"Schedule “{schedule.name}” cannot be copied: {error} Copy without schedules."

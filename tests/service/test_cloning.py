@@ -62,7 +62,8 @@ def test_a_copy_has_policy_prompt_twins_and_schedules_and_nothing_that_happened(
         old.zone,
     )
     assert (count(session, Post, number), count(session, Attempt, number)) == (0, 0)
-    assert count(session, ProtocolChange, number) == 0
+    changes = session.scalars(select(ProtocolChange).where(ProtocolChange.experiment_id == number)).all()
+    assert [(change.part, change.reason) for change in changes] == [("schedule", f"Copied from {old}.")]
     found = {twin.user_profile.username: twin for twin in session.scalars(
         select(DigitalTwin).where(DigitalTwin.experiment_id == number)
     )}  # fmt: skip

@@ -2,7 +2,9 @@
 
 from sqlalchemy import func, select
 
-from pdsapp.models import DigitalTwin, Experiment, ProtocolChange
+from pdsapp.models import DigitalTwin, Experiment, ProtocolChange, Schedule
+from pdsapp.services import schedules
+from tests.conftest import NOON
 from tests.web.looking import counted_queries, fields_of, words_of
 
 
@@ -26,6 +28,19 @@ def test_six_sections_are_made_in_one_go(researcher, rows, session):
     assert "Copied Campus climate" in words and "Their schedules are switched off." in words
     assert "Section 6" in words and "the same" in words
     assert (count(session), count(session, DigitalTwin)) == (7, 7)
+
+
+def test_schedules_come_along_switched_off(researcher, rows, session, write):
+    with write() as writing:
+        row = writing.get_one(Experiment, rows.experiment.id)
+        schedules.add_schedule(
+            writing, schedules.Wish("Hourly", row, cron="0 * * * *", is_enabled=True), NOON
+        )
+    words = words_of(copy(researcher, rows, "Section 1"))
+    assert "Copied Campus climate" in words
+    session.rollback()
+    found = session.execute(select(Schedule.name, Schedule.is_enabled).order_by(Schedule.id)).all()
+    assert found == [("Hourly", True), ("Hourly", False)]
 
 
 def test_names_that_cannot_be_used_keep_the_input_and_make_nothing(researcher, rows, session):

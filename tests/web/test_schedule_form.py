@@ -249,7 +249,7 @@ def test_a_pattern_fills_the_form_keeps_the_rest_and_saves_nothing(
     assert {name: fields.get(name, "") for name in filled} == filled
     assert (fields["name"], fields["twins_per_slot"]) == ("Chatter", "7")
     assert words in words_of(answer)
-    assert 'data-guard="dirty"' in answer.text, "it is not saved yet"
+    assert 'data-guard="unsaved"' in answer.text, "it is not saved yet"
     assert session.scalar(select(func.count(Schedule.id))) == 0
     assert researcher.post(NEW, data=fields | {"reason": "pattern"}).status_code == 302
     assert words in words_of(researcher.get(f"/admin/schedule/details/?id={the_only(session).id}"))
@@ -258,7 +258,7 @@ def test_a_pattern_fills_the_form_keeps_the_rest_and_saves_nothing(
 def test_the_first_button_of_the_form_saves(researcher, rows):
     form = re.search(r'<form class="form editor schedule".*?</form>', researcher.get(NEW).text, re.S)[0]
     assert re.findall(r"<button[^>]*>", form)[0] == (
-        '<button class="visually-hidden" type="submit" tabindex="-1" aria-hidden="true">'
+        '<button class="only-heard" type="submit" tabindex="-1" aria-hidden="true">'
     )
 
 
