@@ -6,6 +6,7 @@ from flask_admin.theme import Bootstrap4Theme
 
 from ..extensions import db
 from ..models import (
+    Account,
     ApiToken,
     Attempt,
     AuditEvent,
@@ -16,6 +17,7 @@ from ..models import (
     Schedule,
     UserProfile,
 )
+from .accounts import AccountScreen
 from .attempts import AttemptScreen
 from .audit import AuditScreen
 from .experiments import ExperimentScreen
@@ -41,5 +43,6 @@ def init_app(app: Flask) -> None:
         ScheduleScreen(Schedule, db, name="Schedules", endpoint="schedule"),
         PostScreen(Post, db, name="Posts", endpoint="post"),
         AttemptScreen(Attempt, db, name="Attempts", endpoint="attempt"),
+        AccountScreen(Account, db, name="Accounts", endpoint="account"),
         AuditScreen(AuditEvent, db, name="Audit log", endpoint="audit"),
     )

@@ -22,7 +22,7 @@ SHOWN_VALUES = 3
 LONGEST_WORDS = 80
 # What a row of each table is called, and the screen on which one is shown; "" where there is none.
 KINDS = {
-    "account": ("account", ""),
+    "account": ("account", "account"),
     "api_token": ("API token", "apitoken"),
     "digital_twin": ("twin", "digitaltwin"),
     "experiment": ("experiment", "experiment"),

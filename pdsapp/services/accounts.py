@@ -14,8 +14,15 @@ from ..database import transaction
 from ..errors import BadInput, NotFound
 from ..models import Account, Role, SignInLink
 from . import audit
+from .editing import begin
 from .fields import clean_email
 
+# Highest first.
+ROLES = {
+    "administrator": "May do everything, accounts and all-experiment schedules included.",
+    "researcher": "May manage experiments, twins, personas, tokens and schedules.",
+    "viewer": "May look at everything but secrets and change nothing.",
+}
 LINK_LIFETIME = timedelta(days=2)
 PASSWORD_MINIMUM = 10
 # The cost of a password hash: passes, KiB, threads. Source: RFC 9106, second recommended option.
@@ -23,7 +30,12 @@ ARGON2 = {"time_cost": 3, "memory_cost": 65536, "parallelism": 4}
 
 
 def add_account(
-    session: Session, email: str, role: str, now: datetime, password: str | None = None
+    session: Session,
+    email: str,
+    role: str,
+    now: datetime,
+    password: str | None = None,
+    by: Account | None = None,
 ) -> Account:
     """A new account. The caller commits. Raises BadInput on a taken address or a short password."""
     email = clean_email(email)
@@ -34,7 +46,7 @@ def add_account(
     if password:
         set_password(account, password)
     session.add(account)
-    audit.record(session, "create", account, now, after={"email": email, "role": role})
+    audit.record(session, "create", account, now, by, after={"email": email, "role": role})
     return account
 
 
@@ -56,6 +68,74 @@ def set_password(account: Account, password: str) -> None:
         raise BadInput("Use at most 500 characters.", "password")
     account.password = PasswordHasher(**ARGON2).hash(password)
     account.fs_uniquifier = token_hex(16)
+
+
+def change_account(
+    session: Session,
+    account: Account,
+    seen: int | None,
+    now: datetime,
+    *,
+    role: str,
+    is_active: bool,
+    by: Account | None = None,
+) -> None:
+    """Another role, or the door shut or opened. The caller commits. Raises BadInput.
+
+    Both end the account's sessions. Nobody shuts out the last administrator who can sign in, nor themselves.
+    """
+    begin(session, account, seen)
+    before = shown(account)
+    wanted = {"role": role, "active": is_active}
+    if before == wanted:
+        return
+    if by is not None and by.id == account.id:
+        raise BadInput("This is your own account: another administrator has to change it.")
+    administers = {"role": "administrator", "active": True}
+    if before == administers and wanted != administers and not _has_other(session, account):
+        raise BadInput("This is the last administrator who can sign in. Add another one first.")
+    account.roles = [session.scalars(select(Role).where(Role.name == role)).one()]
+    account.active = is_active
+    account.fs_uniquifier = token_hex(16)
+    audit.record(session, "change", account, now, by, before, wanted)
+
+
+def invite(session: Session, account: Account, now: datetime, by: Account | None = None) -> str:
+    """The token of a one-time link for this account, written down as an invitation. The caller commits.
+
+    Raises BadInput for an account that is shut.
+    """
+    if not account.active:
+        raise BadInput(f"{account} is not active. Activate it before you invite its owner.")
+    token = make_link(session, account, now)
+    audit.record(session, "invite", account, now, by)
+    return token
+
+
+def shown(account: Account) -> dict[str, object]:
+    """What the audit trail keeps of an account."""
+    return {"role": role_of(account), "active": account.active}
+
+
+def role_of(account: Account) -> str:
+    """The account's highest role, "" for none."""
+    names = {role.name for role in account.roles}
+    return next((name for name in ROLES if name in names), "")
+
+
+def _has_other(session: Session, account: Account) -> bool:
+    """Whether another administrator can sign in."""
+    query = (
+        select(Account.id)
+        .join(Account.roles)
+        .where(
+            Role.name == "administrator",
+            Account.active,
+            Account.password.is_not(None),
+            Account.id != account.id,
+        )
+    )
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def end_sessions(session: Session, account_id: int) -> None:

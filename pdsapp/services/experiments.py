@@ -15,13 +15,8 @@ from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import Account, Experiment, Installation, PostingPolicyVersion, PromptVersion, Role
 from . import audit, pauses
+from .accounts import ROLES
 from .fields import clean_line, clean_text, clean_zone
-
-ROLES = {
-    "administrator": "May do everything, accounts and all-experiment schedules included.",
-    "researcher": "May manage experiments, twins, personas, tokens and schedules.",
-    "viewer": "May look at everything but secrets and change nothing.",
-}
 
 
 def ensure_installation(session: Session, now: datetime) -> Installation:

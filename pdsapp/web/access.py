@@ -6,6 +6,7 @@ from flask import Flask, abort, redirect, request, url_for
 from flask_login import current_user
 
 from ..models import Account, Schedule
+from ..services.accounts import role_of
 
 PUBLIC_RULES = frozenset(
     {
@@ -22,7 +23,6 @@ PERSONAL_RULES = frozenset(
 )  # POSTs that change nothing but one's own session
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WRITERS = frozenset({"administrator", "researcher"})
-ROLES = ("administrator", "researcher", "viewer")
 
 
 def init_app(app: Flask) -> None:
@@ -37,10 +37,8 @@ def account() -> Account | None:
 
 def role() -> str | None:
     """The highest role of the account that is signed in, None for a stranger or without a role."""
-    if (signed_in := account()) is None:
-        return None
-    names = {each.name for each in signed_in.roles}
-    return next((name for name in ROLES if name in names), None)
+    signed_in = account()
+    return role_of(signed_in) or None if signed_in else None
 
 
 def may_write() -> bool:

@@ -243,6 +243,7 @@ def _nav(counts, experiment: Experiment | None, newest: str):
         ("Profiles", url_for("userprofile.index_view"), None),
     ]
     if access.may_administer():
+        manage.append(("Accounts", url_for("account.index_view"), None))
         manage.append(("Audit log", url_for("audit.index_view"), None))
     return [
         (title, [(label, url, count, _is_current(label, url)) for label, url, count in items])

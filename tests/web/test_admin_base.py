@@ -10,7 +10,7 @@ from pdsapp.services import personas, posts, twins
 from tests.conftest import NOON
 
 FORMS = ["experiment", "persona", "apitoken", "userprofile", "digitaltwin", "schedule", "post"]
-SCREENS = [*FORMS, "attempt", "audit"]
+SCREENS = [*FORMS, "account", "attempt", "audit"]
 UNSHOWN = {"secret_encrypted", "password", "fs_uniquifier", "token_sha256", "lease_token", "seed"}
 
 
@@ -47,8 +47,9 @@ def test_every_field_has_a_help_text_with_an_example(app, name):
                 assert "or example" in field.description, f"{name}: {field.short_name}"
 
 
-@pytest.mark.parametrize("name", [name for name in SCREENS if name != "audit"])  # who looks is in it
+@pytest.mark.parametrize("name", [name for name in SCREENS if name not in ("account", "audit")])
 def test_every_screen_says_why_it_is_empty_and_what_to_do(app, administrator, name):
+    """But for accounts and their audit log: who looks is in them."""
     page = administrator.get(f"/admin/{name}/")
     assert page.status_code == 200
     assert screens(app)[name].empty_words in page.text.replace("&#39;", "'")
