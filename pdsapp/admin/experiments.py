@@ -16,11 +16,13 @@ from ..domain.policy import HOUR, PostingPolicy
 from ..domain.prompt import PromptTemplates
 from ..domain.reasons import ExperimentState
 from ..extensions import db
-from ..models import Account, Experiment, Post, UserProfile
-from ..services import edits, pauses
+from ..models import Account, Experiment, Post, UserProfile, utc_now
+from ..services import edits, pauses, reports_attempts
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
 from ..web import frame, holds
+from ..web.pages.next_slots import SlotRow, slot_rows
+from ..web.pages.rows import AttemptRow, attempt_row
 from . import cells, experiment_limits, filters, zones
 from .cloning import Cloning
 from .forms import Clean, Form, Needed
@@ -28,6 +30,7 @@ from .pausing import PausingScreen, pause_actions, state_with_pause
 from .protocol_editing import ProtocolEditing
 from .row_actions import PostAction
 
+SLOTS_SHOWN, ATTEMPTS_SHOWN = 4, 6
 RUNNING_OR_PAUSED = (ExperimentState.running, ExperimentState.paused)
 PROMPT_PARTS = (
     ("system", "System message"),
@@ -201,6 +204,15 @@ class ExperimentScreen(ProtocolEditing, Cloning, PausingScreen):
     def speak_of(self, row: Experiment) -> None:
         """The top bar is this experiment's."""
         frame.speak_of(row)
+
+    def slots_of(self, row: Experiment) -> list[SlotRow]:
+        """Its schedules by their next slot, those of all experiments too."""
+        return slot_rows(db.session(), row, utc_now(), SLOTS_SHOWN)
+
+    def attempts_of(self, row: Experiment) -> list[AttemptRow]:
+        """Its latest attempts."""
+        lines = reports_attempts.latest(db.session(), row, ATTEMPTS_SHOWN)
+        return [attempt_row(line, ZoneInfo(row.zone)) for line in lines]
 
     def limit_facts(self, row: Experiment) -> list[tuple[str, str]]:
         """The limits in words: what, how much."""

@@ -4,7 +4,11 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.domain.reasons import ExperimentState
-from pdsapp.models import AuditEvent, Experiment
+from pdsapp.models import AuditEvent, Experiment, utc_now
+from pdsapp.services import schedules
+from tests.attempt_rows import add_row
+from tests.conftest import NOON
+from tests.web.looking import counted_queries, words_of
 
 
 def form(**values):
@@ -110,3 +114,37 @@ def test_pause_resume_and_archive_from_the_row(researcher, rows, session):
 def test_an_experiment_cannot_be_deleted(researcher, rows, session):
     assert researcher.post("/admin/experiment/delete/", data={"id": rows.experiment.id}).status_code == 404
     assert session.get(Experiment, rows.experiment.id) is not None
+
+
+def test_its_page_shows_what_comes_next_and_what_was_last(viewer, rows, write):
+    empty = words_of(viewer.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
+    assert "No schedule is enabled for it" in empty and "No twin of it has been asked yet." in empty
+    with write() as session:
+        row = session.get_one(Experiment, rows.experiment.id)
+        schedules.add_schedule(
+            session, schedules.Wish("Hourly", row, cron="0 * * * *", is_enabled=True), NOON
+        )
+    add_row(rows.twin, "skipped", "recency", utc_now(), draw=0.1)
+    words = words_of(viewer.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
+    assert "Hourly" in words.split("Next slots", 1)[1].split("Latest attempts", 1)[0]
+    assert "@maya_reads" in words.split("Latest attempts", 1)[1]
+
+
+def test_its_page_costs_the_same_for_many_schedules_and_attempts(viewer, rows, write):
+    def fill(count):
+        with write() as session:
+            row = session.get_one(Experiment, rows.experiment.id)
+            for number in range(count):
+                wish = schedules.Wish(f"S{count} {number}", row, cron=f"{number} * * * *", is_enabled=True)
+                schedules.add_schedule(session, wish, NOON)
+        for _ in range(count):
+            add_row(rows.twin, "skipped", "recency", utc_now(), draw=0.1)
+
+    page = f"/admin/experiment/details/?id={rows.experiment.id}"
+    fill(4)
+    with counted_queries() as few:
+        viewer.get(page)
+    fill(12)
+    with counted_queries() as many:
+        viewer.get(page)
+    assert len(few) == len(many)

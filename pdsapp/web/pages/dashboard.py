@@ -5,21 +5,17 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flask import render_template, request, url_for
-from sqlalchemy import select
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
 
-from ...attempts.words import span_words
-from ...domain.reasons import REASON_WORDS, ExperimentState, Reason, ReasonClass
+from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
 from ...extensions import db
 from ...models import Experiment, utc_now
-from ...scheduling.cadence import zone_of
 from ...services import protocol, reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
 from ...services.reports import PERIODS, Counts, Period
-from .. import access, cadences, frame, holds
-from ..charts import HBar, OutcomeStrip, StackedBars, hbars, outcome_strip
-from . import links, over_time
+from .. import access, frame
+from ..charts import HBar, StackedBars, hbars
+from . import links, next_slots, over_time
 from .attention import Attention, attention_list
 from .rows import AttemptRow, attempt_row
 
@@ -38,21 +34,6 @@ CLASS_TITLES = {
     ReasonClass.limit: "Held back by limits",
     ReasonClass.operational: "Operational",
 }
-
-
-@dataclass(frozen=True)
-class SlotRow:
-    """A schedule's next slot. `pill` is a state that keeps it from firing, with its words, or None."""
-
-    at: datetime
-    zone: ZoneInfo
-    in_words: str
-    schedule: str
-    url: str
-    cadence: str
-    experiment: str
-    strip: OutcomeStrip | None
-    pill: tuple[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +64,7 @@ class Dashboard:
     zone: ZoneInfo
     why: list[tuple[str, int, tuple[HBar, ...]]]
     why_note: str
-    slots: list[SlotRow]
+    slots: list[next_slots.SlotRow]
     slots_note: str
     no_slots: Invitation
     schedules_url: str
@@ -134,7 +115,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         zone=zone,
         why=_why(reports.reasons(current, reports.SILENT)),
         why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
-        slots=_slots(session, experiment, now),
+        slots=next_slots.slot_rows(session, experiment, now, SLOTS_SHOWN),
         slots_note=_schedules_words(*schedules),
         no_slots=_no_slots(experiment, *schedules),
         schedules_url=links.to("schedule.index_view"),
@@ -260,47 +241,6 @@ def _bars(cls: ReasonClass, of_class: dict[Reason, int], top: int) -> tuple[HBar
         for reason, count in of_class.items()
     ]
     return hbars(rows, top=top)
-
-
-def _slots(session: Session, experiment: Experiment | None, now: datetime) -> list[SlotRow]:
-    found = reports_now.next_slots(session, experiment, SLOTS_SHOWN)
-    keys = {slot.schedule.experiment_id for slot in found}
-    of_id = {each.id: each for each in session.scalars(select(Experiment).where(Experiment.id.in_(keys)))}
-    for slot in found:  # else each would be a query of its own
-        set_committed_value(slot.schedule, "experiment", of_id.get(slot.schedule.experiment_id))
-    return [_slot(session, slot, experiment, now) for slot in found]
-
-
-def _slot(
-    session: Session, slot: reports_now.NextSlot, experiment: Experiment | None, now: datetime
-) -> SlotRow:
-    held = holds.on_schedule(session, slot.schedule)
-    late = (now - slot.at).total_seconds()
-    if held:
-        in_words = holds.UNASKED
-    elif late > 0:
-        in_words = "due now" if late < 60 else f"due since {span_words(late)}"
-    else:
-        in_words = f"in {span_words(-late)}"
-    return SlotRow(
-        at=slot.at,
-        zone=zone_of(slot.schedule),
-        in_words=in_words,
-        schedule=slot.schedule.name,
-        url=links.details("schedule", slot.schedule.id),
-        cadence=cadences.words_at(slot.schedule, now) or "its cadence cannot be read",
-        experiment="" if experiment and slot.experiment else slot.experiment or "all experiments",
-        strip=outcome_strip(slot.outcomes) if slot.outcomes else None,
-        pill=_slot_pill(slot, held),
-    )
-
-
-def _slot_pill(slot: reports_now.NextSlot, held: tuple[holds.Hold, ...]) -> tuple[str, str] | None:
-    if held:
-        return "paused", held[0].pill
-    if slot.experiment_state in (None, ExperimentState.running.value):
-        return None
-    return slot.experiment_state, f"experiment {slot.experiment_state}"
 
 
 def _schedules_words(total: int, enabled: int) -> str:
