@@ -29,6 +29,8 @@ PROOF_SECONDS = 30
 UP_SECONDS = 120
 POST_NOW_EVERY_SECONDS = 6
 LOCK_DELETIONS = 20
+# Promised: whatever is done to the queue, it is back within a minute.
+QUEUE_BACK_SECONDS = 60
 FROZEN_AT_MOST_SECONDS = 20
 
 
@@ -267,7 +269,7 @@ class Director:
         return self._ask_queue(delete)
 
     def _ask_queue(self, do: Callable[[redis.Redis], object]) -> str:
-        until = time.monotonic() + 20
+        until = time.monotonic() + QUEUE_BACK_SECONDS
         while time.monotonic() < until:
             try:
                 with self.stack.queue() as queue:
