@@ -157,6 +157,13 @@ class Screen(ModelView):
             raise NotFound(f"There is no such {self.noun}. It may have been removed.")
         return row
 
+    def get_changeable(self, id: Any) -> Any:
+        """The row, as `get_one`; 403 for whoever may not change it."""
+        row = self.get_one(id)
+        if not access.may_change(row):
+            abort(403)
+        return row
+
     def filter_bar(self, _request) -> list[filters.ShownFilter]:
         """The list's filters, for the template."""
         return filters.shown(self.list_filters, request)
@@ -259,9 +266,7 @@ class Screen(ModelView):
     def edit_view(self):
         """The form for a row that is there."""
         return_url = access.redirect_target() or self.get_url(".index_view")
-        row = self.get_one(request.args.get("id"))
-        if not access.may_change(row):
-            abort(403)
+        row = self.get_changeable(request.args.get("id"))
         if not self.may_edit(row):
             raise BadInput(f"{self.record_title(row)} is not edited here.")
         form = self.edit_form(obj=row)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flask import abort, flash, redirect, request
+from flask import flash, redirect, request
 from flask_admin import expose
 from markupsafe import Markup
 from wtforms import BooleanField, TextAreaField
@@ -59,7 +59,7 @@ class Cloning(Screen):
     @expose("/clone/", methods=("GET", "POST"))
     def clone(self):
         """Asks for names, then makes the copies."""
-        row = self._changeable()
+        row = self.get_changeable(request.values.get("id"))
         form = CloneForm(request.form if request.method == "POST" else None)
         if request.method == "POST" and form.validate():
 
@@ -94,7 +94,7 @@ class Cloning(Screen):
     @expose("/copy-part/", methods=("POST",))
     def copy_part(self):
         """Gives chosen siblings this experiment's policy or prompt."""
-        row = self._changeable()
+        row = self.get_changeable(request.values.get("id"))
         parts = (ProtocolPart.policy, ProtocolPart.prompt)
         part = next((each for each in parts if each == request.form.get("part")), None)
         if part is None:
@@ -111,12 +111,6 @@ class Cloning(Screen):
             words = f"The {PART_LABELS[part]} of {row} is now that of {count} more."
             flash(words if made else "Nothing had to change: they are the same already.", "success")
         return redirect(self.get_url(".siblings", id=row.id))
-
-    def _changeable(self) -> Experiment:
-        row = self.get_one(request.values.get("id"))
-        if not access.may_change(row):
-            abort(403)
-        return row
 
     def _sibling_row(self, row: Experiment, sibling: Sibling) -> SiblingRow:
         other = sibling.experiment

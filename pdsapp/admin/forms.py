@@ -95,13 +95,6 @@ class ReasonForm:
     )
 
 
-REASON_SECTION = (
-    "This study has begun",
-    ("reason",),
-    "A change of it is a protocol change: it is listed with who, when and why, and marked in the chart.",
-)
-
-
 def leave_out_reason(form: Any) -> None:
     """Takes the field away, for what is not yet, or no longer, part of a study under way."""
     del form.reason

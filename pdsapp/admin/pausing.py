@@ -69,9 +69,7 @@ class PausingScreen(Screen):
         return stop_question(self.record_title(row))
 
     def _ask(self):
-        row = self.get_one(request.args.get("id"))
-        if not access.may_change(row):
-            abort(403)
+        row = self.get_changeable(request.args.get("id"))
         self._refuse(row)
         if pauses.is_paused(row) and not may_still_stop(row, type(self).stops is not None):
             flash(f"{self.record_title(row)} is {hold_of(row)} already.", "info")

@@ -4,7 +4,7 @@ import asyncio
 from secrets import token_hex
 from typing import Any
 
-from flask import abort, current_app, flash, redirect, request
+from flask import current_app, flash, redirect, request
 from flask_admin import expose
 
 from ..attempts.preview import Preview, preview
@@ -18,6 +18,7 @@ from ..services import edits, persona_history, persona_moves
 from ..services.fields import PERSONA_LIMIT, clean_text
 from ..services.trials import Trial, bands_of, try_text
 from ..web import access, frame
+from .asked import asks, wants_effect_alone
 from .persona_forms import PersonaMoveForm, group_words, offer_twins
 from .persona_importing import PersonaImporting
 
@@ -60,9 +61,7 @@ class PersonaEditing(PersonaImporting):
     @expose("/move/", methods=("GET", "POST"))
     def move(self):
         """Which of the twins on older versions go to the latest."""
-        row = self.get_one(request.args.get("id"))
-        if not access.may_change(row):
-            abort(403)
+        row = self.get_changeable(request.args.get("id"))
         groups = persona_moves.groups_of(db.session(), row, row.latest_number)
         is_first = request.method == "GET"
         form = PersonaMoveForm(None if is_first else request.form, data={"edit_version": row.edit_version})
@@ -112,7 +111,7 @@ class PersonaEditing(PersonaImporting):
             set_read_only(True)
         text, problem = _typed(form)
         twin = None if problem or not text else _chosen_twin(form)
-        trials, refusal = self._try_it(twin, text) if _asks("try") else ([], "")
+        trials, refusal = self._try_it(twin, text) if asks("try") else ([], "")
         shown = {
             "typed": text,
             "problem": problem,
@@ -125,7 +124,7 @@ class PersonaEditing(PersonaImporting):
             "estimated_tokens": estimated_tokens,
             "estimate_words": ESTIMATE_WORDS,
         }
-        if _asks("preview") and request.headers.get("X-Part") == "effect":
+        if wants_effect_alone():
             return self.render("admin/persona/effect.html", **shown)
         page, status = super()._form_page(template, form, return_url, **more, **shown)
         return page, (400 if refusal else 200) if _only_shows() else status
@@ -170,13 +169,9 @@ def moved_words(moved: int) -> str:
     return {0: "No twin was", 1: "1 twin was"}.get(moved, f"{moved:,} twins were")
 
 
-def _asks(name: str) -> bool:
-    return request.method == "POST" and name in request.form
-
-
 def _only_shows() -> bool:
     """Whether the form was sent to see what it does, and saves nothing."""
-    return _asks("preview") or _asks("try")
+    return asks("preview") or asks("try")
 
 
 def _number(name: str) -> int | None:

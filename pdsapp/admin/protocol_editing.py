@@ -4,7 +4,7 @@ from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 
-from flask import abort, current_app, flash, redirect, request
+from flask import current_app, flash, redirect, request
 from flask_admin import expose
 from markupsafe import Markup
 from sqlalchemy import select
@@ -20,9 +20,9 @@ from ..models import DigitalTwin, Experiment, utc_now
 from ..services import limits, protocol
 from ..services.pauses import OVER
 from ..services.policy_texts import BAND_FIELDS, STEP_FIELDS, policy_texts, read_policy
-from ..web import access
 from ..web.policy_charts import length_chart, skip_chart
 from ..web.protocol_view import change_views
+from .asked import asks, wants_effect_alone
 from .base import Screen
 from .policy_form import PolicyForm
 from .prompt_form import PARTS, PromptForm
@@ -39,14 +39,14 @@ class ProtocolEditing(Screen):
         """The numbers of the posting rule, and what they do."""
         row = self._editable()
         present = limits.policy_of(row)
-        shown = PostingPolicy() if _asks("reset") else present
+        shown = PostingPolicy() if asks("reset") else present
         form = self._form(PolicyForm, row, policy_texts(shown))
         policy, is_saved = self._edit(
             row, form, shown, lambda: read_policy(form.data, present), protocol.save_policy
         )
         if is_saved:
             return self._to(row)
-        template = "policy_effect" if _wants_part() else "policy"
+        template = "policy_effect" if wants_effect_alone() else "policy"
         return self._page(
             template, row, form, steps=STEP_FIELDS, bands=BAND_FIELDS,
             skips=skip_chart(policy) if policy else None,
@@ -58,13 +58,13 @@ class ProtocolEditing(Screen):
         """The words around persona and feed, the rule of disclosure, and what a twin would be sent."""
         row = self._editable()
         present = PromptTemplates.from_dict(row.prompt_version.body)
-        shown = PromptTemplates() if _asks("reset") else present
+        shown = PromptTemplates() if asks("reset") else present
         form = self._form(PromptForm, row, shown.to_dict() | {"twin": _first_twin(row)})
         form.twin.offer(_twins_of(row))
         templates, is_saved = self._edit(row, form, shown, lambda: _templates(form), protocol.save_prompt)
         if is_saved:
             return self._to(row)
-        template = "prompt_effect" if _wants_part() else "prompt"
+        template = "prompt_effect" if wants_effect_alone() else "prompt"
         return self._page(template, row, form, parts=list(PARTS), effect=_effect(form, row, templates))
 
     @expose("/protocol/")
@@ -85,15 +85,13 @@ class ProtocolEditing(Screen):
         return change_views(protocol.changes_of(db.session(), row, 3), row.zone)
 
     def _editable(self) -> Experiment:
-        row = self.get_one(request.values.get("id"))
-        if not access.may_change(row):
-            abort(403)
+        row = self.get_changeable(request.values.get("id"))
         if row.state in OVER:
             raise BadInput(f"{row} is {row.state}: what it was run by stays as it is.")
         return row
 
     def _form(self, kind: type, row: Experiment, values: dict[str, Any]):
-        is_posted = request.method == "POST" and not _asks("reset")
+        is_posted = request.method == "POST" and not asks("reset")
         kept = {name: request.form.get(name) for name in ("edit_version", "reason") if name in request.form}
         return kind(
             request.form if is_posted else None, data=values | {"edit_version": row.edit_version} | kept
@@ -103,7 +101,7 @@ class ProtocolEditing(Screen):
         self, row: Experiment, form: Any, shown: Any, read: Callable, save: Callable
     ) -> tuple[Any, bool]:
         """What the page is about, None when what was typed cannot be used; and whether it was saved."""
-        if request.method != "POST" or _asks("reset"):
+        if request.method != "POST" or asks("reset"):
             return shown, False
         is_valid = form.validate()
         try:
@@ -148,17 +146,8 @@ class ProtocolEditing(Screen):
         return page, 400 if _is_saving() else 200
 
 
-def _asks(name: str) -> bool:
-    return request.method == "POST" and name in request.form
-
-
 def _is_saving() -> bool:
-    return request.method == "POST" and not _asks("reset") and not _asks("preview")
-
-
-def _wants_part() -> bool:
-    """Whether the page's own script asks for the preview alone."""
-    return _asks("preview") and request.headers.get("X-Part") == "effect"
+    return request.method == "POST" and not asks("reset") and not asks("preview")
 
 
 def _templates(form: Any) -> PromptTemplates:

@@ -24,6 +24,7 @@ from ..services import tokens as service
 from ..services.fields import parameters_words
 from ..web import access
 from . import cells, filters, token_cells
+from .asked import wants_effect_alone
 from .forms import Form, leave_out_reason
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
@@ -255,7 +256,7 @@ class TokenScreen(PausingScreen):
         if request.method == "POST":
             set_read_only(True)
         row = more.get("model")
-        if is_preview and request.headers.get("X-Part") == "effect":
+        if wants_effect_alone():
             template = "admin/token/effect.html"
         address = address_of(form.base_url.data)
         has_stored = row is not None and row.secret_encrypted is not None

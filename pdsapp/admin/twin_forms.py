@@ -4,7 +4,7 @@ from wtforms import BooleanField, StringField, TextAreaField
 
 from ..llm.endpoint import normalize_base_url
 from ..services.fields import clean_line, clean_parameters, clean_text, clean_username
-from .forms import REASON_SECTION, Clean, Form, Needed, ReasonForm, RowField
+from .forms import Clean, Form, Needed, ReasonForm, RowField
 
 USERNAME_HELP = "1 to 30 letters a–z, digits, _ . or -, once per experiment. For example: maya_reads"
 DISPLAY_NAME_HELP = "The name beside the posts; empty: the username. For example: Maya Lindqvist"
@@ -24,7 +24,7 @@ FORM_SECTIONS = (
     ),
     ("Activity", ("is_active", "tags")),
     (
-        REASON_SECTION[0],
+        "This study has begun",
         ("reason",),
         "Another persona, token, URL, model or parameters change its protocol: say why. The rest needs no "
         "reason.",

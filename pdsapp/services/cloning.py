@@ -11,7 +11,7 @@ from ..domain.protocol import ProtocolPart
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import Account, DigitalTwin, Experiment, Post, ProtocolChange, Schedule
-from . import audit, edits, experiments, limits, protocol, schedules, twins
+from . import audit, edits, experiments, limits, pauses, protocol, schedules, twins
 from .fields import clean_line
 
 MOST_COPIES = 50
@@ -121,7 +121,7 @@ def copy_part(
     for target in sorted(targets, key=lambda each: each.id):
         if target.family_uuid is None or target.family_uuid != source.family_uuid:
             raise BadInput(f"{target} is no copy of {source}.")
-        if target.state in (ExperimentState.ended, ExperimentState.archived):
+        if target.state in pauses.OVER:
             raise BadInput(f"{target} is {target.state}: what it was run by stays as it is.")
         if part == ProtocolPart.policy:
             save, content = protocol.save_policy, limits.policy_of(source)

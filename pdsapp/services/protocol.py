@@ -16,7 +16,7 @@ from ..domain.diffs import changed_leaves
 from ..domain.disclosure import RULE_LABELS, DisclosureRule
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptError, PromptTemplates
-from ..domain.protocol import MOST_REASON, PART_LABELS, ProtocolPart
+from ..domain.protocol import MOST_REASON, ProtocolPart
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import Account, Experiment, ProtocolChange
@@ -218,11 +218,6 @@ def prompt_summary(changed: list[tuple[str, Any, Any]], templates: PromptTemplat
     if any(path.startswith("disclosure") for path, _, _ in changed):
         parts.append(f"disclosure ({RULE_LABELS[DisclosureRule(templates.disclosure_rule)]})")
     return f"Prompt: {', '.join(parts)}"
-
-
-def part_words(change: ProtocolChange) -> str:
-    """The part that was changed, in words."""
-    return PART_LABELS[change.part]
 
 
 def _label(policy: PostingPolicy, present: str) -> str:

@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 from ..domain.diffs import Piece, changed_leaves, word_diff
 from ..domain.disclosure import RULE_LABELS, DisclosureRule
 from ..domain.limit_words import span_words
-from ..domain.protocol import ProtocolPart
+from ..domain.protocol import PART_LABELS, ProtocolPart
 from ..models import ProtocolChange
-from ..services.protocol import part_words
 
 LONG_TEXT = 40
 HIDDEN = ("label",)
@@ -70,7 +69,7 @@ def change_views(changes: list[ProtocolChange], zone: str) -> list[ChangeView]:
         ChangeView(
             c.made_at,
             ZoneInfo(zone),
-            part_words(c),
+            PART_LABELS[c.part],
             c.summary,
             c.reason,
             c.made_by,
