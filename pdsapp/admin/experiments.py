@@ -20,12 +20,13 @@ from ..models import Account, Experiment, Post, UserProfile, utc_now
 from ..services import edits, pauses, reports_attempts
 from ..services import experiments as service
 from ..services.fields import clean_line, clean_zone
-from ..web import frame, holds
+from ..web import access, frame, holds, zones
 from ..web.pages.next_slots import SlotRow, slot_rows
 from ..web.pages.rows import AttemptRow, attempt_row
-from . import cells, experiment_limits, filters, zones
+from . import cells, experiment_limits, filters
 from .cloning import Cloning
 from .forms import Clean, Form, Needed
+from .granting import Granting
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .protocol_editing import ProtocolEditing
 from .row_actions import PostAction
@@ -70,14 +71,13 @@ def _why_not(row: Experiment) -> str:
     return "" if row.state in RUNNING_OR_PAUSED else f"{row} is {row.state}: there is nothing to pause."
 
 
-class ExperimentScreen(ProtocolEditing, Cloning, PausingScreen):
+class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
     noun = "experiment"
     plural = "experiments"
     lead = "One sandbox each: its people, twins, posts, posting policy and prompt."
     create_lead = "It starts with the default posting policy and prompt, and runs at once."
-    empty_words = "There is no experiment yet. Twins live in experiments, so begin with one."
     pauses_with = pauses.pause_experiment
     stops = pauses.stop_experiment
     resumes = pauses.resume_experiment
@@ -153,6 +153,11 @@ class ExperimentScreen(ProtocolEditing, Cloning, PausingScreen):
             is_rare=True,
         ),
     ]
+
+    @property
+    def empty_words(self) -> str:
+        """Why the list is empty: there is none, or none is granted."""
+        return access.no_experiment_words()
 
     def get_query(self):
         """Archived experiments only when the filter asks for them."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask_admin.form import BaseForm
 from sqlalchemy.orm import Session
-from wtforms import HiddenField, SelectField, StringField, ValidationError
+from wtforms import HiddenField, SelectField, SelectMultipleField, StringField, ValidationError
 from wtforms.validators import InputRequired
 
 from ..domain.protocol import MOST_REASON
@@ -13,6 +13,7 @@ from ..errors import BadInput
 from ..services.fields import clean_line
 
 NEEDED = "This must not be empty."
+NOT_OFFERED = "One of these is not offered here any more. Open the page again and choose anew."
 
 
 class Form(BaseForm):
@@ -81,6 +82,28 @@ class RowField(SelectField):
         if row is None:
             raise BadInput("This is not there any more. Choose another.", self.short_name)
         return row
+
+
+class TicksField(SelectMultipleField):
+    """Any number of rows by their integer id, each with a box to tick. Choices are set per request."""
+
+    def __init__(self, label: str, nothing: str = "There is nothing to choose from yet.", **kwargs):
+        super().__init__(label, coerce=str, choices=[], validate_choice=False, **kwargs)
+        self.nothing = nothing
+
+    def offer(self, pairs: list[tuple[int, str]]) -> None:
+        """Offers these rows."""
+        self.choices = [(str(key), words) for key, words in pairs]
+
+    def process_data(self, value) -> None:
+        self.data = [str(key) for key in value or ()]
+
+    def chosen(self) -> list[int]:
+        """The ids of the ticked rows. Raises BadInput on one that is not offered."""
+        offered = {key for key, _ in self.choices}
+        if not set(self.data or ()) <= offered:
+            raise BadInput(NOT_OFFERED, self.short_name)
+        return [int(key) for key in self.data or ()]
 
 
 class ReasonForm:

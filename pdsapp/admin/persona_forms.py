@@ -4,13 +4,12 @@ from typing import Any
 
 from sqlalchemy import case, select
 from sqlalchemy.orm import Session, joinedload
-from wtforms import SelectMultipleField, StringField, TextAreaField
+from wtforms import StringField, TextAreaField
 
-from ..errors import BadInput
 from ..models import DigitalTwin, Experiment, Persona, PersonaVersion
 from ..services.fields import PERSONA_LIMIT, clean_line, clean_text
-from ..services.persona_moves import NOT_THERE, Group
-from .forms import Clean, Form, Needed, ReasonForm, RowField, leave_out_reason
+from ..services.persona_moves import Group
+from .forms import Clean, Form, Needed, ReasonForm, RowField, TicksField, leave_out_reason
 
 MOST_TWINS_OFFERED = 200
 
@@ -51,9 +50,8 @@ class PersonaForm(Form):
 class MovesForm(ReasonForm):
     """The part of a form that asks in which experiments twins go to a new version."""
 
-    moves = SelectMultipleField(
+    moves = TicksField(
         "Move these twins to the new version",
-        validate_choice=False,
         description="Unticked, they stay on the version they have; for example, to let a study that runs end "
         "as it began.",
     )
@@ -66,19 +64,14 @@ class MovesForm(ReasonForm):
         if not offered:
             del self.moves
             return
-        self.moves.choices = [(str(group.experiment.id), group_words(group)) for group in offered]
+        self.moves.offer([(group.experiment.id, group_words(group)) for group in offered])
         if is_first:
             self.moves.data = [str(g.experiment.id) for g in offered if g.is_moved_by_default]
 
     @property
     def chosen_moves(self) -> list[int]:
         """The ids of the ticked experiments. Raises BadInput on one that is not offered."""
-        if "moves" not in self:
-            return []
-        offered = {key for key, _ in self.moves.choices}
-        if not set(self.moves.data or ()) <= offered:
-            raise BadInput(NOT_THERE, "moves")
-        return [int(key) for key in self.moves.data or ()]
+        return self.moves.chosen() if "moves" in self else []
 
     @property
     def reason_given(self) -> str:

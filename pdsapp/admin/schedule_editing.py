@@ -15,8 +15,8 @@ from ..extensions import db
 from ..models import Account, Schedule, utc_now
 from ..services import schedules as service
 from ..services.schedule_wishes import wished
-from ..web import access
-from . import asking, choices, zones
+from ..web import access, zones
+from . import asking, choices
 from .forms import leave_out_reason
 from .pausing import PausingScreen
 from .schedule_effect import Effect, effect_of

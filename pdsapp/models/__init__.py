@@ -1,6 +1,6 @@
 """SQLAlchemy rows and constraints, nothing else."""
 
-from .accounts import Account, AuditEvent, Membership, Role, SignInLink, account_role
+from .accounts import ADMINISTRATOR, Account, AuditEvent, Membership, Role, SignInLink, account_role
 from .attempts import BY_ID, IS_DUE, IS_RUNNING, Attempt, AttemptContext, LostLease, ModelCall
 from .base import Base, Json, UtcDateTime, utc_now
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
@@ -13,6 +13,7 @@ from .tokens import ApiToken
 from .twins import DigitalTwin, TwinTag, UserProfile
 
 __all__ = [
+    "ADMINISTRATOR",
     "BY_ID",
     "IS_DUE",
     "IS_RUNNING",

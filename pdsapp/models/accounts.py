@@ -9,6 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from .base import Base, HasEditVersion, Json, utc_now
 
+ADMINISTRATOR = "administrator"
+
 account_role = sa.Table(
     "account_role",
     Base.metadata,
@@ -30,7 +32,8 @@ class Role(Base, RoleMixin):
 class Account(Base, HasEditVersion, UserMixin):
     """Somebody who signs in to the workbench. Not a member of an experiment: that is a user profile.
 
-    `password` is an argon2 hash, None until the first sign-in link was used.
+    `password` is an argon2 hash, None until the first sign-in link was used. `sees_all_experiments`: those of
+    others and those still to come; without it an account that is no administrator sees what it is granted.
     """
 
     __tablename__ = "account"
@@ -43,16 +46,26 @@ class Account(Base, HasEditVersion, UserMixin):
     confirmed_at: Mapped[datetime | None]
     zone: Mapped[str | None] = mapped_column(sa.String(64))
     theme: Mapped[str | None] = mapped_column(sa.String(8))
+    sees_all_experiments: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
     roles: Mapped[list[Role]] = relationship(secondary=account_role, lazy="selectin")
+
+    @property
+    def is_administrator(self) -> bool:
+        return any(role.name == ADMINISTRATOR for role in self.roles)
+
+    @property
+    def sees_everything(self) -> bool:
+        """Whether no grant is needed."""
+        return self.sees_all_experiments or self.is_administrator
 
     def __str__(self) -> str:
         return self.email
 
 
 class Membership(Base):
-    """An account's access to one experiment."""
+    """An account's grant of one experiment: it sees it, and changes it if its role changes anything."""
 
     __tablename__ = "membership"
     __table_args__ = (sa.UniqueConstraint("account_id", "experiment_id"),)

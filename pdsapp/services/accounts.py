@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 from ..config import Settings
 from ..database import transaction
 from ..errors import BadInput, NotFound
-from ..models import Account, Role, SignInLink
+from ..models import ADMINISTRATOR, Account, Role, SignInLink
 from . import audit
 from .editing import begin
-from .fields import clean_email
+from .fields import clean_email, clean_zone
 
 # Highest first.
 ROLES = {
-    "administrator": "May do everything, accounts and all-experiment schedules included.",
-    "researcher": "May manage experiments, twins, personas, tokens and schedules.",
-    "viewer": "May look at everything but secrets and change nothing.",
+    "administrator": "May do everything in all experiments, accounts and all-experiment schedules included.",
+    "researcher": "May manage the experiments it is granted, and personas and tokens.",
+    "viewer": "May look at the experiments it is granted, at everything but secrets, and change nothing.",
 }
 LINK_LIFETIME = timedelta(days=2)
 PASSWORD_MINIMUM = 10
@@ -36,17 +36,22 @@ def add_account(
     now: datetime,
     password: str | None = None,
     by: Account | None = None,
+    sees_all: bool = False,
 ) -> Account:
-    """A new account. The caller commits. Raises BadInput on a taken address or a short password."""
+    """A new account. The caller commits. Raises BadInput on a taken address or a short password.
+
+    `sees_all`: all experiments, those to come too; else it sees what `services.granting` grants it.
+    """
     email = clean_email(email)
     if find_account(session, email) is not None:
         raise BadInput(f"There is an account {email} already.", "email")
     account = Account(email=email, fs_uniquifier=token_hex(16), created_at=now, active=True, confirmed_at=now)
     account.roles = [session.scalars(select(Role).where(Role.name == role)).one()]
+    account.sees_all_experiments = sees_all
     if password:
         set_password(account, password)
     session.add(account)
-    audit.record(session, "create", account, now, by, after={"email": email, "role": role})
+    audit.record(session, "create", account, now, by, after={"email": email} | shown(account))
     return account
 
 
@@ -57,7 +62,7 @@ def find_account(session: Session, email: str) -> Account | None:
 
 def may_administer(account: Account | None) -> bool:
     """Whether somebody may do what concerns all experiments; a command has no account, and may."""
-    return account is None or any(role.name == "administrator" for role in account.roles)
+    return account is None or account.is_administrator
 
 
 def set_password(account: Account, password: str) -> None:
@@ -70,6 +75,27 @@ def set_password(account: Account, password: str) -> None:
     account.fs_uniquifier = token_hex(16)
 
 
+def change_password(session: Session, account: Account, password: str, now: datetime) -> None:
+    """Another password for somebody's own account, written down; ends its sessions. The caller commits.
+
+    The caller has verified the present one. Raises BadInput at `password`.
+    """
+    set_password(account, password)
+    audit.record(session, "set password", account, now, account)
+
+
+def choose_zone(session: Session, account: Account, zone: str | None, now: datetime) -> None:
+    """The zone an account reads times in; None or "" takes the experiment's. The caller commits.
+
+    Raises BadInput at `zone`.
+    """
+    before, wanted = account.zone, clean_zone(zone) if (zone or "").strip() else None
+    if before == wanted:
+        return
+    account.zone = wanted
+    audit.record(session, "change", account, now, account, {"zone": before}, {"zone": wanted})
+
+
 def change_account(
     session: Session,
     account: Account,
@@ -78,25 +104,29 @@ def change_account(
     *,
     role: str,
     is_active: bool,
+    sees_all: bool,
     by: Account | None = None,
 ) -> None:
-    """Another role, or the door shut or opened. The caller commits. Raises BadInput.
+    """Another role, the door shut or opened, all experiments or granted ones. The caller commits.
 
-    Both end the account's sessions. Nobody shuts out the last administrator who can sign in, nor themselves.
+    Role and door end the account's sessions. Nobody shuts out the last administrator who can sign in, nor
+    themselves. Raises BadInput.
     """
+    _hold_accounts(session, account, by)
     begin(session, account, seen)
     before = shown(account)
-    wanted = {"role": role, "active": is_active}
+    wanted = {"role": role, "active": is_active, "sees_all_experiments": sees_all}
     if before == wanted:
         return
     if by is not None and by.id == account.id:
         raise BadInput("This is your own account: another administrator has to change it.")
-    administers = {"role": "administrator", "active": True}
-    if before == administers and wanted != administers and not _has_other(session, account):
+    stays = role == ADMINISTRATOR and is_active
+    if account.is_administrator and account.active and not stays and not _has_other(session, account):
         raise BadInput("This is the last administrator who can sign in. Add another one first.")
+    if (role, is_active) != (before["role"], before["active"]):
+        account.fs_uniquifier = token_hex(16)
     account.roles = [session.scalars(select(Role).where(Role.name == role)).one()]
-    account.active = is_active
-    account.fs_uniquifier = token_hex(16)
+    account.active, account.sees_all_experiments = is_active, sees_all
     audit.record(session, "change", account, now, by, before, wanted)
 
 
@@ -114,7 +144,11 @@ def invite(session: Session, account: Account, now: datetime, by: Account | None
 
 def shown(account: Account) -> dict[str, object]:
     """What the audit trail keeps of an account."""
-    return {"role": role_of(account), "active": account.active}
+    return {
+        "role": role_of(account),
+        "active": account.active,
+        "sees_all_experiments": account.sees_all_experiments,
+    }
 
 
 def role_of(account: Account) -> str:
@@ -123,17 +157,26 @@ def role_of(account: Account) -> str:
     return next((name for name in ROLES if name in names), "")
 
 
+def _hold_accounts(session: Session, account: Account, by: Account | None) -> None:
+    """One change of accounts at a time, so that no two administrators shut each other out.
+
+    Raises BadInput for one who has just been shut out.
+    """
+    session.execute(select(Role.id).where(Role.name == ADMINISTRATOR).with_for_update())
+    session.refresh(account)
+    if by is not None:
+        session.refresh(by)
+        if not (by.is_administrator and by.active):
+            raise BadInput("You may no longer change accounts: another administrator has changed yours.")
+
+
 def _has_other(session: Session, account: Account) -> bool:
     """Whether another administrator can sign in."""
-    query = (
-        select(Account.id)
-        .join(Account.roles)
-        .where(
-            Role.name == "administrator",
-            Account.active,
-            Account.password.is_not(None),
-            Account.id != account.id,
-        )
+    query = select(Account.id).where(
+        Account.roles.any(Role.name == ADMINISTRATOR),
+        Account.active,
+        Account.password.is_not(None),
+        Account.id != account.id,
     )
     return session.scalars(query.limit(1)).first() is not None
 
@@ -202,7 +245,7 @@ def first_sign_in_link(address: str, now: datetime) -> str | None:
         account = session.scalars(
             select(Account)
             .join(Account.roles)
-            .where(Role.name == "administrator")
+            .where(Role.name == ADMINISTRATOR)
             .order_by(Account.id)
             .limit(1)
         ).first()

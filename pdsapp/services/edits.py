@@ -42,6 +42,7 @@ from . import (
 )
 from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
+from .token_sharing import refuse_if_shared
 
 MOST_TAGS = 20
 # What of a twin belongs to the protocol of its study, by the names the audit trail has for it.
@@ -154,6 +155,7 @@ def change_token(
     An empty `secret` keeps the stored one, unless it is to be removed.
     """
     begin(session, token, seen)
+    refuse_if_shared(session, token)
     written_by = _written_by(token)
     before = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
     if removes_secret and secret:
@@ -187,6 +189,7 @@ def archive_token(session: Session, token: ApiToken, now: datetime, account: Acc
     """Takes a token off the lists; twins that use it cannot be written. False if it was so already."""
     if token.state == TokenState.archived:
         return False
+    refuse_if_shared(session, token)
     before = {"state": token.state.value}
     token.state = TokenState.archived
     token.edit_version += 1

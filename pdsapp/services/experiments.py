@@ -8,12 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from .. import grants
 from ..domain.ids import experiment_identifier
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
-from ..models import Account, Experiment, Installation, PostingPolicyVersion, PromptVersion, Role
+from ..models import Account, Experiment, Installation, Membership, PostingPolicyVersion, PromptVersion, Role
 from . import audit, pauses
 from .accounts import ROLES
 from .fields import clean_line, clean_text, clean_zone
@@ -69,7 +70,7 @@ def add_experiment(
 ) -> Experiment:
     """A running experiment with its own seed and copies of policy and prompt. The caller commits.
 
-    Raises BadInput.
+    An account that is granted single experiments is granted this one. Raises BadInput.
     """
     experiment = Experiment()
     experiment.name = clean_line(name, "name", 120)
@@ -79,6 +80,9 @@ def add_experiment(
     prepare_experiment(session, experiment, now, policy)
     experiment.created_by_id = account.id if account else None
     session.add(experiment)
+    if account is not None and not account.sees_everything:
+        session.flush()
+        session.add(Membership(account_id=account.id, experiment_id=experiment.id, created_at=now))
     after = {"name": experiment.name, "zone": zone}
     if policy is not None and not policy.limits.is_empty:
         after["limits"] = policy.limits.to_dict()
@@ -123,6 +127,7 @@ def set_state(
 def _free_identifier(session: Session) -> str:
     while True:
         identifier = experiment_identifier(os.urandom(5))
-        taken = session.scalars(select(Experiment.id).where(Experiment.identifier == identifier)).first()
+        with grants.everything():
+            taken = session.scalars(select(Experiment.id).where(Experiment.identifier == identifier)).first()
         if taken is None:
             return identifier

@@ -48,6 +48,7 @@ from .pause_scopes import (
     starts_by_resuming,
     zone_of,
 )
+from .token_sharing import refuse_if_shared
 
 QUEUED = "It was still waiting then and is not asked."
 # So many waiting attempts end with the pause itself, in about a second; more follow, so many at a time.
@@ -208,7 +209,7 @@ def _pause(
 ) -> Effect:
     reason = clean_line(reason, "reason", 255, required=False)
     _hold(session, scope)
-    _check(scope, account, is_pause=True)
+    _check(session, scope, account, is_pause=True)
     was_paused, was_stopped = is_paused(scope), scope.is_stopped
     # Somebody's wish outlives the pause of a move, which that ends by itself.
     is_new = not was_paused or is_lent(scope)
@@ -238,7 +239,7 @@ def _cancelled_words(scope: Any) -> str:
 
 def _resume(session: Session, scope: Any, now: datetime, account: Account | None) -> bool:
     _hold(session, scope)
-    _check(scope, account, is_pause=False)
+    _check(session, scope, account, is_pause=False)
     if not is_paused(scope) and not starts_by_resuming(scope):
         return False
     before = shown(scope)
@@ -286,9 +287,11 @@ def _installation(session: Session, account: Account | None) -> Installation:
     return session.get_one(Installation, 1)
 
 
-def _check(scope: Any, account: Account | None, is_pause: bool) -> None:
+def _check(session: Session, scope: Any, account: Account | None, is_pause: bool) -> None:
     if isinstance(scope, Experiment) and scope.state in OVER:
         raise BadInput(f"Experiment {scope.identifier} is {scope.state} and stays so.")
+    if isinstance(scope, ApiToken) and account is not None:
+        refuse_if_shared(session, scope)
     if isinstance(scope, ApiToken) and is_pause and scope.state == TokenState.archived:
         raise BadInput(f"Token “{scope.name}” is archived and asks nothing. Bring it back first.")
     if isinstance(scope, Schedule):

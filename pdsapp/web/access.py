@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from flask import Flask, abort, redirect, request, url_for
 from flask_login import current_user
 
+from .. import grants
 from ..models import Account, Schedule
 from ..services.accounts import role_of
 
@@ -18,9 +19,8 @@ PUBLIC_RULES = frozenset(
         "/static/<path:filename>",
     }
 )
-PERSONAL_RULES = frozenset(
-    {"/logout", "/theme", "/switch"}
-)  # POSTs that change nothing but one's own session
+# POSTs that change nothing but one's own session and account
+PERSONAL_RULES = frozenset({"/logout", "/theme", "/switch", "/account/zone", "/account/password"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 WRITERS = frozenset({"administrator", "researcher"})
 
@@ -51,6 +51,19 @@ def may_administer() -> bool:
     return role() == "administrator"
 
 
+def is_limited() -> bool:
+    """Whether this request's account sees granted experiments only; see `pdsapp.grants`."""
+    return grants.is_limited()
+
+
+def no_experiment_words() -> str:
+    """Why this request's account finds no experiment, and what to do."""
+    if not is_limited():
+        return "There is no experiment yet. Twins live in experiments, so begin with one."
+    own = ", or add one of your own" if may_write() else ""
+    return f"You are granted no experiment yet. Ask an administrator to grant you one{own}."
+
+
 def may_change(row: object) -> bool:
     """Whether this request's account may change a row: a schedule of all experiments is administrators'."""
     is_of_all = isinstance(row, Schedule) and row.experiment_id is None
@@ -74,6 +87,7 @@ def redirect_target() -> str | None:
 
 
 def _guard():
+    grants.see_as(None)
     rule = request.url_rule.rule if request.url_rule else None
     if rule in PUBLIC_RULES:
         return None
@@ -81,6 +95,7 @@ def _guard():
         return _to_sign_in()
     if role() is None:
         abort(403)
+    grants.see_as(account())
     if request.method not in SAFE_METHODS and rule not in PERSONAL_RULES and not may_write():
         abort(403)
     return None

@@ -39,6 +39,8 @@ class SignedIn:
 
     email: str
     role: str
+    url: str
+    zone: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Frame:
     theme_url: str
     logout_url: str
     home_url: str
+    may_administer: bool
 
 
 def init_app(app: Flask) -> None:
@@ -140,9 +143,12 @@ def switch():
 
 @actions.route("/theme", methods=["POST"])
 def theme():
-    """Remembers light, dark, or neither (as the system has it), in a cookie the page's script also writes."""
+    """Remembers light, dark, or neither (as the system has it): with the account, and in a cookie that the
+    page's script also writes, for the sign-in page."""
     answer = back()
     value = request.form.get("theme", "")
+    access.account().theme = value if value in ("light", "dark") else "system"
+    db.session.commit()
     if value in ("light", "dark"):
         answer.set_cookie("theme", value, max_age=31_536_000, samesite="Lax", secure=request.is_secure)
     else:
@@ -181,8 +187,8 @@ def _make(own_session: Session) -> Frame:
         pill=_pill(own_session, experiment),
         worker=heartbeats.life_sign(own_session, ProcessKind.worker, now),
         scheduler=heartbeats.life_sign(own_session, ProcessKind.scheduler, now),
-        account=SignedIn(access.account().email, ROLE_WORDS[access.role()]),
-        theme=request.cookies.get("theme", ""),
+        account=_signed_in(),
+        theme=_theme(),
         pausing=pausing.shown(
             own_session,
             experiment,
@@ -196,7 +202,19 @@ def _make(own_session: Session) -> Frame:
         theme_url=url_for("frame.theme"),
         logout_url=url_for("sign_in.logout"),
         home_url=url_for("admin.index"),
+        may_administer=access.may_administer(),
     )
+
+
+def _signed_in() -> SignedIn:
+    account = access.account()
+    return SignedIn(account.email, ROLE_WORDS[access.role()], url_for("own_account.show"), account.zone or "")
+
+
+def _theme() -> str:
+    """The account's theme; the cookie's for an account that never chose one."""
+    chosen = access.account().theme or request.cookies.get("theme", "")
+    return chosen if chosen in ("light", "dark") else ""
 
 
 def _offered(experiments, experiment: Experiment | None) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@
     if (event.persisted) document.querySelectorAll("form").forEach(free);
   });
 
-  /* Theme: a cookie for the server, data-theme for now. */
+  /* Theme: kept with the account, in a cookie for the sign-in page, data-theme for now. */
   for (const themes of document.querySelectorAll("[data-themes]")) {
     themes.hidden = false;
     themes.addEventListener("submit", (event) => {
@@ -93,6 +93,7 @@
       const theme = event.submitter.value;
       const days = theme ? 365 : 0;
       const secure = location.protocol === "https:" ? "; Secure" : "";
+      fetch(themes.action, { method: "POST", body: new FormData(themes, event.submitter), redirect: "manual", keepalive: true }).catch(() => {});
       document.cookie = `theme=${theme}; Path=/; SameSite=Lax; Max-Age=${days * 86400}${secure}`;
       if (theme) document.documentElement.dataset.theme = theme;
       else delete document.documentElement.dataset.theme;
@@ -130,6 +131,7 @@
     const words = new Intl.DateTimeFormat("en-GB", {
       weekday: "short", day: "numeric", month: "short", year: "numeric",
       hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+      timeZone: document.documentElement.dataset.zone || undefined,
     }).format(at);
     element.title = `${element.title}\nyour time: ${words}`;
   }

@@ -75,7 +75,7 @@ def twin_ids(study, settings, model_server):
         TOO_LONG_FOR_A_STOP if len(model_server.history) % 12 == 7 else 0.4
     )
     with transaction() as session:
-        add_account(session, "ada@example.org", "researcher", utc_now(), PASSWORD)
+        add_account(session, "ada@example.org", "researcher", utc_now(), PASSWORD, sees_all=True)
         return session.scalars(select(DigitalTwin.id)).all()
 
 

@@ -17,6 +17,7 @@ TIERS = {
     "models": 1,
     "extensions": 2,
     "database": 2,
+    "grants": 2,
     "logs": 2,
     "llm": 2,
     "attempts": 3,

@@ -35,13 +35,16 @@ def client(app):
 
 @pytest.fixture
 def sign_in(app, write):
-    """`sign_in("viewer")` gives a browser that has signed in through the form with that role."""
+    """`sign_in("viewer")` gives a browser that has signed in through the form with that role.
+
+    It sees all experiments, unless `sees_all=False`.
+    """
     app.test_client_class = Browser
 
-    def signed_in(role="researcher", email=None):
+    def signed_in(role="researcher", email=None, sees_all=True):
         email = email or f"{role}@example.org"
         with write() as session:
-            add_account(session, email, role, NOON, PASSWORD)
+            add_account(session, email, role, NOON, PASSWORD, sees_all=sees_all)
         browser = app.test_client()
         answer = browser.sign_in(email)
         assert answer.status_code == 302, answer.text

@@ -41,7 +41,7 @@ class _Forms(HTMLParser):
         elif tag == "input" and "name" in given:
             is_box = given.get("type") in ("checkbox", "radio")
             if not is_box or "checked" in given:
-                self.found[-1][given["name"]] = given.get("value", "on" if is_box else "")
+                self._add(given["name"], given.get("value", "on" if is_box else ""), given.get("type"))
         elif tag == "select":
             self._select = given["name"]
         elif tag == "option" and self._select is not None:
@@ -50,6 +50,13 @@ class _Forms(HTMLParser):
         elif tag == "textarea":
             self._text = given["name"]
             self.found[-1][self._text] = ""
+
+    def _add(self, name, value, kind):
+        """Several ticked boxes of one name are a list."""
+        before = self.found[-1].get(name)
+        if kind == "checkbox" and before is not None:
+            value = [*(before if isinstance(before, list) else [before]), value]
+        self.found[-1][name] = value
 
     def handle_data(self, data):
         if self._text is not None:

@@ -78,8 +78,9 @@ def test_another_role_holds_from_the_next_request(administrator, sign_in, sessio
     assert researcher.get("/admin/persona/new/").status_code == 403
     event = session.scalars(select(AuditEvent).where(AuditEvent.object_type == "account")).all()[-1]
     assert (event.before, event.after) == (
-        {"role": "researcher", "active": True}, {"role": "viewer", "active": True},
-    )  # fmt: skip
+        {"role": "researcher", "active": True, "sees_all_experiments": True},
+        {"role": "viewer", "active": True, "sees_all_experiments": True},
+    )
 
 
 def test_nobody_changes_their_own_account_nor_shuts_out_the_last_administrator(

@@ -26,7 +26,7 @@ def test_the_areas_lead_to_pages_that_exist(researcher, rows):
     page = researcher.get("/admin/experiment/").text
     nav = re.search(r'<nav class="side".*?</nav>', page, re.S)[0]
     links = re.findall(r'<a href="([^"]+)"', nav)
-    assert len(links) == 11
+    assert len(links) == 12
     for link in links:
         assert researcher.get(link).status_code == 200, link
 

@@ -175,10 +175,7 @@ def test_an_experiment_that_is_not_offered_is_refused_at_the_field(researcher, r
     form = filled(researcher, rows, text="Other.", moves=[moves], reason="why")
     answer = researcher.post(page_of(rows), data=form)
     assert answer.status_code == 400
-    assert (
-        "has no twin with this persona any more"
-        in re.search(r'id="moves-error">(.*?)</div>', answer.text, re.S)[1]
-    )
+    assert "is not offered here any more" in re.search(r'id="moves-error">(.*?)</div>', answer.text, re.S)[1]
     assert len(versions(session)) == 1
 
 

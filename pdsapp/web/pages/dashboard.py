@@ -268,7 +268,7 @@ def _no_attempts(experiment: Experiment | None, twins: reports.TwinCounts) -> In
     may_write = access.may_write()
     if experiment is None and not twins.total and not frame.current_frame().experiments:
         url = links.to("experiment.create_view") if may_write else ""
-        return Invitation("There is no experiment yet. Everything begins with one.", url, "Add experiment")
+        return Invitation(access.no_experiment_words(), url, "Add experiment")
     if twins.total == 0:
         url = links.to("digitaltwin.create_view") if may_write else ""
         return Invitation("There is no twin yet, so there was nobody to ask.", url, "Add twin")
