@@ -47,7 +47,7 @@ bench: dev ## Measure; ARGS chooses what
 faults: dev ## Kill and freeze real stacks and count what is left; ARGS="--small" is a short one
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-screenshots: dev ## Take the pictures in docs/img anew
+screenshots: dev ## Take the pictures in docs/img anew, and one of every screen; ARGS="--screens-only" is quick
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
 
 dev: venv

@@ -7,7 +7,7 @@ from flask import request, url_for
 from flask_admin import expose
 from markupsafe import Markup
 from sqlalchemy.orm import Query, Session, selectinload
-from wtforms import BooleanField, RadioField, SelectField, StringField
+from wtforms import BooleanField, RadioField, StringField
 
 from ..database import set_read_only
 from ..extensions import db
@@ -32,7 +32,7 @@ class AccountForm(Form):
         render_kw={"inputmode": "email", "autocomplete": "off", "spellcheck": "false"},
         description="What they sign in with; nothing is sent there. For example: ada@example.org",
     )
-    role = SelectField(
+    role = RadioField(
         "Role",
         default="researcher",
         choices={name: f"{name}: {words[0].lower()}{words[1:]}" for name, words in ROLES.items()},

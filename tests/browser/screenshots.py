@@ -1,7 +1,8 @@
-"""The pictures of the documents, taken from a demo that runs: `python -m tests.browser.screenshots [folder]`.
+"""Pictures of a demo that runs: `python -m tests.browser.screenshots [--screens-only]`.
 
 It starts the stack with the demo on an empty folder, waits until twins have been asked and some have stayed
-silent (some minutes), and writes dashboard.png, attempt.png and activity-narrow-dark.png.
+silent (some minutes), and writes those of the documents to docs/img, and every screen at two widths, light
+and dark, to screens/, which is not kept. `--screens-only` does not wait and leaves docs/img alone.
 """
 
 import re
@@ -11,11 +12,12 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from . import steps
+from . import screens, steps
 from .chromium import CHROMIUM, FLAGS
 from .real_stack import ROOT, Stack, wait_until
 
 FOLDER = ROOT / "docs" / "img"
+SCREENS = ROOT / "screens"
 WIDE = {"width": 1280, "height": 900}
 TALL = {"width": 1280, "height": 1120}
 NARROW = {"width": 390, "height": 844}
@@ -28,10 +30,11 @@ BOTH_CAUSES = re.compile(r"ago: 0\.(?!00).*own: 0\.(?!00)")
 
 def main(arguments: list[str]) -> str | None:
     """What is wrong, or None when all pictures are there."""
+    is_short = arguments == ["--screens-only"]
+    if arguments and not is_short:
+        return f"Unknown: {' '.join(arguments)}. The one argument there is: --screens-only"
     if CHROMIUM is None:
         return "Chromium is needed to take pictures. Debian, Ubuntu: apt install chromium."
-    folder = Path(arguments[0]) if arguments else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as data_dir,
         Stack(Path(data_dir) / "data", PDS_DEMO="1") as stack,
@@ -39,11 +42,14 @@ def main(arguments: list[str]) -> str | None:
     ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = _signed_in(browser, stack)
-        print(f"Waiting for {ENOUGH_ATTEMPTS} attempts, one of them a skip …", flush=True)
-        if not wait_until(lambda: _is_lively(page), PATIENCE_SECONDS):
-            return f"The demo did not become lively in time.\n{stack.tail()}"
-        _take_all(page, folder)
+        if not is_short:
+            print(f"Waiting for {ENOUGH_ATTEMPTS} attempts, one of them a skip …", flush=True)
+            if not wait_until(lambda: _is_lively(page), PATIENCE_SECONDS):
+                return f"The demo did not become lively in time.\n{stack.tail()}"
+            _take_those_of_documents(page, FOLDER)
+        count = _take_every_screen(page, SCREENS)
         browser.close()
+    print(f"{count} pictures of screens are in {SCREENS.name}/.")
     return None
 
 
@@ -65,7 +71,31 @@ def _is_lively(page: Page) -> bool:
     return len(ended) >= ENOUGH_ATTEMPTS and "skipped" in ended and len(ended) == len(states)
 
 
-def _take_all(page: Page, folder: Path) -> None:
+def _take_every_screen(page: Page, folder: Path) -> int:
+    """Every screen from top to bottom, at both widths, light and dark; how many pictures."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    count, seen = 0, set()
+    page.set_viewport_size(WIDE)
+    for path in screens.walk(page, "/admin/"):
+        name = re.sub(r"[^a-z0-9]+", "-", re.sub(r"[?&]url=[^&]*", "", path).lower()).strip("-")
+        if name in seen:  # the same, reached from elsewhere
+            continue
+        seen.add(name)
+        for size, width in ((WIDE, "wide"), (NARROW, "narrow")):
+            for scheme in ("light", "dark"):
+                page.set_viewport_size(size)
+                page.emulate_media(color_scheme=scheme)
+                page.screenshot(
+                    path=folder / f"{name}-{width}-{scheme}.png", full_page=True, animations="disabled"
+                )
+                count += 1
+        page.set_viewport_size(WIDE)
+    return count
+
+
+def _take_those_of_documents(page: Page, folder: Path) -> None:
     page.set_viewport_size(TALL)
     page.goto("/admin/")
     _take(page, folder / "dashboard.png")
