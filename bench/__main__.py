@@ -2,7 +2,7 @@
 
 import sys
 
-from . import clocks, data, lateness, overhead, rules
+from . import clocks, data, lateness, lists, overhead, rules
 
 PARTS = {
     "rules": rules.lines,
@@ -10,6 +10,7 @@ PARTS = {
     "overhead": overhead.lines,
     "lateness-short": lateness.short_lines,
     "lateness": lateness.lines,
+    "lists": lists.lines,
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,

@@ -6,7 +6,7 @@ from typing import Any
 from flask import request, url_for
 from flask_admin import expose
 from markupsafe import Markup
-from sqlalchemy.orm import Query, Session, selectinload
+from sqlalchemy.orm import Session, selectinload
 from wtforms import BooleanField, RadioField, StringField
 
 from ..database import set_read_only
@@ -113,9 +113,9 @@ class AccountScreen(Screen):
         """Administrators only."""
         return access.may_administer()
 
-    def get_query(self) -> Query:
-        """With the roles of all rows in one query."""
-        return super().get_query().options(selectinload(Account.roles))
+    def loads(self) -> tuple:
+        """What a row shows of other tables."""
+        return (selectinload(Account.roles),)
 
     def enrich(self, session: Session, rows: list[Account]) -> None:
         """How many experiments each is granted, in one query."""

@@ -5,7 +5,7 @@ from typing import Any
 from flask import redirect, request, url_for
 from flask_admin import expose
 from sqlalchemy import select
-from sqlalchemy.orm import Query, joinedload
+from sqlalchemy.orm import joinedload
 
 from ..domain.reasons import REASON_WORDS, AttemptState, Reason, ReasonClass, Trigger
 from ..extensions import db
@@ -58,18 +58,17 @@ class AttemptScreen(Screen):
     list_template = "admin/attempt/list.html"
     column_formatters_export = {name: lambda _v, _c, row, name: attempt_object(row)[name] for name in FIELDS}
 
-    def get_query(self) -> Query:
+    def loads(self) -> tuple:
         """Exports read everything at once; the list reads its lines by id."""
-        query = super().get_query()
-        if request.endpoint and request.endpoint.endswith(".export"):
-            return query.options(
-                joinedload(Attempt.experiment),
-                joinedload(Attempt.digital_twin).joinedload(DigitalTwin.user_profile),
-                joinedload(Attempt.schedule),
-                joinedload(Attempt.slot),
-                joinedload(Attempt.post),
-            )
-        return query
+        if not (request.endpoint and request.endpoint.endswith(".export")):
+            return ()
+        return (
+            joinedload(Attempt.experiment),
+            joinedload(Attempt.digital_twin).joinedload(DigitalTwin.user_profile),
+            joinedload(Attempt.schedule),
+            joinedload(Attempt.slot),
+            joinedload(Attempt.post),
+        )
 
     def rows_of(self, attempts: list[Attempt]) -> list[AttemptRow]:
         """The attempts of the page as the rows the product's other pages show, in one query."""

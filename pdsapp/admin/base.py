@@ -10,8 +10,10 @@ from flask_admin import expose
 from flask_admin.contrib.sqla import ModelView
 from flask_admin.model.base import FormOpts
 from markupsafe import Markup
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Query, Session
+from sqlalchemy.sql.base import ExecutableOption
 
 from ..database import set_read_only
 from ..errors import BadInput, NotFound
@@ -24,6 +26,7 @@ from .row_actions import EditAction
 WRITING_VIEWS = frozenset({"create_view", "edit_view", "delete_view", "action_view"})
 MOST_PAGES = 100_000
 MOST_EXPORTED = 100_000
+IDS_AT_ONCE = 5_000
 TAKEN_MEANWHILE = (
     "Somebody else saved something with the same name in this moment. Nothing was saved; try again."
 )
@@ -136,13 +139,28 @@ class Screen(ModelView):
         """The query narrowed to one experiment."""
         return query.filter(self.model.experiment_id == experiment_id)
 
+    def loads(self) -> Sequence[ExecutableOption]:
+        """What a row shows of other tables, as options of the query that loads a page's rows."""
+        return ()
+
     def get_list(self, page, sort_column, sort_desc, search, list_filters, execute=True, page_size=None):
         """A page of rows; addresses with impossible pages or characters are taken as the nearest possible."""
         page = max(0, min(page or 0, MOST_PAGES))
         search = (search or "").replace("\x00", "")[:200] or None
-        count, rows = super().get_list(page, sort_column, sort_desc, search, list_filters, execute, page_size)
+        _, query = super().get_list(page, sort_column, sort_desc, search, list_filters, False, page_size)
+        rows = self._rows_of(query)
         self.enrich(db.session(), rows)
-        return count, rows
+        return None, rows
+
+    def _rows_of(self, query: Query) -> list[Any]:
+        """The rows of a page: first its ids, which costs little however far one has turned, then those rows
+        with all that they show."""
+        ids = [key for (key,) in query.with_entities(self.model.id)]
+        found = {}
+        for first in range(0, len(ids), IDS_AT_ONCE):
+            part = select(self.model).where(self.model.id.in_(ids[first : first + IDS_AT_ONCE]))
+            found |= {row.id: row for row in query.session.scalars(part.options(*self.loads()))}
+        return [found[key] for key in ids if key in found]
 
     def enrich(self, session: Session, rows: list[Any]) -> None:
         """Sets on all rows at once what they show of other tables; the queries do not grow with the rows."""

@@ -7,7 +7,7 @@ from flask import flash, request, url_for
 from flask_admin import expose
 from markupsafe import Markup
 from sqlalchemy import select
-from sqlalchemy.orm import Query, Session, contains_eager, joinedload
+from sqlalchemy.orm import Query, Session, joinedload
 from wtforms import TextAreaField
 
 from ..domain.reasons import Visibility
@@ -137,9 +137,12 @@ class PostScreen(Screen):
         return PostEditForm
 
     def get_query(self) -> Query:
-        """With author and experiment in the same query."""
-        query = super().get_query().join(Post.user_profile)
-        return query.options(contains_eager(Post.user_profile), joinedload(Post.experiment))
+        """With the author, by whom it is narrowed."""
+        return super().get_query().join(Post.user_profile)
+
+    def loads(self) -> tuple:
+        """What a row shows of other tables."""
+        return (joinedload(Post.user_profile), joinedload(Post.experiment))
 
     def record_title(self, row: Post) -> str:
         """Who said it."""

@@ -95,9 +95,9 @@ class ProfileScreen(Screen):
         PostAction("Lift the ban", ".unban", shown_if=lambda row: row.is_banned),
     ]
 
-    def get_query(self):
-        """With the experiment in the same query."""
-        return super().get_query().options(joinedload(UserProfile.experiment))
+    def loads(self) -> tuple:
+        """What a row shows of other tables."""
+        return (joinedload(UserProfile.experiment),)
 
     def enrich(self, session: Session, rows: list[UserProfile]) -> None:
         """Numbers of posts, in one query."""

@@ -169,10 +169,14 @@ class ScheduleScreen(ScheduleSimulating):
 
     def get_query(self) -> Query:
         """Archived schedules only when the filter asks for them."""
-        query = super().get_query().options(joinedload(Schedule.experiment))
+        query = super().get_query()
         if not request.args.get("archived"):
             query = query.filter(Schedule.is_archived.is_(False))
         return query
+
+    def loads(self) -> tuple:
+        """What a row shows of other tables."""
+        return (joinedload(Schedule.experiment),)
 
     def of_experiment(self, query: Query, experiment_id: int) -> Query:
         """Schedules of all experiments ask this one's twins too."""

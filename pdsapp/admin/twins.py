@@ -8,7 +8,7 @@ from flask import current_app, flash, redirect, request, url_for
 from flask_admin import expose
 from flask_admin.actions import action
 from markupsafe import Markup
-from sqlalchemy.orm import Query, Session, joinedload, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from ..attempts.create import LANE_NOW, Request, add_for_twin
 from ..attempts.endpoints import NoEndpoint, endpoint_for
@@ -168,16 +168,12 @@ class TwinScreen(Screen):
         """The form without the experiment: a twin never moves."""
         return TwinEditForm
 
-    def get_query(self) -> Query:
-        """With everything a row shows, in a fixed number of queries."""
+    def loads(self) -> tuple:
+        """What a row shows of other tables."""
         return (
-            super()
-            .get_query()
-            .options(
-                joinedload(DigitalTwin.experiment),
-                joinedload(DigitalTwin.api_token),
-                selectinload(DigitalTwin.tags),
-            )
+            joinedload(DigitalTwin.experiment),
+            joinedload(DigitalTwin.api_token),
+            selectinload(DigitalTwin.tags),
         )
 
     def record_lead(self, row: DigitalTwin) -> str:

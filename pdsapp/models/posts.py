@@ -23,12 +23,12 @@ class Post(Base, HasUuid):
             postgresql_where=_IN_FEED, sqlite_where=_IN_FEED,
         ),
         sa.Index("ix_post_user_profile_id_created_at", "user_profile_id", "created_at"),
+        sa.Index("ix_post_experiment_id_created_at", "experiment_id", "created_at"),
+        sa.Index("ix_post_created_at", "created_at"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    experiment_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("experiment.id", ondelete="RESTRICT"), index=True
-    )
+    experiment_id: Mapped[int] = mapped_column(sa.ForeignKey("experiment.id", ondelete="RESTRICT"))
     user_profile_id: Mapped[int] = mapped_column(sa.ForeignKey("user_profile.id", ondelete="RESTRICT"))
     attempt_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("attempt.id", ondelete="RESTRICT"), unique=True

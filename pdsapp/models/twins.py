@@ -49,6 +49,8 @@ class DigitalTwin(Base, HasUuid, HasEditVersion):
     __tablename__ = "digital_twin"
     __table_args__ = (
         sa.UniqueConstraint("experiment_id", "active_rank"),
+        sa.Index("ix_digital_twin_experiment_id_id", "experiment_id", "id"),
+        sa.Index("ix_digital_twin_persona_version_id_experiment_id", "persona_version_id", "experiment_id"),
         sa.CheckConstraint("active_rank IS NULL OR is_active", name="rank_only_if_active"),
     )
 
@@ -57,9 +59,7 @@ class DigitalTwin(Base, HasUuid, HasEditVersion):
     user_profile_id: Mapped[int] = mapped_column(
         sa.ForeignKey("user_profile.id", ondelete="RESTRICT"), unique=True
     )
-    persona_version_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("persona_version.id", ondelete="RESTRICT"), index=True
-    )
+    persona_version_id: Mapped[int] = mapped_column(sa.ForeignKey("persona_version.id", ondelete="RESTRICT"))
     api_token_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("api_token.id", ondelete="RESTRICT"), index=True
     )

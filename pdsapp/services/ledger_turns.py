@@ -71,17 +71,20 @@ def totals(session: Session, experiment: Experiment | None, since: datetime | No
     """The sums alone, in four queries; slots by their instant, attempts by when they were added."""
     of_attempts, of_slots = _attempts(experiment, since), _slots(experiment, since)
     found = TurnSum()
-    columns = [stored_text(column) for column in (Attempt.state, Attempt.reason_class, Attempt.reason)]
+    # Not the plain columns: for those SQLite would walk the index by state through all there ever was.
+    columns = [
+        func.coalesce(stored_text(each), "") for each in (Attempt.state, Attempt.reason_class, Attempt.reason)
+    ]
     for state, cls, reason, count in session.execute(
         select(*columns, func.count()).where(*of_attempts).group_by(*columns)
     ):
-        found.reasons[state, cls or "", reason or ""] = count
+        found.reasons[state, cls, reason] = count
         found.states[state] += count
     fired = (*of_slots, Slot.kind == SlotKind.fired)
     sums = select(func.sum(Slot.wanted_count), func.sum(Slot.expanded_count)).where(*fired)
     found.wanted, found.expanded = (int(count or 0) for count in session.execute(sums).one())
     found.attempts_of_slots = session.scalar(
-        select(func.count(Attempt.id)).join(Slot, Slot.id == Attempt.slot_id).where(*fired)
+        select(func.count(Attempt.id)).where(Attempt.slot_id.in_(select(Slot.id).where(*fired)))
     )
     found.posts_of_attempts = session.scalar(
         select(func.count(Post.id)).join(Attempt, Attempt.id == Post.attempt_id).where(*of_attempts)

@@ -221,9 +221,9 @@ def test_workers_lanes_and_attempts_at_work_stand_beside_it(viewer, twin, write)
         put_row(session, twin, "due", None, ago(minutes=3), lane="now")
     for address in ("/activity", "/activity/now"):
         words = words_of(viewer.get(address))
-        assert "worker-1 lane default, 1 at work, last beat 0 s ago" in words
+        assert re.search(r"worker-1 lane default, 1 at work, last beat \d s ago", words)
         assert "worker-2 lane now, last beat 4 min ago" in words
-        assert "scheduler-1 leads, last beat 0 s ago" in words
+        assert re.search(r"scheduler-1 leads, last beat \d s ago", words)
         assert "now 1 due, the oldest for 3 min, nobody serves it" in words
         assert "@dr_okafor asking the model, since" in words
 
