@@ -16,6 +16,10 @@ class BadInput(PdsError):
         self.field = field
 
 
+class ReadOnly(BadInput):
+    """An experiment that has ended or is archived is only read; nothing of it was changed."""
+
+
 class NotFound(PdsError):
     """An id, name or identifier that names nothing, or nothing the asker may see."""
 

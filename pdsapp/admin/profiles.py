@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, joinedload
 from ..models import Account, Experiment, Post, UserProfile
 from ..services import audit, edits, removals, twins
 from ..services.editing import hold_experiment
+from ..services.rehearsals import in_study
 from . import cells, choices, filters
 from .base import Screen
 from .row_actions import PostAction
@@ -104,7 +105,7 @@ class ProfileScreen(Screen):
         keys = [row.id for row in rows]
         query = (
             select(Post.user_profile_id, func.count(Post.id))
-            .where(Post.user_profile_id.in_(keys))
+            .where(Post.user_profile_id.in_(keys), in_study(Post))
             .group_by(Post.user_profile_id)
         )
         counts = dict(session.execute(query).all())

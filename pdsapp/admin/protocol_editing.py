@@ -13,12 +13,12 @@ from ..attempts.preview import Preview, preview
 from ..database import set_read_only
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates
+from ..domain.reasons import OVER_STATES
 from ..dt_service import load_service
 from ..errors import BadInput
 from ..extensions import db
 from ..models import DigitalTwin, Experiment, utc_now
 from ..services import limits, protocol
-from ..services.pauses import OVER
 from ..services.policy_texts import BAND_FIELDS, STEP_FIELDS, policy_texts, read_policy
 from ..web.policy_charts import length_chart, skip_chart
 from ..web.protocol_view import change_views
@@ -86,7 +86,7 @@ class ProtocolEditing(Screen):
 
     def _editable(self) -> Experiment:
         row = self.get_changeable(request.values.get("id"))
-        if row.state in OVER:
+        if row.state in OVER_STATES:
             raise BadInput(f"{row} is {row.state}: what it was run by stays as it is.")
         return row
 

@@ -1,6 +1,7 @@
 """Adding attempts: for a person's request, a command, or a slot. Adding one is not asking it yet."""
 
 from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..domain.jitter import delay_of
-from ..domain.reasons import Trigger
-from ..models import Attempt, DigitalTwin, ScheduleRevision
+from ..domain.reasons import ExperimentState, Trigger
+from ..models import Attempt, DigitalTwin, Experiment, ScheduleRevision
+from ..services.editing import require_open
 from .selection import Pick
 
 LANE_NOW = "now"
@@ -34,18 +36,23 @@ class Request:
 def add_for_twin(session: Session, twin: DigitalTwin, request: Request, now: datetime) -> Attempt:
     """The attempt of this request for a given twin; the one already there if it was asked before.
 
-    The caller commits, then wakes the lane.
+    The caller commits, then wakes the lane. Raises ReadOnly where the twin's experiment is over.
     """
-    return _add_once(session, request.request_id, lambda: _attempt(request, twin.experiment_id, twin.id, now))
+    require_open(twin.experiment)
+    drafts = drafts_among(session, [twin.experiment_id])
+    return _add_once(
+        session, request.request_id, lambda: _attempt(request, twin.experiment_id, twin.id, now, drafts)
+    )
 
 
 def add_for_picks(session: Session, picks: list[Pick], request: Request, now: datetime) -> list[Attempt]:
     """One attempt for each drawn twin, or those already there. The caller commits, then wakes the lane."""
+    drafts = drafts_among(session, [pick.experiment_id for pick in picks])
     return [
         _add_once(
             session,
             f"{request.request_id}-{pick.ordinal}",
-            lambda pick=pick: _picked(_attempt(request, pick.experiment_id, pick.twin_id, now), pick),
+            lambda pick=pick: _picked(_attempt(request, pick.experiment_id, pick.twin_id, now, drafts), pick),
         )
         for pick in picks
     ]
@@ -67,13 +74,26 @@ def add_for_slots(session: Session, fired: list[FiredSlot], now: datetime) -> Co
     Gives how many of them may begin at once, by lane; those with a delay to wait out are due later. The
     caller commits, then wakes these lanes.
     """
-    rows = [_of_slot(slot, pick, now) for slot in fired for pick in slot.picks]
+    drafts = drafts_among(session, [pick.experiment_id for slot in fired for pick in slot.picks])
+    rows = [_of_slot(slot, pick, now, drafts) for slot in fired for pick in slot.picks]
     if rows:
         session.execute(insert(Attempt), rows)
     return Counter(row["lane"] for row in rows if row["not_before"] <= now)
 
 
-def _of_slot(slot: FiredSlot, pick: Pick, now: datetime) -> dict[str, object]:
+def drafts_among(session: Session, experiment_ids: Iterable[int]) -> frozenset[int]:
+    """Which of these experiments are drafts at this moment: what is added for them is a rehearsal.
+
+    Should one be started before the caller's commit, the rehearsal is called off when a worker looks at it.
+    """
+    keys = set(experiment_ids)
+    if not keys:
+        return frozenset()
+    query = select(Experiment.id).where(Experiment.id.in_(keys), Experiment.state == ExperimentState.draft)
+    return frozenset(session.scalars(query))
+
+
+def _of_slot(slot: FiredSlot, pick: Pick, now: datetime, drafts: Container[int]) -> dict[str, object]:
     delay = None
     if slot.revision.jitter_seconds:
         delay = delay_of(pick.key, pick.ordinal, slot.revision.jitter_seconds)
@@ -84,6 +104,7 @@ def _of_slot(slot: FiredSlot, pick: Pick, now: datetime) -> dict[str, object]:
         "schedule_id": slot.revision.schedule_id,
         "trigger": Trigger.schedule,
         "is_forced": slot.revision.is_forced,
+        "is_rehearsal": pick.experiment_id in drafts,
         "lane": slot.revision.lane,
         "created_at": now,
         "changed_at": now,
@@ -96,13 +117,16 @@ def _of_slot(slot: FiredSlot, pick: Pick, now: datetime) -> dict[str, object]:
     }
 
 
-def _attempt(request: Request, experiment_id: int, twin_id: int, now: datetime) -> Attempt:
+def _attempt(
+    request: Request, experiment_id: int, twin_id: int, now: datetime, drafts: Container[int]
+) -> Attempt:
     return Attempt(
         experiment_id=experiment_id,
         digital_twin_id=twin_id,
         trigger=request.trigger,
         account_id=request.account_id,
         is_forced=request.is_forced,
+        is_rehearsal=experiment_id in drafts,
         lane=request.lane,
         created_at=now,
         changed_at=now,

@@ -7,12 +7,13 @@ twin are counted one after the other, whoever writes them. Force bypasses none o
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, not_, select
 from sqlalchemy.orm import Session
 
 from ..domain import limits as rules
 from ..domain.limits import Held, Limits, Published
 from ..domain.policy import PostingPolicy
+from ..domain.reasons import Visibility
 from ..models import Attempt, DigitalTwin, Experiment, Post, PostingPolicyVersion
 from .obstacles import Obstacle
 
@@ -58,8 +59,11 @@ def limit_at_publishing(session: Session, attempt: Attempt, now: datetime) -> Ob
 def _published(
     session: Session, twin: DigitalTwin, limits: Limits, now: datetime, zone: ZoneInfo
 ) -> Published:
-    """What the twin published: every top-level post of its profile, hidden and erased ones too."""
-    own = (Post.user_profile_id == twin.user_profile_id, Post.parent_id.is_(None))
+    """What the twin published: every top-level post of its profile, hidden and erased ones too, but for a
+    rehearsal that was archived when the experiment was started."""
+    own = [Post.user_profile_id == twin.user_profile_id, Post.parent_id.is_(None)]
+    if twin.experiment.started_at is not None:
+        own.append(not_(and_(Post.is_rehearsal, Post.visibility == Visibility.hidden)))
     today, last = 0, None
     if limits.posts_per_day is not None:
         start, end = rules.day_bounds(now, zone)

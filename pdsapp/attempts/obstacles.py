@@ -6,7 +6,15 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from ..domain.reasons import AttemptState, ExperimentState, Reason, TokenState
+from ..domain.reasons import (
+    ASKING_STATES,
+    OVER_STATES,
+    UNDER_WAY,
+    AttemptState,
+    ExperimentState,
+    Reason,
+    TokenState,
+)
 from ..domain.zones import zone_shown
 from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
 from ..models.base import HasPause, HasStop
@@ -40,7 +48,9 @@ def obstacles_to(session: Session, twin: DigitalTwin, schedule: Schedule | None 
             paused_words(f"Everything is {hold_of(installation)}", installation, experiment.zone)
         )
         yield Obstacle(Reason.paused, f"{words} Resume it to let twins post again.", installation.paused_at)
-    if experiment.state != ExperimentState.running:
+    if experiment.state in OVER_STATES:
+        yield Obstacle(Reason.experiment_over, as_sentence(experiment_words(experiment)))
+    elif experiment.state not in ASKING_STATES:
         words = as_sentence(experiment_words(experiment))
         words = f"{words} Twins are asked while it is running."
         yield Obstacle(Reason.paused, words, experiment.paused_at)
@@ -56,9 +66,11 @@ def obstacles_to(session: Session, twin: DigitalTwin, schedule: Schedule | None 
         yield Obstacle(Reason.inactive, "The twin is not active. Activate it to let it post.")
 
 
-def obstacle_to_going_on(session: Session, attempt: Attempt) -> Obstacle | None:
+def obstacle_to_going_on(session: Session, attempt: Attempt, now: datetime) -> Obstacle | None:
     """What keeps a worker from asking the twin of the attempt it holds: any obstacle but the pauses that
     began after it was taken, or a stop."""
+    if (over := _over(attempt, now)) is not None:
+        return over
     for obstacle in obstacles_to(session, attempt.digital_twin, attempt.schedule):
         if not _was_taken_before(obstacle, attempt):
             return obstacle
@@ -70,9 +82,40 @@ def _was_taken_before(obstacle: Obstacle, attempt: Attempt) -> bool:
     return obstacle.since is not None and attempt.claimed_at < obstacle.since
 
 
+def _over(attempt: Attempt, now: datetime) -> Obstacle | None:
+    """That what this attempt was for is over: its rehearsal, or the experiment by its end date, whether or
+    not anybody has ended it yet."""
+    experiment = attempt.experiment
+    if attempt.is_rehearsal and experiment.state not in (ExperimentState.draft, *OVER_STATES):
+        return Obstacle(Reason.rehearsal_over, rehearsal_over_words(experiment), experiment.started_at)
+    if experiment.state in OVER_STATES:
+        words = as_sentence(experiment_words(experiment))
+        return Obstacle(Reason.experiment_over, words, experiment.ended_at)
+    if is_past_end(experiment, now):
+        words = f"The experiment ended on {moment_words(experiment.ends_at, experiment.zone)}, as planned."
+        return Obstacle(Reason.experiment_over, words, experiment.ends_at)
+    return None
+
+
+def is_past_end(experiment: Experiment, now: datetime) -> bool:
+    """Whether a started experiment has come to its end date; a draft has none to keep yet."""
+    is_planned = experiment.state in UNDER_WAY and experiment.ends_at is not None
+    return is_planned and experiment.ends_at <= now
+
+
+def rehearsal_over_words(experiment: Experiment) -> str:
+    """Why what was rehearsed is not carried on: the experiment was started, and when."""
+    return (
+        f"It was a rehearsal, and the experiment was started on "
+        f"{moment_words(experiment.started_at, experiment.zone)}."
+    )
+
+
 def state_behind(obstacle: Obstacle, attempt: Attempt) -> AttemptState:
     """How an attempt ends that must not be asked: `cancelled` if it was under way or waiting when a pause
-    began, `skipped` if it was asked for while the obstacle stood."""
+    began or its time was over, `skipped` if it was asked for while the obstacle stood."""
+    if obstacle.reason in (Reason.rehearsal_over, Reason.experiment_over):
+        return AttemptState.cancelled
     is_from_before = obstacle.since is not None and attempt.created_at < obstacle.since
     return AttemptState.cancelled if is_from_before else AttemptState.skipped
 
@@ -88,17 +131,16 @@ def stop_of(session: Session, attempt: Attempt) -> Obstacle | None:
     return None
 
 
-def obstacle_to_publishing(session: Session, attempt: Attempt) -> Obstacle | None:
+def obstacle_to_publishing(session: Session, attempt: Attempt, now: datetime) -> Obstacle | None:
     """What forbids publishing what this attempt has written.
 
-    A stop, a ban, and the end of the experiment do. A pause does not, and neither does deactivating the
-    twin: what was being written then is finished.
+    A stop, a ban, the end of the experiment and, of a rehearsal, its start do. A pause does not, and neither
+    does deactivating the twin: what was being written then is finished.
     """
     if (stop := stop_of(session, attempt)) is not None:
         return stop
-    experiment = attempt.experiment
-    if experiment.state not in (ExperimentState.running, ExperimentState.paused):
-        return Obstacle(Reason.paused, f"The experiment is {experiment.state}.")
+    if (over := _over(attempt, now)) is not None:
+        return over
     if attempt.digital_twin.user_profile.is_banned:
         return Obstacle(Reason.banned, "The twin's profile is banned in this experiment.")
     return None
@@ -124,9 +166,11 @@ def paused_words(what: str, pause: HasPause, zone: str) -> str:
 
 
 def experiment_words(experiment: Experiment) -> str:
-    """Why an experiment that does not run asks nobody: paused, by whom and why, or over."""
+    """Why an experiment that does not run asks nobody: paused, by whom and why, or over and since when."""
     if experiment.state == ExperimentState.paused:
         return paused_words(f"The experiment is {hold_of(experiment)}", experiment, experiment.zone)
+    if experiment.state == ExperimentState.ended and experiment.ended_at is not None:
+        return f"The experiment ended on {moment_words(experiment.ended_at, experiment.zone)}."
     return f"The experiment is {experiment.state}."
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from ..config import Settings
@@ -27,7 +27,7 @@ from ..errors import LeaseLost, Stopped
 from ..llm.client import ModelClient
 from ..llm.endpoint import Endpoint
 from ..llm.secrets import SecretBox
-from ..models import Attempt, AttemptContext, ModelCall
+from ..models import Attempt, AttemptContext, ModelCall, Post
 from .calls import RecordedCalls
 from .claim import Lease, held
 from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
@@ -144,7 +144,7 @@ def _prepare(lease: Lease, shop: Workshop) -> _Order | AttemptState:
         if attempt.stop_asked_at is not None:  # stopped under a worker that lost it or gave it back
             _end_stopped(session, attempt, now)
             return attempt.state
-        if (obstacle := obstacle_to_going_on(session, attempt)) is not None:
+        if (obstacle := obstacle_to_going_on(session, attempt, now)) is not None:
             end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
             return attempt.state
         if attempt.decided_at is None:
@@ -248,12 +248,16 @@ def _publish(lease: Lease, shop: Workshop, draft: Draft, ask: RecordedCalls) -> 
         attempt.fit_flags = list(draft.flags)
         attempt.length = len(draft.text)
         _add_model(attempt, ask)
-        obstacle = obstacle_to_publishing(session, attempt) or limit_at_publishing(session, attempt, now)
+        obstacle = obstacle_to_publishing(session, attempt, now)
+        obstacle = obstacle or limit_at_publishing(session, attempt, now)
         if obstacle is not None:
             words = f"{obstacle.words} {NOT_PUBLISHED}"
             end(attempt, AttemptState.cancelled, obstacle.reason, now, words)
             return attempt.state
         shop.service.create_original_post(session, attempt, draft, now)
+        if attempt.is_rehearsal:  # here, as the seam above may be customised
+            session.flush()
+            session.execute(update(Post).where(Post.attempt_id == attempt.id).values(is_rehearsal=True))
         end(attempt, AttemptState.posted, attempt.reason, now, attempt.detail)
         return attempt.state
 

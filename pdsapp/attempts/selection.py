@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..domain.randomness import Stream, key_of
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import ASKING_STATES, ExperimentState
 from ..models import DigitalTwin, Experiment, Installation
 
 SELECTION_PURPOSE = "selection"
@@ -50,10 +50,11 @@ def ranks_for(key: str, candidate_count: int, count: int) -> list[int]:
 
 
 def draw_twins(session: Session, experiment: Experiment | None, count: int, key: str) -> list[Pick]:
-    """Up to `count` distinct twins, uniform among the eligible of one running experiment, or of all.
+    """Up to `count` distinct twins, uniform among the eligible of one experiment, or of all that run.
 
-    Over all experiments, each is drawn in proportion to its eligible twins. Empty when nobody is
-    eligible. Costs one query for the experiments and one for the twins, however many there are.
+    A draft's twins are drawn only for itself. Over all experiments, each is drawn in proportion to its
+    eligible twins. Empty when nobody is eligible. Costs one query for the experiments and one for the twins,
+    however many there are.
     """
     running = [e for e in _candidates(session, experiment) if e.active_twin_count > 0]
     total = sum(e.active_twin_count for e in running)
@@ -70,7 +71,7 @@ def draw_twins(session: Session, experiment: Experiment | None, count: int, key:
 
 def _candidates(session: Session, experiment: Experiment | None) -> list[Experiment]:
     if experiment is not None:
-        return [experiment] if experiment.state == ExperimentState.running else []
+        return [experiment] if experiment.state in ASKING_STATES else []
     query = select(Experiment).where(Experiment.state == ExperimentState.running).order_by(Experiment.id)
     return list(session.scalars(query))
 

@@ -14,6 +14,7 @@ class ProtocolPart(StrEnum):
     persona = "persona"
     model = "model"
     schedule = "schedule"
+    life = "life"
 
 
 PART_LABELS = {
@@ -22,4 +23,5 @@ PART_LABELS = {
     ProtocolPart.persona: "persona",
     ProtocolPart.model: "model",
     ProtocolPart.schedule: "schedule",
+    ProtocolPart.life: "start and end",
 }

@@ -52,13 +52,19 @@ class Trigger(StrEnum):
 
 
 class ExperimentState(StrEnum):
-    """The life of an experiment. Twins are asked only while it is running."""
+    """The life of an experiment. In draft twins rehearse; ended, it is only read."""
 
     draft = "draft"
     running = "running"
     paused = "paused"
     ended = "ended"
     archived = "archived"
+
+
+# Twins are asked in the first; the second are those of a study; no state leads back from the third.
+ASKING_STATES = frozenset({ExperimentState.draft, ExperimentState.running})
+UNDER_WAY = frozenset({ExperimentState.running, ExperimentState.paused})
+OVER_STATES = frozenset({ExperimentState.ended, ExperimentState.archived})
 
 
 class TokenState(StrEnum):
@@ -121,6 +127,8 @@ class Reason(StrEnum):
     # operational: circumstances
     paused = "paused"
     stopped = "stopped"
+    rehearsal_over = "rehearsal_over"
+    experiment_over = "experiment_over"
     inactive = "inactive"
     banned = "banned"
     no_endpoint = "no_endpoint"
@@ -171,6 +179,8 @@ REASON_WORDS: dict[Reason, str] = {
     Reason.too_late: "the draft came too late",
     Reason.paused: "experiment is not running",
     Reason.stopped: "stopped by hand",
+    Reason.rehearsal_over: "the rehearsal was over",
+    Reason.experiment_over: "the experiment was over",
     Reason.inactive: "twin is not active",
     Reason.banned: "profile is banned",
     Reason.no_endpoint: "no endpoint to ask",
@@ -202,6 +212,8 @@ HELD_BY_WORDS: dict[Reason, str] = REASON_WORDS | {
     Reason.too_late: "the age of its draft",
     Reason.paused: "a pause",
     Reason.stopped: "a stop",
+    Reason.rehearsal_over: "the end of the rehearsal",
+    Reason.experiment_over: "the end of the experiment",
     Reason.inactive: "the twin being inactive",
     Reason.banned: "a ban",
 }

@@ -35,6 +35,7 @@ class Attempt(Base, HasUuid):
     Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it, and
     `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it may not publish.
     `delay_seconds` is the jitter drawn for it, before which it is not taken.
+    `is_rehearsal`: it was added while its experiment was a draft.
     Times are UTC, lengths Unicode code points, `latency_ms` the model's time in all calls together.
     """
 
@@ -67,6 +68,7 @@ class Attempt(Base, HasUuid):
     request_id: Mapped[str | None] = mapped_column(sa.String(64), unique=True)
     account_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="RESTRICT"))
     is_forced: Mapped[bool] = mapped_column(default=False)
+    is_rehearsal: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     lane: Mapped[str] = mapped_column(sa.String(40), default="default")
 
     # selection

@@ -63,6 +63,9 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
     change in one transaction (`pdsapp.attempts.ranks`). An experiment and its copies share `family_uuid`,
     the UUID of the first of them; None without copies.
+
+    `started_at`: when it left draft; what happened before is its rehearsal. `ends_at`: the first instant that
+    is not of it any more, as planned; `ended_at`: when it ended. `delete_asked_at`: it is being deleted.
     """
 
     __tablename__ = "experiment"
@@ -80,6 +83,10 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     prompt_version_id: Mapped[int] = mapped_column(sa.ForeignKey("prompt_version.id", ondelete="RESTRICT"))
     family_uuid: Mapped[UUID | None] = mapped_column(sa.Uuid, index=True)
     active_twin_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    started_at: Mapped[datetime | None]
+    ends_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    delete_asked_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
 

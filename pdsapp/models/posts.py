@@ -14,7 +14,10 @@ _IN_FEED = sa.text("parent_id IS NULL AND visibility = 'visible'")
 
 
 class Post(Base, HasUuid):
-    """What somebody said in an experiment. `attempt_id` is unique: an attempt posts at most once."""
+    """What somebody said in an experiment. `attempt_id` is unique: an attempt posts at most once.
+
+    `is_rehearsal`: it was said while the experiment was a draft.
+    """
 
     __tablename__ = "post"
     __table_args__ = (
@@ -38,6 +41,7 @@ class Post(Base, HasUuid):
     revision: Mapped[int] = mapped_column(default=1)
     visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility), default=Visibility.visible)
     is_stand_in: Mapped[bool] = mapped_column(default=False)
+    is_rehearsal: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     changed_at: Mapped[datetime] = mapped_column(default=utc_now)
 

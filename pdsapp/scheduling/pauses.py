@@ -1,9 +1,10 @@
 """Why a schedule may not fire, in sentences: what is paused, or that there is nobody to ask."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 from ..attempts.obstacles import experiment_words, hold_of, paused_words
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import ASKING_STATES, UNDER_WAY
 from ..models import Experiment, Installation, Schedule
 from .outcomes import Pause
 
@@ -17,7 +18,7 @@ def pauses_of(
         yield Pause(
             paused_words(f"Everything is {hold_of(installation)}", installation, zone), installation.paused_at
         )
-    if experiment is not None and experiment.state != ExperimentState.running:
+    if experiment is not None and experiment.state not in ASKING_STATES:
         yield Pause(experiment_words(experiment), experiment.paused_at)
     if schedule is not None and schedule.paused_at is not None:
         yield Pause(paused_words("The schedule is paused", schedule, zone), schedule.paused_at)
@@ -35,3 +36,11 @@ def nobody_words(experiment_id: int | None) -> str:
     if experiment_id is None:
         return "No running experiment has an active twin."
     return "The experiment has no active twin."
+
+
+def last_moment(experiment: Experiment | None) -> datetime | None:
+    """The last instant of an experiment under way that has an end date: no slot behind it is claimed, for
+    whoever ends it closes its schedules there. None without an end."""
+    if experiment is None or experiment.ends_at is None or experiment.state not in UNDER_WAY:
+        return None
+    return experiment.ends_at - timedelta(microseconds=1)

@@ -28,7 +28,7 @@ from ..dt_service import DTService
 from ..models import Experiment, Installation, MissedPolicy, Schedule, ScheduleRevision, Slot
 from .cadence import cadence_of, next_instant, readable_cadence
 from .outcomes import PASSED, PASSED_BEFORE_CHANGE, Facts, Outcome, outcomes
-from .pauses import nobody_words, pauses_of
+from .pauses import last_moment, nobody_words, pauses_of
 from .slot_facts import (
     busy_schedules,
     current_revisions,
@@ -117,7 +117,9 @@ def claim_due(
     return Claimed(dict(round_.attempts), dict(round_.slots), standing)
 
 
-def settle(session: Session, schedule: Schedule, now: datetime) -> None:
+def settle(
+    session: Session, schedule: Schedule, now: datetime, missed_words: str = PASSED_BEFORE_CHANGE
+) -> None:
     """Accounts for a schedule's slots up to `now` without firing any: it is about to change.
 
     They are those of its open revision, whatever somebody may have written into its row meanwhile, also
@@ -129,7 +131,7 @@ def settle(session: Session, schedule: Schedule, now: datetime) -> None:
     while max(schedule.cursor_at or revision.valid_from, revision.valid_from) < now:
         round_ = _open_round(session, None, [schedule], now, "")
         round_.revisions = {schedule.id: revision}
-        round_.may_fire, round_.missed_words = False, PASSED_BEFORE_CHANGE
+        round_.may_fire, round_.missed_words = False, missed_words
         if (plan := _plan_or_break(schedule, round_)) is None:
             return
         before = schedule.cursor_at
@@ -222,11 +224,12 @@ def _plan(schedule: Schedule, round_: _Round) -> _Plan:
     cadence = readable_cadence(schedule, revision) if round_.may_fire else cadence_of(revision)
     # No revision enumerates what was due before it, wherever somebody has set the cursor.
     after = max(schedule.cursor_at or revision.valid_from, revision.valid_from)
-    due = list(islice(cron.due_slots(cadence, after, round_.now), MOST_OCCURRENCES + 2))
+    upto = min(round_.now, last_moment(schedule.experiment) or round_.now)
+    due = list(islice(cron.due_slots(cadence, after, upto), MOST_OCCURRENCES + 2))
     is_cut = len(due) > MOST_OCCURRENCES
     if is_cut:  # at an instant: a gap and a slot may share one
         due = [o for o in due if o.at <= due[MOST_OCCURRENCES - 1].at]
-    until = due[-1].at if is_cut else max(after, round_.now)
+    until = due[-1].at if is_cut else max(after, upto)
     round_.occurrences += len(due)
     facts = Facts(
         now=round_.now,

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session, selectinload
 
 from ..domain.prompt import PromptTemplates
 from ..domain.protocol import ProtocolPart
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import OVER_STATES, ExperimentState
 from ..errors import BadInput
 from ..models import Account, DigitalTwin, Experiment, Post, ProtocolChange, Schedule
-from . import audit, edits, experiments, limits, pauses, protocol, schedules, twins
+from . import audit, edits, experiments, limits, protocol, schedules, twins
 from .fields import clean_line
 
 MOST_COPIES = 50
@@ -57,16 +57,18 @@ def clone(
 ) -> list[Experiment]:
     """Copies with these names, each with a seed of its own; all or none. The caller commits. Raises BadInput.
 
-    Policy, prompt, zone and description are the source's. Twins keep persona version, token and tags;
-    schedules are copied switched off. Posts, people, attempts and pauses are never copied.
+    Each begins as a draft. Policy, prompt, zone and description are the source's, its end date is not. Twins
+    keep persona version, token and tags; schedules are copied switched off. Posts, people, attempts and
+    pauses are never copied.
     """
     _check_room(session, source, len(names) if with_twins else 0)
     source.family_uuid = source.family_uuid or source.uuid
     copies = []
     for name in names:
         copy = experiments.add_experiment(
-            session, name, source.zone, now, source.description, is_demo=source.is_demo, account=account
-        )
+            session, name, source.zone, now, source.description, is_demo=source.is_demo, account=account,
+            state=ExperimentState.draft,
+        )  # fmt: skip
         copy.policy_id, copy.prompt_version_id = source.policy_id, source.prompt_version_id
         copy.family_uuid = source.family_uuid
         session.flush()
@@ -121,7 +123,7 @@ def copy_part(
     for target in sorted(targets, key=lambda each: each.id):
         if target.family_uuid is None or target.family_uuid != source.family_uuid:
             raise BadInput(f"{target} is no copy of {source}.")
-        if target.state in pauses.OVER:
+        if target.state in OVER_STATES:
             raise BadInput(f"{target} is {target.state}: what it was run by stays as it is.")
         if part == ProtocolPart.policy:
             save, content = protocol.save_policy, limits.policy_of(source)

@@ -1,11 +1,12 @@
-"""Beginning an edit: the row is locked, and is the one the person saw."""
+"""Beginning an edit: the row is locked, is the one the person saw, and of an experiment that is not over."""
 
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ..errors import BadInput
+from ..domain.reasons import OVER_STATES
+from ..errors import BadInput, ReadOnly
 from ..models import Experiment
 
 CHANGED_BY_ANOTHER = (
@@ -15,7 +16,12 @@ CHANGED_BY_ANOTHER = (
 
 
 def begin(session: Session, row: Any, seen: int | None) -> None:
-    """Locks the row for this edit and counts it. Raises BadInput if `seen` is not its present version."""
+    """Locks the row for this edit and counts it.
+
+    Raises BadInput if `seen` is not its present version, ReadOnly if its experiment is over.
+    """
+    if (experiment_id := _experiment_id_of(row)) is not None:
+        require_open_now(session, experiment_id)
     kind = type(row)
     present = session.scalar(select(kind.edit_version).where(kind.id == row.id).with_for_update())
     if seen != present:
@@ -27,3 +33,38 @@ def hold_experiment(session: Session, experiment_id: int) -> None:
     """Locks the experiment's row: first of all locks where ranks may change, so that none wait in a ring."""
     query = select(Experiment.id).where(Experiment.id == experiment_id)
     session.execute(query.with_for_update(key_share=True))
+
+
+def is_open(row: Any) -> bool:
+    """Whether a row may change as far as its experiment is concerned; one of no experiment always may."""
+    experiment = row if isinstance(row, Experiment) else getattr(row, "experiment", None)
+    return experiment is None or experiment.state not in OVER_STATES
+
+
+def require_open(experiment: Experiment) -> None:
+    """Raises ReadOnly for an experiment that has ended or is archived: nothing of it changes any more."""
+    if experiment.state in OVER_STATES:
+        raise ReadOnly(read_only_words(experiment))
+
+
+def require_open_now(session: Session, experiment_id: int) -> None:
+    """As `require_open`, by the state as it is stored at this moment."""
+    row = session.execute(
+        select(Experiment.state, Experiment.name, Experiment.identifier).where(Experiment.id == experiment_id)
+    ).one_or_none()
+    if row is not None and row.state in OVER_STATES:
+        raise ReadOnly(_words(f"{row.name} ({row.identifier})", row.state))
+
+
+def read_only_words(experiment: Experiment) -> str:
+    """Why nothing of this experiment can be changed, and what to do instead."""
+    return _words(str(experiment), experiment.state)
+
+
+def _words(name: str, state: str) -> str:
+    verb = "has ended" if state == "ended" else "is archived"
+    return f"{name} {verb}: it is only read now, and nothing of it changes. Copy it to go on with a new one."
+
+
+def _experiment_id_of(row: Any) -> int | None:
+    return row.id if isinstance(row, Experiment) else getattr(row, "experiment_id", None)

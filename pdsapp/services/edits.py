@@ -40,7 +40,7 @@ from . import (
     tokens,
     twins,
 )
-from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment
+from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment, require_open
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 from .token_sharing import refuse_if_shared
 
@@ -295,6 +295,7 @@ def set_visibility(
     session: Session, post: Post, visibility: Visibility, now: datetime, account: Account | None = None
 ) -> bool:
     """Hides a post from the feed, or shows it again; False if it was so already."""
+    require_open(post.experiment)
     if post.visibility == Visibility.erased:
         raise BadInput("This post was erased and stays so.")
     if post.visibility == visibility:

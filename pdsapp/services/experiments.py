@@ -1,7 +1,7 @@
-"""Making and ending experiments; the installation they live in."""
+"""Making experiments; the installation they live in. `services.lifecycle` starts and ends them."""
 
 import os
-from datetime import datetime
+from datetime import date, datetime
 from secrets import token_hex
 
 from sqlalchemy import select
@@ -12,11 +12,11 @@ from .. import grants
 from ..domain.ids import experiment_identifier
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates
-from ..domain.reasons import ExperimentState
-from ..errors import BadInput
+from ..domain.reasons import ASKING_STATES, ExperimentState
 from ..models import Account, Experiment, Installation, Membership, PostingPolicyVersion, PromptVersion, Role
-from . import audit, pauses
+from . import audit
 from .accounts import ROLES
+from .ends import clean_end
 from .fields import clean_line, clean_text, clean_zone
 
 
@@ -67,23 +67,34 @@ def add_experiment(
     policy: PostingPolicy | None = None,
     is_demo: bool = False,
     account: Account | None = None,
+    state: ExperimentState = ExperimentState.running,
+    last_day: date | None = None,
 ) -> Experiment:
-    """A running experiment with its own seed and copies of policy and prompt. The caller commits.
+    """An experiment with its own seed and copies of policy and prompt. The caller commits. Raises BadInput.
 
-    An account that is granted single experiments is granted this one. Raises BadInput.
+    `state`: draft for what people add and start by themselves; running begins at once, without a rehearsal.
+    `last_day`, in its zone, is the last on which its twins are asked. An account that is granted single
+    experiments is granted this one.
     """
+    if state not in ASKING_STATES:
+        raise ValueError(f"An experiment does not begin as {state}.")
     experiment = Experiment()
     experiment.name = clean_line(name, "name", 120)
     experiment.zone = clean_zone(zone)
     experiment.description = clean_text(description, "description", 4000, required=False)
     experiment.is_demo = is_demo
+    experiment.state = state
+    experiment.started_at = now if state == ExperimentState.running else None
+    experiment.ends_at = clean_end(last_day, experiment.zone, now)
     prepare_experiment(session, experiment, now, policy)
     experiment.created_by_id = account.id if account else None
     session.add(experiment)
     if account is not None and not account.sees_everything:
         session.flush()
         session.add(Membership(account_id=account.id, experiment_id=experiment.id, created_at=now))
-    after = {"name": experiment.name, "zone": zone}
+    after = {"name": experiment.name, "zone": zone, "state": state.value}
+    if last_day is not None:
+        after["last_day"] = last_day.isoformat()
     if policy is not None and not policy.limits.is_empty:
         after["limits"] = policy.limits.to_dict()
     audit.record(session, "create", experiment, now, account, after=after)
@@ -100,28 +111,6 @@ def prepare_experiment(
         experiment.policy_id = stored_policy(session, policy or PostingPolicy(), now).id
         experiment.prompt_version_id = stored_prompt(session, PromptTemplates(), now).id
         experiment.created_at = now
-
-
-def set_state(
-    session: Session,
-    experiment: Experiment,
-    state: ExperimentState,
-    now: datetime,
-    account: Account | None = None,
-) -> None:
-    """Ends or archives an experiment for good. The caller commits. `services.pauses` pauses and resumes.
-
-    Raises BadInput on an archived or ended experiment, and for archiving a running one.
-    """
-    if state not in pauses.OVER:
-        raise ValueError(f"An experiment becomes {state} by services.pauses.")
-    if experiment.state in pauses.OVER:
-        raise BadInput(f"Experiment {experiment.identifier} is {experiment.state} and stays so.")
-    if state == ExperimentState.archived and experiment.state == ExperimentState.running:
-        raise BadInput(f"Experiment {experiment.identifier} is running. Pause it before you archive it.")
-    before = {"state": experiment.state.value}
-    experiment.state = state
-    audit.record(session, "change", experiment, now, account, before, {"state": state.value})
 
 
 def _free_identifier(session: Session) -> str:

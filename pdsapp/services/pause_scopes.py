@@ -39,9 +39,7 @@ def set_paused(scope: Any, value: bool) -> None:
 
 
 def starts_by_resuming(scope: Any) -> bool:
-    """A draft experiment starts, an archived token comes back."""
-    if isinstance(scope, Experiment):
-        return scope.state != ExperimentState.running
+    """An archived token comes back."""
     return isinstance(scope, ApiToken) and scope.state != TokenState.active
 
 

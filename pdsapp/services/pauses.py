@@ -19,7 +19,14 @@ from ..attempts.finish import DETAIL_LENGTH, end
 from ..attempts.gate import close_gate
 from ..attempts.obstacles import as_sentence, hold_of, moment_words, paused_words, stop_words
 from ..database import transaction
-from ..domain.reasons import REASON_CLASS, AttemptState, ExperimentState, Reason, TokenState
+from ..domain.reasons import (
+    OVER_STATES,
+    REASON_CLASS,
+    AttemptState,
+    ExperimentState,
+    Reason,
+    TokenState,
+)
 from ..errors import BadInput
 from ..models import (
     BY_ID,
@@ -55,7 +62,6 @@ QUEUED = "It was still waiting then and is not asked."
 MOST_CANCELLED = 10_000
 KEYS_AT_ONCE = 500
 MOST_ROUNDS = 1_000
-OVER = (ExperimentState.ended, ExperimentState.archived)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def cancel_rest(scope: Any, effect: Effect, now: datetime) -> None:
             if not is_paused(row):
                 return
             where = and_(attempts_of(row), Attempt.created_at < row.paused_at)
-            done = _cancel_waiting(session, where, Reason.paused, _cancelled_words(row), now)
+            done = cancel_waiting(session, where, Reason.paused, _cancelled_words(row), now)
         left = left - done if done else 0
 
 
@@ -178,7 +184,7 @@ def cancel_waiting_of(session: Session, twin: DigitalTwin, now: datetime, accoun
     """
     who, when = _who(account), moment_words(now, twin.experiment.zone)
     words = f"The twin was deactivated on {when} by {who}. {QUEUED} Activate it to let it post again."
-    return _cancel_waiting(session, attempts_of(twin), Reason.inactive, words, now)
+    return cancel_waiting(session, attempts_of(twin), Reason.inactive, words, now)
 
 
 def unfinished_of(session: Session, scope: Any) -> tuple[int, int]:
@@ -208,7 +214,7 @@ def _pause(
     session: Session, scope: Any, now: datetime, reason: str, account: Account | None, is_stop: bool
 ) -> Effect:
     reason = clean_line(reason, "reason", 255, required=False)
-    _hold(session, scope)
+    hold(session, scope)
     _check(session, scope, account, is_pause=True)
     was_paused, was_stopped = is_paused(scope), scope.is_stopped
     # Somebody's wish outlives the pause of a move, which that ends by itself.
@@ -224,7 +230,7 @@ def _pause(
     scope.paused_by, scope.paused_reason = _who(account), reason
     session.flush()
     where = attempts_of(scope)
-    cancelled = _cancel_waiting(session, where, Reason.paused, _cancelled_words(scope), now)
+    cancelled = cancel_waiting(session, where, Reason.paused, _cancelled_words(scope), now)
     if is_stop:
         _mark_stopped(session, scope)
     rest, running = unfinished_of(session, scope)
@@ -238,7 +244,7 @@ def _cancelled_words(scope: Any) -> str:
 
 
 def _resume(session: Session, scope: Any, now: datetime, account: Account | None) -> bool:
-    _hold(session, scope)
+    hold(session, scope)
     _check(session, scope, account, is_pause=False)
     if not is_paused(scope) and not starts_by_resuming(scope):
         return False
@@ -269,7 +275,7 @@ def _settle(session: Session, scope: Any, now: datetime) -> None:
                 break
 
 
-def _hold(session: Session, scope: Any) -> None:
+def hold(session: Session, scope: Any) -> None:
     """Closes the gate, then locks the scope's row and reads it as it is now."""
     close_gate(session)
     kind = type(scope)
@@ -288,8 +294,13 @@ def _installation(session: Session, account: Account | None) -> Installation:
 
 
 def _check(session: Session, scope: Any, account: Account | None, is_pause: bool) -> None:
-    if isinstance(scope, Experiment) and scope.state in OVER:
+    if isinstance(scope, Experiment) and scope.state in OVER_STATES:
         raise BadInput(f"Experiment {scope.identifier} is {scope.state} and stays so.")
+    if isinstance(scope, Experiment) and scope.state == ExperimentState.draft:
+        raise BadInput(
+            f"Experiment {scope.identifier} is a draft: there is no study yet to pause or resume. "
+            "Start it, or switch its schedules off."
+        )
     if isinstance(scope, ApiToken) and account is not None:
         refuse_if_shared(session, scope)
     if isinstance(scope, ApiToken) and is_pause and scope.state == TokenState.archived:
@@ -301,7 +312,7 @@ def _check(session: Session, scope: Any, account: Account | None, is_pause: bool
             raise BadInput("Only administrators pause or resume a schedule of all experiments.")
 
 
-def _cancel_waiting(
+def cancel_waiting(
     session: Session, where: ColumnElement[bool], reason: Reason, words: str, now: datetime
 ) -> int:
     """Ends the first MOST_CANCELLED attempts that are due; how many. On PostgreSQL it waits for claims that
@@ -336,7 +347,7 @@ def _cancel_waiting(
 def _mark_stopped(session: Session, scope: HasStop) -> None:
     """Marks what runs, and what has come back to due meanwhile, as stopped for good.
 
-    After `_cancel_waiting`: a claim that was under way has been waited for, and is seen here.
+    After `cancel_waiting`: a claim that was under way has been waited for, and is seen here.
     """
     unmarked = select(Attempt.id).where(Attempt.stop_asked_at.is_(None), attempts_of(scope))
     has_come_back = and_(IS_DUE, Attempt.claimed_at.is_not(None))

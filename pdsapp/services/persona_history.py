@@ -10,6 +10,7 @@ from ..domain.diffs import Piece, word_diff
 from ..domain.reasons import AttemptState
 from ..models import Account, Attempt, DigitalTwin, Persona, PersonaVersion
 from .audit import COMMAND_LINE
+from .rehearsals import in_study
 
 PAGE = 5
 
@@ -86,7 +87,7 @@ def _posts_by_version(session: Session, keys: list[int]) -> dict[int, int]:
     # An attempt that is posted has exactly one post.
     query = (
         select(Attempt.persona_version_id, func.count(Attempt.id))
-        .where(Attempt.persona_version_id.in_(keys), Attempt.state == AttemptState.posted)
+        .where(Attempt.persona_version_id.in_(keys), Attempt.state == AttemptState.posted, in_study(Attempt))
         .group_by(Attempt.persona_version_id)
     )
     return {key: count for key, count in session.execute(query)}

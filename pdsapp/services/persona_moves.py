@@ -8,10 +8,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, lazyload
 
 from ..domain.protocol import ProtocolPart
+from ..domain.reasons import OVER_STATES
 from ..errors import BadInput
 from ..models import Account, DigitalTwin, Experiment, Persona, PersonaVersion
 from . import protocol
-from .pauses import OVER
 
 # Their policy and prompt are not looked at here, and would have to be grouped by.
 _BARE = (lazyload(Experiment.policy), lazyload(Experiment.prompt_version))
@@ -32,7 +32,7 @@ class Group:
     @property
     def is_over(self) -> bool:
         """Whether its experiment has ended: what it was run by stays as it is."""
-        return self.experiment.state in OVER
+        return self.experiment.state in OVER_STATES
 
     @property
     def needs_reason(self) -> bool:

@@ -24,7 +24,7 @@ from ..models import (
     UserProfile,
 )
 from . import audit, tokens, twins
-from .editing import hold_experiment
+from .editing import hold_experiment, require_open
 
 
 def remove_persona(session: Session, persona: Persona, now: datetime, account: Account | None = None) -> None:
@@ -60,6 +60,7 @@ def remove_token(session: Session, token: ApiToken, now: datetime, account: Acco
 
 def remove_twin(session: Session, twin: DigitalTwin, now: datetime, account: Account | None = None) -> None:
     """Deletes a twin with its profile, if it was never asked and never posted."""
+    require_open(twin.experiment)
     if _count(session, Attempt.id, Attempt.digital_twin_id == twin.id):
         raise BadInput("This twin has attempts, and they keep it. Deactivate it instead.")
     hold_experiment(session, twin.experiment_id)
@@ -76,6 +77,7 @@ def remove_profile(
     session: Session, profile: UserProfile, now: datetime, account: Account | None = None
 ) -> None:
     """Deletes a person's profile, if it never posted."""
+    require_open(profile.experiment)
     if profile.is_bot:
         raise BadInput("This profile belongs to a twin. Delete the twin instead.")
     _refuse_author(session, profile, "Ban it instead.")

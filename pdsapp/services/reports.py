@@ -1,7 +1,8 @@
 """What the dashboard counts: attempts by outcome, over time and by reason, of one experiment or of all.
 
-Everything counts attempts by when they were asked for (`created_at`), so that tiles, chart, reasons and
-ledger have the same sums. One grouped query feeds them all; hours and days are those of the reader's zone.
+Everything counts attempts by when they were asked for (`created_at`), so that tiles, chart and reasons have
+the same sums; the ledger has those and the rehearsals, which are left out here. One grouped query feeds them
+all; hours and days are those of the reader's zone.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from ..domain.reasons import AttemptState, Reason, ReasonClass
 from ..models import Attempt, DigitalTwin, Experiment
+from .rehearsals import in_study
 
 QUANTUM_SECONDS = 900  # every zone's offset is a multiple of it
 HELD_STATES = (AttemptState.skipped, AttemptState.cancelled)
@@ -128,7 +130,11 @@ def tallies(
             Attempt.reason_class,
             sa.case((Attempt.is_forced.is_(False) & ~is_held_by_limit, Attempt.would_post)).label("verdict"),
         )
-        .where(Attempt.created_at >= start - period.span, *in_scope(Attempt.experiment_id, experiment))
+        .where(
+            Attempt.created_at >= start - period.span,
+            in_study(Attempt),
+            *in_scope(Attempt.experiment_id, experiment),
+        )
         .subquery()
     )
     found = session.execute(select(*rows.c, func.count()).group_by(*rows.c))

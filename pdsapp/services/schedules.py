@@ -27,11 +27,12 @@ from ..scheduling.pauses import nobody_words, pause_words
 from ..scheduling.slot_facts import open_revision
 from . import audit, protocol
 from .accounts import may_administer
-from .editing import begin
+from .editing import begin, require_open
 from .schedule_wishes import Wish, check_experiment, check_has_slots_ahead, checked, checked_name
 
 MOST_TWINS = cadence.MOST_TWINS
 ALL = "all"
+BEFORE_THE_END = "Not claimed yet when the experiment was over."
 LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
@@ -120,6 +121,32 @@ def disable(
     return _switch(session, schedule, False, now, account, reason)
 
 
+def close(
+    session: Session,
+    schedule: Schedule,
+    at: datetime,
+    now: datetime,
+    account: Account | None = None,
+    actor: str | None = None,
+) -> bool:
+    """Switches off, as of `at`, the schedule of an experiment that was over then. False if it was off.
+
+    Slots until then that nobody has claimed are accounted for, those behind it are not due. One that was
+    claimed behind it already moves the instant to there. The caller commits and writes the protocol.
+    """
+    revision = open_revision(session, schedule.id)
+    if not schedule.is_enabled and (revision is None or not revision.is_enabled):
+        return False
+    _lock(session, schedule, None)
+    slots.settle(session, schedule, at, BEFORE_THE_END)
+    schedule.is_enabled = False
+    _revise(session, schedule, at, account)
+    audit.record(
+        session, "change", schedule, now, account, {"is_enabled": True}, {"is_enabled": False}, actor
+    )
+    return True
+
+
 def archive(
     session: Session, schedule: Schedule, now: datetime, account: Account | None = None, reason: str = ""
 ) -> bool:
@@ -157,6 +184,8 @@ def fire_once(
     if schedule.is_archived:
         raise BadInput("This schedule is archived. Make a new one.")
     _check_may(schedule, account)
+    if schedule.experiment is not None:
+        require_open(schedule.experiment)
     if len(request_id) > LONGEST_REQUEST_ID:
         raise BadInput("The request id is too long. Go back, reload the page and try again.")
     if words := pause_words(session.get_one(Installation, 1), schedule.experiment, schedule):

@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..llm.endpoint import normalize_base_url
 from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile
 from . import audit, pauses
+from .editing import require_open
 from .fields import clean_line, clean_parameters, clean_text, clean_username, username_key
 
 
@@ -25,6 +26,7 @@ def add_profile(
     is_bot: bool = False,
 ) -> UserProfile:
     """A new member of an experiment. The caller commits. Raises BadInput, also on a taken username."""
+    require_open(experiment)
     username = free_username(session, experiment.id, username)
     profile = UserProfile(
         experiment_id=experiment.id,
@@ -116,6 +118,7 @@ def set_twin_active(
     """
     if twin.is_active == is_active:
         return False
+    require_open(twin.experiment)
     if not is_active:
         close_gate(session)
     set_active(session, twin, is_active)
@@ -132,6 +135,7 @@ def set_banned(
     """Bans or unbans a profile; a banned twin is never drawn. The caller commits."""
     if profile.is_banned == is_banned:
         return
+    require_open(profile.experiment)
     profile.is_banned = is_banned
     session.flush()
     if profile.twin is not None:

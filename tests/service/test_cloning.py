@@ -144,7 +144,7 @@ def test_a_policy_is_copied_to_those_chosen_with_a_reason(session, source, write
 def test_without_a_reason_none_of_those_that_have_begun_is_changed(session, source, write):
     first, second = clone(write, source, "A", "B", with_twins=False, with_schedules=False)
     with write() as writing:
-        writing.get_one(Experiment, first).state = ExperimentState.draft
+        writing.get_one(Experiment, second).state = ExperimentState.running
         row = writing.get_one(Experiment, source.id)
         protocol.save_policy(writing, row, row.edit_version, PostingPolicy(), NOON, "back")
     with pytest.raises(BadInput, match="Say in a few words why"), write() as writing:
