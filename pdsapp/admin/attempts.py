@@ -53,6 +53,7 @@ class AttemptScreen(Screen):
         filters.of_enum("reason", "Reason", Attempt.reason, Reason, REASON_WORDS),
         filters.of_enum("class", "Decided by", Attempt.reason_class, ReasonClass),
         filters.of_enum("trigger", "Trigger", Attempt.trigger, Trigger),
+        filters.of_flag("rehearsal", "Part of", Attempt.is_rehearsal, "a rehearsal", "the study"),
     )
     is_of_experiments = True
     list_template = "admin/attempt/list.html"

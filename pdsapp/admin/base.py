@@ -16,9 +16,10 @@ from sqlalchemy.orm import Query, Session
 from sqlalchemy.sql.base import ExecutableOption
 
 from ..database import set_read_only
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, NotFound, ReadOnly
 from ..extensions import db
 from ..models import Account, utc_now
+from ..services.editing import is_open, read_only_words
 from ..web import access, frame
 from . import cells, filters
 from .row_actions import EditAction
@@ -118,12 +119,16 @@ class Screen(ModelView):
 
     def get_list_row_actions(self) -> list:
         """The row's actions. Its page is behind its name, deleting on its edit page."""
-        edit = [EditAction(self.may_edit)] if self.can_edit else []
+        edit = [EditAction(self.offers_edit_of)] if self.can_edit else []
         return [*(self.column_extra_row_actions or []), *edit]
 
     def may_edit(self, _row: Any) -> bool:
         """Whether this row is one that is edited."""
         return True
+
+    def offers_edit_of(self, row: Any) -> bool:
+        """Whether the row's form is offered: not where its experiment is only read."""
+        return self.can_edit and is_open(row) and self.may_edit(row)
 
     # reading
 
@@ -175,11 +180,16 @@ class Screen(ModelView):
             raise NotFound(f"There is no such {self.noun}. It may have been removed.")
         return row
 
-    def get_changeable(self, id: Any) -> Any:
-        """The row, as `get_one`; 403 for whoever may not change it."""
+    def get_changeable(self, id: Any, even_if_over: bool = False) -> Any:
+        """The row, as `get_one`; 403 for whoever may not change it.
+
+        Raises ReadOnly for one of an experiment that is over, unless `even_if_over`.
+        """
         row = self.get_one(id)
         if not access.may_change(row):
             abort(403)
+        if not (even_if_over or is_open(row)):
+            raise ReadOnly(read_only_words(row))
         return row
 
     def filter_bar(self, _request) -> list[filters.ShownFilter]:
@@ -346,6 +356,9 @@ class Screen(ModelView):
         try:
             change(session, utc_now(), access.account())
             session.commit()
+        except ReadOnly:  # no page offers it: it was ended since, and that is an answer of its own
+            session.rollback()
+            raise
         except BadInput as error:
             session.rollback()
             flash(str(error), "error")

@@ -29,6 +29,11 @@ def stand_in() -> Markup:
     return get_template_attribute("macros/state.html", "stand_in")()
 
 
+def rehearsal() -> Markup:
+    """The label of what was tried out before the start of its experiment."""
+    return get_template_attribute("macros/state.html", "rehearsal")()
+
+
 def yes_no(value: bool, yes: str = "yes", no: str = "no") -> Markup:
     """A tick with a word, or a quiet word."""
     return get_template_attribute("macros/state.html", "yes_no")(value, yes, no)

@@ -6,7 +6,7 @@ from flask import request
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from ..domain.reasons import ExperimentState, TokenState
+from ..domain.reasons import OVER_STATES, ExperimentState, TokenState
 from ..extensions import db
 from ..models import ApiToken, Experiment, Persona, PersonaVersion, UserProfile
 from ..web import frame
@@ -93,7 +93,7 @@ def experiments(
 
 def offer_experiments(field: RowField) -> None:
     """Offers the experiments one may add to; the chosen one, or the only one, is preset."""
-    pairs = experiments(db.session(), (ExperimentState.archived, ExperimentState.ended))
+    pairs = experiments(db.session(), tuple(OVER_STATES))
     field.offer(pairs)
     present = frame.current_experiment()
     if not field.data and request.method == "GET":

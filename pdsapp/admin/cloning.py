@@ -59,7 +59,7 @@ class Cloning(Screen):
     @expose("/clone/", methods=("GET", "POST"))
     def clone(self):
         """Asks for names, then makes the copies."""
-        row = self.get_changeable(request.values.get("id"))
+        row = self.get_changeable(request.values.get("id"), even_if_over=True)
         form = CloneForm(request.form if request.method == "POST" else None)
         if request.method == "POST" and form.validate():
 
@@ -94,7 +94,7 @@ class Cloning(Screen):
     @expose("/copy-part/", methods=("POST",))
     def copy_part(self):
         """Gives chosen siblings this experiment's policy or prompt."""
-        row = self.get_changeable(request.values.get("id"))
+        row = self.get_changeable(request.values.get("id"), even_if_over=True)
         parts = (ProtocolPart.policy, ProtocolPart.prompt)
         part = next((each for each in parts if each == request.form.get("part")), None)
         if part is None:

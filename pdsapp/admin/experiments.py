@@ -4,22 +4,25 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import flash, request
-from flask_admin import expose
+from flask import request
 from markupsafe import Markup
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
-from wtforms import SelectField, StringField, TextAreaField
+from wtforms import DateField, SelectField, StringField, TextAreaField
+from wtforms.validators import Optional
 
 from ..domain.disclosure import RULE_LABELS, DisclosureRule
 from ..domain.policy import HOUR, PostingPolicy
 from ..domain.prompt import PromptTemplates
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import UNDER_WAY, ExperimentState
+from ..errors import NotFound
 from ..extensions import db
 from ..models import Account, Experiment, Post, UserProfile, utc_now
 from ..services import edits, pauses, reports_attempts
 from ..services import experiments as service
+from ..services.ends import end_words, last_day_of
 from ..services.fields import clean_line, clean_zone
+from ..services.rehearsals import in_study
 from ..web import access, frame, holds, zones
 from ..web.pages.next_slots import SlotRow, slot_rows
 from ..web.pages.rows import AttemptRow, attempt_row
@@ -27,12 +30,11 @@ from . import cells, experiment_limits, filters
 from .cloning import Cloning
 from .forms import Clean, Form, Needed
 from .granting import Granting
+from .lifecycle import Lifecycle, lifecycle_actions
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .protocol_editing import ProtocolEditing
-from .row_actions import PostAction
 
 SLOTS_SHOWN, ATTEMPTS_SHOWN = 4, 6
-RUNNING_OR_PAUSED = (ExperimentState.running, ExperimentState.paused)
 PROMPT_PARTS = (
     ("system", "System message"),
     ("user", "User message"),
@@ -65,19 +67,28 @@ class ExperimentForm(Form):
         description="For you and your colleagues; twins never see it. For example: Pilot for section 2, "
         "ends in June",
     )
+    last_day = DateField(
+        "Last day",
+        validators=[Optional()],
+        description="In the time zone above; itself counts. Once started, it ends by itself at midnight "
+        "after it. Empty: it runs until somebody ends it. For example: 14 December",
+    )
 
 
 def _why_not(row: Experiment) -> str:
-    return "" if row.state in RUNNING_OR_PAUSED else f"{row} is {row.state}: there is nothing to pause."
+    return "" if row.state in UNDER_WAY else f"{row} is {row.state}: there is nothing to pause."
 
 
-class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
+class ExperimentScreen(ProtocolEditing, Cloning, Granting, Lifecycle, PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
     noun = "experiment"
     plural = "experiments"
     lead = "One sandbox each: its people, twins, posts, posting policy and prompt."
-    create_lead = "It starts with the default posting policy and prompt, and runs at once."
+    create_lead = (
+        "It begins as a draft, with the default posting policy and prompt: what happens before its start is "
+        "a rehearsal."
+    )
     pauses_with = pauses.pause_experiment
     stops = pauses.stop_experiment
     resumes = pauses.resume_experiment
@@ -89,16 +100,16 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
         "Its twins are asked no more, by schedules or by hand. Slots that come due are recorded as paused."
     )
     form = ExperimentForm
-    form_columns = ("name", "zone", "description")
+    form_columns = ("name", "zone", "last_day", "description")
     column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
     column_details_list = (
         "name", "identifier", "state", "description", "zone", "twins", "people", "posts",
-        "is_demo", "created_at", "uuid",
+        "is_demo", "created_at", "started_at", "ends_at", "ended_at", "uuid",
     )  # fmt: skip
     column_export_list = (
         "identifier", "uuid", "name", "description", "state", "paused_at", "paused_by", "paused_reason",
-        "is_demo", "zone", "twins", "people", "posts",
-        "created_at",
+        "is_demo", "zone", "twins", "people", "posts", "rehearsal_posts",
+        "created_at", "started_at", "ends_at", "ended_at",
     )  # fmt: skip
     column_sortable_list = ("name", "state", "zone", "created_at")
     column_searchable_list = ("name", "identifier", "description")
@@ -108,6 +119,10 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
         "uuid": "UUID",
         "is_demo": "Demo",
         "created_at": "Added",
+        "started_at": "Started",
+        "ends_at": "Ends",
+        "ended_at": "Ended",
+        "rehearsal_posts": "Posts of the rehearsal",
         "zone": "Time zone",
         "paused_at": "Paused",
         "paused_by": "Paused by",
@@ -116,8 +131,8 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
     list_filters = (filters.of_enum("state", "State", Experiment.state, ExperimentState),)
     details_template = "admin/experiment/details.html"
     details_sections = (
-        ("Experiment", ("name", "identifier", "state", "description", "zone", "is_demo")),
-        ("Who and what", ("twins", "people", "posts", "created_at", "uuid")),
+        ("Experiment", ("name", "identifier", "state", "description", "zone", "is_demo", "uuid")),
+        ("Who and when", ("twins", "people", "posts", "created_at", "started_at", "ends_at", "ended_at")),
     )
 
     column_formatters = {
@@ -132,26 +147,24 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
         "is_demo": lambda _v, _c, row, _n: cells.yes_no(
             row.is_demo, "yes, the offline writer may write for it"
         ),
+        "posts": lambda _v, _c, row, _n: cells.two_lines(
+            f"{row.posts:,}", f"{row.rehearsal_posts:,} in rehearsal" if row.rehearsal_posts else ""
+        ),
         "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "day"),
     }
     column_formatters_detail = column_formatters | {
         "name": lambda _v, _c, row, _n: row.name,
         "state": lambda _v, _c, row, _n: _state(row),
         "description": lambda _v, _c, row, _n: cells.preformatted(row.description) if row.description else "",
-        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "year"),
-    }
+        "ends_at": lambda _v, _c, row, _n: end_words(row),
+    } | {
+        name: lambda _v, _c, row, name: cells.time(getattr(row, name), ZoneInfo(row.zone), "year")
+        for name in ("created_at", "started_at", "ended_at")
+    }  # fmt: skip
+    column_formatters_export = {"ends_at": lambda _v, _c, row, _n: row.ends_at}
     column_extra_row_actions = [
+        *lifecycle_actions(),
         *pause_actions(_why_not, has_stop=True),
-        PostAction(
-            "Archive",
-            ".archive",
-            confirm=lambda row: (
-                f"Archive {row}? Its twins are asked no more, it leaves the lists, "
-                "and it cannot be brought back. Nothing of it is deleted."
-            ),
-            shown_if=lambda row: row.state not in (ExperimentState.archived, ExperimentState.running),
-            is_rare=True,
-        ),
     ]
 
     @property
@@ -160,18 +173,31 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
         return access.no_experiment_words()
 
     def get_query(self):
-        """Archived experiments only when the filter asks for them."""
-        query = super().get_query()
+        """Archived experiments only when the filter asks for them, those being deleted never."""
+        query = super().get_query().filter(Experiment.delete_asked_at.is_(None))
         if not request.args.get("state"):
             query = query.filter(Experiment.state != ExperimentState.archived)
         return query
 
+    def get_one(self, id: Any) -> Experiment:
+        """The experiment. Raises NotFound also while it is being deleted."""
+        row = super().get_one(id)
+        if row.delete_asked_at is not None:
+            raise NotFound(f"{row} is being deleted.")
+        return row
+
+    def values(self, row: Experiment) -> dict[str, Any]:
+        """What was typed, the end as a day."""
+        return super().values(row) | {"last_day": last_day_of(row)}
+
     def enrich(self, session: Session, rows: list[Experiment]) -> None:
-        """Counts of people and posts, for all rows in two queries."""
+        """Counts of people and posts, for all rows in three queries."""
         keys = [row.id for row in rows]
         people = _counts(session, UserProfile, keys, UserProfile.is_bot.is_(False))
-        posts = _counts(session, Post, keys)
+        posts = _counts(session, Post, keys, in_study(Post))
+        rehearsed = _counts(session, Post, keys, Post.is_rehearsal)
         for row in rows:
+            row.rehearsal_posts = rehearsed.get(row.id, 0)
             row.twins, row.people, row.posts = (
                 row.active_twin_count,
                 people.get(row.id, 0),
@@ -183,28 +209,19 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, PausingScreen):
         form.zone.choices = zones.choices(row.zone if row else None)
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Experiment:
-        """A running experiment."""
+        """A draft."""
         return service.add_experiment(
-            session, form.name.data, form.zone.data, now, form.description.data, account=account
-        )
-
-    def change(self, session: Session, row: Experiment, form: Any, now: datetime, account: Account) -> None:
-        """Another name, zone or description."""
-        edits.change_experiment(
-            session, row, form.seen, now,
-            name=form.name.data, description=form.description.data, zone=form.zone.data, account=account,
+            session, form.name.data, form.zone.data, now, form.description.data, account=account,
+            state=ExperimentState.draft, last_day=form.last_day.data,
         )  # fmt: skip
 
-    @expose("/archive/", methods=("POST",))
-    def archive(self):
-        """Takes an experiment off the lists for good."""
-        row = self.get_one(request.form.get("id"))
-        label, state = str(row), ExperimentState.archived
-        if self.act(
-            lambda session, now, account: service.set_state(session, row, state, now, account=account)
-        ):
-            flash(f"{label} is archived.", "success")
-        return self.back()
+    def change(self, session: Session, row: Experiment, form: Any, now: datetime, account: Account) -> None:
+        """Another name, zone, description or last day."""
+        edits.change_experiment(
+            session, row, form.seen, now,
+            name=form.name.data, description=form.description.data, zone=form.zone.data,
+            last_day=form.last_day.data, account=account,
+        )  # fmt: skip
 
     def speak_of(self, row: Experiment) -> None:
         """The top bar is this experiment's."""

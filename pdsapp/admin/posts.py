@@ -63,12 +63,14 @@ class PostScreen(Screen):
     form_columns = ("user_profile", "text")
     column_list = ("text", "author", "visibility", "created_at", "experiment")
     column_details_list = (
-        "text", "author", "kind", "experiment", "visibility", "is_stand_in", "attempt", "revision",
+        "text", "author", "kind", "experiment", "visibility", "is_stand_in", "is_rehearsal", "attempt",
+        "revision",
         "created_at",
         "changed_at", "uuid",
     )  # fmt: skip
     column_export_list = (
-        "uuid", "experiment", "author", "kind", "text", "revision", "visibility", "is_stand_in", "created_at",
+        "uuid", "experiment", "author", "kind", "text", "revision", "visibility", "is_stand_in",
+        "is_rehearsal", "created_at",
     )  # fmt: skip
     column_sortable_list = ("created_at",)
     column_default_sort = ("created_at", True)
@@ -77,6 +79,7 @@ class PostScreen(Screen):
         "created_at": "Posted",
         "changed_at": "Last changed",
         "is_stand_in": "Stand-in",
+        "is_rehearsal": "Rehearsal",
         "attempt": "Why it was posted",
         "uuid": "UUID",
     }
@@ -84,6 +87,7 @@ class PostScreen(Screen):
         filters.of_flag("kind", "By", UserProfile.is_bot, "twins", "people"),
         filters.of_enum("visibility", "Visibility", Post.visibility, Visibility),
         filters.of_flag("stand_in", "Stand-in", Post.is_stand_in),
+        filters.of_flag("rehearsal", "Part of", Post.is_rehearsal, "a rehearsal", "the study"),
         filters.ListFilter(
             "author",
             "Username",
@@ -94,7 +98,7 @@ class PostScreen(Screen):
     details_template = "admin/post/details.html"
     details_sections = (
         ("Post", ("text", "author", "kind", "experiment", "created_at")),
-        ("More", ("visibility", "is_stand_in", "attempt", "revision", "changed_at", "uuid")),
+        ("More", ("visibility", "is_stand_in", "is_rehearsal", "attempt", "revision", "changed_at", "uuid")),
     )
 
     column_formatters = {
@@ -109,7 +113,9 @@ class PostScreen(Screen):
         ),
         "experiment": lambda _v, _c, row, _n: row.experiment.name,
         "visibility": lambda _v, _c, row, _n: cells.parts(
-            cells.pill(row.visibility), cells.stand_in() if row.is_stand_in else ""
+            cells.pill(row.visibility),
+            cells.stand_in() if row.is_stand_in else "",
+            cells.rehearsal() if row.is_rehearsal else "",
         ),
         "created_at": lambda view, _c, row, _n: cells.moment(row.created_at, view.zone_of(row)),
     }
@@ -118,6 +124,7 @@ class PostScreen(Screen):
         "text": lambda _v, _c, row, _n: cells.preformatted(row.text),
         "kind": lambda _v, _c, row, _n: "twin" if row.user_profile.is_bot else "person",
         "is_stand_in": lambda _v, _c, row, _n: cells.stand_in() if row.is_stand_in else "no",
+        "is_rehearsal": lambda _v, _c, row, _n: cells.rehearsal() if row.is_rehearsal else "no",
         "attempt": lambda view, _c, row, _n: _attempt_link(row),
         "changed_at": lambda view, _c, row, _n: cells.time(row.changed_at, view.zone_of(row)),
         "uuid": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.uuid),

@@ -13,7 +13,6 @@ from ..attempts.preview import Preview, preview
 from ..database import set_read_only
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates
-from ..domain.reasons import OVER_STATES
 from ..dt_service import load_service
 from ..errors import BadInput
 from ..extensions import db
@@ -85,10 +84,7 @@ class ProtocolEditing(Screen):
         return change_views(protocol.changes_of(db.session(), row, 3), row.zone)
 
     def _editable(self) -> Experiment:
-        row = self.get_changeable(request.values.get("id"))
-        if row.state in OVER_STATES:
-            raise BadInput(f"{row} is {row.state}: what it was run by stays as it is.")
-        return row
+        return self.get_changeable(request.values.get("id"))
 
     def _form(self, kind: type, row: Experiment, values: dict[str, Any]):
         is_posted = request.method == "POST" and not asks("reset")

@@ -5,18 +5,29 @@ from typing import Any
 
 from flask_admin.model.template import TemplateLinkRowAction
 
+from ..services.editing import is_open
 from ..web import access
+
+
+def _may_act(row: Any, even_if_over: bool) -> bool:
+    """Whether this request's account may change the row, and its experiment still changes."""
+    return access.may_change(row) and (even_if_over or is_open(row))
 
 
 class PostAction(TemplateLinkRowAction):
     """A button of a row that sends a POST with its CSRF token.
 
     `fields(row)` gives hidden values, `confirm(row)` a question asked first, `shown_if(row)` whether the
-    button is there at all. Who may not change the row never sees one. `is_rare` puts it behind More.
+    button is there at all. Who may not change the row never sees one. `is_rare` puts it behind More;
+    `even_if_over` has it also where the row's experiment is over.
     """
 
-    def __init__(self, title: str, endpoint: str, fields=None, confirm=None, shown_if=None, is_rare=False):
+    def __init__(
+        self, title: str, endpoint: str, fields=None, confirm=None, shown_if=None, is_rare=False,
+        even_if_over=False,
+    ):  # fmt: skip
         super().__init__("row_actions.post_row", title)
+        self.even_if_over = even_if_over
         self.endpoint = endpoint
         self.is_rare = is_rare
         self.confirm = confirm
@@ -29,7 +40,7 @@ class PostAction(TemplateLinkRowAction):
 
     def is_shown(self, row: Any) -> bool:
         """Whether this row has the button."""
-        return access.may_change(row) and (self._shown_if is None or self._shown_if(row))
+        return _may_act(row, self.even_if_over) and (self._shown_if is None or self._shown_if(row))
 
 
 class EditAction(TemplateLinkRowAction):
@@ -45,12 +56,13 @@ class LinkAction(TemplateLinkRowAction):
 
     is_link = True
 
-    def __init__(self, title: str, endpoint: str, shown_if=None, is_rare=False):
+    def __init__(self, title: str, endpoint: str, shown_if=None, is_rare=False, even_if_over=False):
         super().__init__("row_actions.link_row", title)
+        self.even_if_over = even_if_over
         self.endpoint = endpoint
         self.is_rare = is_rare
         self._shown_if = shown_if
 
     def is_shown(self, row: Any) -> bool:
         """Whether this row has the link."""
-        return access.may_change(row) and (self._shown_if is None or self._shown_if(row))
+        return _may_act(row, self.even_if_over) and (self._shown_if is None or self._shown_if(row))

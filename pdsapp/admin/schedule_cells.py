@@ -5,7 +5,7 @@ import re
 from markupsafe import Markup
 
 from ..domain.days import day_text
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import ASKING_STATES
 from ..extensions import db
 from ..models import Schedule, ScheduleRevision, utc_now
 from ..services import schedules as service
@@ -36,7 +36,7 @@ def state_pill(row: Schedule) -> Markup:
     if row.is_enabled and (found := holds.on_schedule(db.session(), row)):
         what, _, word = found[0].pill.rpartition(" ")
         return cells.two_lines(cells.pill("paused", word), f"with {what}, itself enabled")
-    if row.is_enabled and row.experiment is not None and row.experiment.state != ExperimentState.running:
+    if row.is_enabled and row.experiment is not None and row.experiment.state not in ASKING_STATES:
         return cells.two_lines(cells.pill("enabled"), f"experiment {row.experiment.state}")
     return cells.pill("enabled" if row.is_enabled else "disabled")
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..domain import cron
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import ASKING_STATES, ExperimentState
 from ..domain.turn_words import ahead_words, mean_spacing, turn_words
 from ..domain.zones import zone_of, zone_shown
 from ..models import Experiment, Schedule
@@ -99,7 +99,7 @@ def asks_words(asked: list[Experiment], schedule: Schedule, spacing: timedelta |
     words = turn_words(
         sum(experiment.active_twin_count for experiment in asked), schedule.twins_per_slot, spacing
     )
-    waits = schedule.experiment_id is not None and asked[0].state != ExperimentState.running
+    waits = schedule.experiment_id is not None and asked[0].state not in ASKING_STATES
     return f"It asks {words}{', while the experiment is running' if waits else ''}."
 
 

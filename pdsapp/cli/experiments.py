@@ -5,14 +5,21 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 
 from ..database import reading, transaction
+from ..domain.reasons import ExperimentState
+from ..errors import PdsError
 from ..models import Experiment, Installation
 from ..services import experiments as service
-from ..services import lookup, pauses
+from ..services import lifecycle, lookup, pauses, start_checks
 from . import common, pausing
+
+
+class Refused(PdsError):
+    """The checklist of a start holds it back; nothing was changed."""
+
 
 SCOPE = pausing.Scope(lookup.find_experiment, lambda found: found.identifier)
 
-experiments = AppGroup("experiments", help="List, add, pause, stop and resume experiments.")
+experiments = AppGroup("experiments", help="List, add, start, pause, stop, resume and end experiments.")
 
 
 @experiments.command("list")
@@ -21,7 +28,8 @@ experiments = AppGroup("experiments", help="List, add, pause, stop and resume ex
 def list_experiments(as_json):
     """The experiments, newest first."""
     with reading() as session:
-        rows = [_row(e) for e in session.scalars(select(Experiment).order_by(Experiment.id.desc()))]
+        query = select(Experiment).where(Experiment.delete_asked_at.is_(None))
+        rows = [_row(e) for e in session.scalars(query.order_by(Experiment.id.desc()))]
         pausing.note_of_everything(session)
     if as_json:
         for row in rows:
@@ -36,15 +44,68 @@ def list_experiments(as_json):
 @click.argument("name")
 @click.option("--zone", default="UTC", show_default=True, help="IANA time zone, for example Europe/Rome.")
 @click.option("--description", default="")
+@click.option(
+    "--last-day", type=click.DateTime(["%Y-%m-%d"]), help="It ends at midnight after it, in its zone."
+)
+@click.option("--running", is_flag=True, help="Without draft and rehearsal: it runs at once.")
 @common.json_option
 @common.with_database
-def add(name, zone, description, as_json):
-    """Add a running experiment with the default policy and prompt."""
+def add(name, zone, description, last_day, running, as_json):
+    """Add an experiment with the default policy and prompt, as a draft: start it when it is ready."""
+    state = ExperimentState.running if running else ExperimentState.draft
     with transaction() as session:
-        experiment = service.add_experiment(session, name, zone, common.now(), description)
+        experiment = service.add_experiment(
+            session, name, zone, common.now(), description, state=state, last_day=last_day and last_day.date()
+        )
         session.flush()
         row = _row(experiment)
-    common.emit(row) if as_json else click.echo(f"Added {row['name']} as {row['identifier']}.")
+    if as_json:
+        common.emit(row)
+        return
+    click.echo(f"Added {row['name']} as {row['identifier']}.")
+    if not running:
+        common.note(f"It is a draft. Start it with: flask experiments start {row['identifier']}")
+
+
+@experiments.command("start")
+@click.argument("experiment", metavar="ID")
+@click.option("--anyway", is_flag=True, help="Start although lines of the checklist say “look”.")
+@click.option("--keep-rehearsal", is_flag=True, help="Leave the posts of the rehearsal in the feed.")
+@common.with_database
+def start(experiment, anyway, keep_rehearsal):
+    """Start a draft: print the checklist, and let it run.
+
+    Exit status: 1 if a line of the checklist is in the way, 2 for usage, unknown ids and what is no draft.
+    """
+    settings, now = common.settings(), common.now()
+    with transaction() as session:
+        found = lookup.find_experiment(session, experiment)
+        lines = start_checks.checklist(session, found, settings, now)
+        for line in lines:
+            click.echo(f"{line.state.value:8}{line.title}: {line.words}")
+        is_draft = found.state == ExperimentState.draft
+        if is_draft and start_checks.blocking(lines):
+            raise Refused("Not started: mend what is missing.")
+        if is_draft and start_checks.to_accept(lines) and not anyway:
+            raise Refused("Not started: mend what says “look”, or give --anyway.")
+        effect = lifecycle.start(
+            session, found, settings, now, archives_rehearsal=not keep_rehearsal, accepts_warnings=anyway
+        )
+        label = found.identifier
+    click.echo(f"{label} is running. {effect.words}".strip())
+
+
+@experiments.command("end")
+@click.argument("experiment", metavar="ID")
+@click.option("--reason", default="", help="Kept with the protocol.")
+@common.with_database
+def end(experiment, reason):
+    """End an experiment for good: what waits is cancelled, nothing more is published, it is only read."""
+    with transaction() as session:
+        found = lookup.find_experiment(session, experiment)
+        effect = lifecycle.end(session, found, common.now(), reason=reason)
+        label = found.identifier
+    click.echo(f"{label} has ended. {effect.words}".strip())
 
 
 @experiments.command("pause")

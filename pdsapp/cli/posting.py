@@ -20,7 +20,7 @@ from ..attempts.run import Workshop
 from ..attempts.selection import installation_seed, request_key
 from ..config import Settings
 from ..database import reading, transaction
-from ..domain.reasons import TERMINAL_STATES, AttemptState, ExperimentState, Trigger
+from ..domain.reasons import ASKING_STATES, TERMINAL_STATES, AttemptState, ExperimentState, Trigger
 from ..dt_service import DTService, load_service
 from ..errors import BadInput, NobodyEligible, PdsError
 from ..models import Attempt, DigitalTwin, Experiment
@@ -133,7 +133,7 @@ def _insert(session: Session, wish: _Wish, service: DTService, request: Request)
 def _nobody(experiment: Experiment | None) -> str:
     if experiment is None:
         return "Nobody is eligible: no running experiment has an active twin. See: flask experiments list"
-    if experiment.state != ExperimentState.running:
+    if experiment.state not in ASKING_STATES:
         return f"Nobody is eligible: experiment {experiment.identifier} is {experiment.state}."
     return f"Nobody is eligible: experiment {experiment.identifier} has no active twin."
 

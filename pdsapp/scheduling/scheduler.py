@@ -27,7 +27,7 @@ from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
 from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
-from ..services import database, downtimes, heartbeats
+from ..services import database, deletion, downtimes, heartbeats, lifecycle
 from ..wall_clock import WallClock
 from . import projection, queue, slot_facts, slots
 from .bell import end_undisturbed
@@ -47,6 +47,8 @@ OVERDUE = timedelta(seconds=2)
 STEP_GRACE_SECONDS = claim.RENEW_SECONDS + 5
 # Lost attempts are taken back in small transactions; so many of those in one turn.
 MOST_REAPS = 20
+ENDS_SECONDS = 1.0
+DELETING_SECONDS = 0.2
 CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 2.0
 LOCK_IS_NEW = 2
 TAKE_LOCK = """
@@ -116,12 +118,14 @@ class TwinScheduler(Scheduler):
         self._notice_a_step()
         try:
             self._now_and_then("beat", heartbeats.BEAT_SECONDS - 0.5, self._beat)
+            self._now_and_then("ends", ENDS_SECONDS, lambda: lifecycle.end_what_is_over(self._clock()))
             claimed = self._claim_what_is_due()
             self._tell(claimed)
             if self.is_leader or self._queue.is_on:
                 self._now_and_then("catch up", CATCH_UP_SECONDS, self.catch_up)
             if self.is_leader:
                 self._now_and_then("lanes", LANES_SECONDS, self._wake_waiting_lanes)
+                self._now_and_then("deletions", 0, lambda: deletion.delete_for(DELETING_SECONDS))
             self._database.over()
         except QueueDown as error:
             self._lose_queue(error)

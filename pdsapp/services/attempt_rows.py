@@ -10,8 +10,8 @@ from ..models import Attempt, DigitalTwin
 FIELDS = (
     "id", "state", "reason", "reason_class", "detail", "trigger", "experiment", "twin", "schedule", "slot_at",
     "recency_probability", "share_probability", "skip_probability", "draw", "forced", "length_band",
-    "target_length", "length", "content", "is_stand_in", "model", "prompt_tokens", "completion_tokens",
-    "latency_ms", "created_at", "finished_at",
+    "target_length", "length", "content", "is_stand_in", "is_rehearsal", "model", "prompt_tokens",
+    "completion_tokens", "latency_ms", "created_at", "finished_at",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from ..attempts.obstacles import hold_of
 from ..config import Settings
 from ..database import reading, snapshot
-from ..domain.reasons import ExperimentState, TokenState
+from ..domain.reasons import ASKING_STATES, ExperimentState, TokenState
 from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
@@ -161,7 +161,7 @@ def _endpoint(settings: Settings, now: datetime) -> Found:
 
 
 def _mute_twins() -> int:
-    """How many active twins of running experiments have neither a token, nor a URL, nor a demo."""
+    """How many active twins of running experiments and drafts have neither token, nor URL, nor a demo."""
     database.require_head()
     with reading() as session:
         return session.scalar(
@@ -172,7 +172,7 @@ def _mute_twins() -> int:
                 DigitalTwin.api_token_id.is_(None),
                 DigitalTwin.llm_url == "",
                 Experiment.is_demo.is_(False),
-                Experiment.state == ExperimentState.running,
+                Experiment.state.in_(ASKING_STATES),
             )
         )
 

@@ -56,8 +56,9 @@ def require_open_now(session: Session, experiment_id: int) -> None:
         raise ReadOnly(_words(f"{row.name} ({row.identifier})", row.state))
 
 
-def read_only_words(experiment: Experiment) -> str:
-    """Why nothing of this experiment can be changed, and what to do instead."""
+def read_only_words(row: Any) -> str:
+    """Why a row of an experiment that is over cannot be changed, and what to do instead."""
+    experiment = row if isinstance(row, Experiment) else row.experiment
     return _words(str(experiment), experiment.state)
 
 

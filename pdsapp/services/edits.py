@@ -6,7 +6,7 @@ else has saved in between.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -41,6 +41,7 @@ from . import (
     twins,
 )
 from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment, require_open
+from .ends import clean_end, last_day_of
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 from .token_sharing import refuse_if_shared
 
@@ -61,14 +62,17 @@ def change_experiment(
     name: str,
     description: str,
     zone: str,
+    last_day: date | None = None,
     account: Account | None = None,
 ) -> None:
-    """Another name, description or zone for an experiment."""
+    """Another name, description, zone or last day, in that zone, for an experiment."""
     begin(session, experiment, seen)
-    before = _experiment_shown(experiment)
+    before, last_day_before = _experiment_shown(experiment), last_day_of(experiment)
     experiment.name = clean_line(name, "name", 120)
     experiment.description = clean_text(description, "description", 4000, required=False)
     experiment.zone = clean_zone(zone)
+    if last_day != last_day_before or experiment.zone != before["zone"]:
+        experiment.ends_at = clean_end(last_day, experiment.zone, now)
     audit.record(
         session, "change", experiment, now, account, *_difference(before, _experiment_shown(experiment))
     )
@@ -349,6 +353,7 @@ def _experiment_shown(experiment: Experiment) -> dict[str, Any]:
         "name": experiment.name,
         "description": experiment.description,
         "zone": experiment.zone,
+        "last_day": day.isoformat() if (day := last_day_of(experiment)) else None,
     }
 
 

@@ -22,6 +22,7 @@ from ..models import Experiment, Schedule, ScheduleRevision, Slot
 from ..models.base import stored_text
 from ..models.schedules import Intent
 from ..scheduling.cadence import cadence_of
+from .deletion import being_deleted
 
 MOST_LISTED = 20
 GAP = SlotKind.clock_change.value
@@ -300,7 +301,14 @@ def _readable(session: Session, columns, found: SlotSum, noun: str, *conditions)
 
 
 def _of(model, experiment: Experiment | None) -> tuple:
-    return () if experiment is None else (model.experiment_id == experiment.id,)
+    return of_scope(model.experiment_id, experiment)
+
+
+def of_scope(column, experiment: Experiment | None) -> tuple:
+    """The condition for rows of one experiment, or of all but those that are being deleted piece by piece."""
+    if experiment is not None:
+        return (column == experiment.id,)
+    return (or_(column.is_(None), column.not_in(being_deleted())),)
 
 
 def _list(entries: list, entry: object) -> None:

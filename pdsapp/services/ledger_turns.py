@@ -13,7 +13,7 @@ from .. import grants
 from ..domain.reasons import TERMINAL_STATES, AttemptState, SlotKind
 from ..models import Attempt, Experiment, Post, Schedule, Slot
 from ..models.base import stored_text
-from .ledger_slots import MOST_LISTED
+from .ledger_slots import MOST_LISTED, of_scope
 
 STATES = frozenset(state.value for state in AttemptState)
 
@@ -157,9 +157,7 @@ def _attempts(experiment: Experiment | None, since: datetime | None) -> tuple:
 
 
 def _where(experiment_column, time_column, experiment: Experiment | None, since: datetime | None) -> tuple:
-    conditions = []
-    if experiment is not None:
-        conditions.append(experiment_column == experiment.id)
+    conditions = list(of_scope(experiment_column, experiment))
     if since is not None:
         conditions.append(time_column >= since)
     return tuple(conditions)

@@ -1,14 +1,15 @@
 """The life of an experiment: draft → running ⇄ paused → ended → archived.
 
-`services.pauses` pauses and resumes. Starting, ending and archiving close the gate first: what workers decide,
-ask and publish lies wholly before or wholly after. Each writes audit trail and protocol and leaves the commit
-to the caller.
+`services.pauses` pauses and resumes. Starting, ending and archiving close the gate first: what workers
+decide, ask and publish lies wholly before or wholly after. Each writes audit trail and protocol and leaves
+the commit to the caller.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -26,12 +27,13 @@ from ..errors import BadInput
 from ..models import Account, Attempt, DigitalTwin, Experiment, Post, Schedule
 from ..scheduling import slots
 from ..scheduling.pauses import last_moment
-from . import audit, pauses, protocol, schedules
+from . import audit, database, pauses, protocol, schedules
 from .ends import last_day_of
 from .pause_scopes import attempts_of
 from .start_checks import blocking, checklist, to_accept
 
 SYSTEM = "system"
+log = structlog.get_logger()
 BEFORE_THE_START = "Not claimed yet when the experiment was started."
 
 
@@ -194,11 +196,13 @@ def end_what_is_over(now: datetime) -> list[str]:
     ended = []
     for key in keys:
         with transaction() as session:
+            database.require_head_still(session)
             experiment = session.get_one(Experiment, key)
             pauses.hold(session, experiment)
             if is_past_end(experiment, now):
                 end(session, experiment, now, actor=SYSTEM)
                 ended.append(experiment.identifier)
+                log.info("experiment ended", experiment=experiment.identifier)
     return ended
 
 

@@ -21,7 +21,10 @@ MOST_LISTED = 5
 
 
 def find_experiment(session: Session, text: str) -> Experiment:
-    """The experiment with this UUID or five-character identifier. Raises NotFound, BadInput."""
+    """The experiment with this UUID or five-character identifier, unless it is being deleted.
+
+    Raises NotFound, BadInput.
+    """
     text = text.strip()
     if (uuid := parse_uuid(text)) is not None:
         found = session.scalars(select(Experiment).where(Experiment.uuid == uuid)).one_or_none()
@@ -32,7 +35,7 @@ def find_experiment(session: Session, text: str) -> Experiment:
             f"“{text[:80]}” is neither a UUID nor a 5-character identifier. See: flask experiments list",
             "experiment",
         )
-    if found is None:
+    if found is None or found.delete_asked_at is not None:
         raise NotFound(f"There is no experiment “{text}”. See: flask experiments list")
     return found
 

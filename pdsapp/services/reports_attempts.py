@@ -42,6 +42,7 @@ class AttemptLine:
     length_band: str | None
     length: int | None
     is_stand_in: bool
+    is_rehearsal: bool
     latency_ms: int | None
     twin_id: int
     twin_uuid: UUID
@@ -61,6 +62,7 @@ class Filters:
     twin: DigitalTwin | None = None
     schedule: Schedule | None = None
     trigger: Trigger | None = None
+    is_rehearsal: bool | None = None
     state: AttemptState | None = None
     reason: Reason | None = None
     reason_class: ReasonClass | None = None
@@ -77,7 +79,8 @@ class Filters:
         )
         of_rows = [(column, row.id) for column, row in wanted if row is not None]
         conditions = [(column if is_indexed else column + 0) == number for column, number in of_rows]
-        return (*conditions, *(() if self.trigger is None else (Attempt.trigger == self.trigger,)))
+        closed = ((Attempt.trigger, self.trigger), (Attempt.is_rehearsal, self.is_rehearsal))
+        return (*conditions, *(column == value for column, value in closed if value is not None))
 
     def passing(self) -> tuple:
         """The conditions an attempt may come to fulfil, or no longer fulfil."""
@@ -138,6 +141,7 @@ def attempt_lines() -> Select:
             Attempt.length_band,
             Attempt.length,
             Attempt.is_stand_in,
+            Attempt.is_rehearsal,
             Attempt.latency_ms,
             Attempt.digital_twin_id,
             DigitalTwin.uuid,

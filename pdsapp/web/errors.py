@@ -20,6 +20,7 @@ from ..errors import (
     NotFound,
     PdsError,
     QueueDown,
+    ReadOnly,
     SecretUnreadable,
     Stopped,
 )
@@ -27,6 +28,7 @@ from ..extensions import db
 
 STATUS: dict[type[PdsError], int] = {
     BadInput: 400,
+    ReadOnly: 409,
     AddressRefused: 400,
     NotFound: 404,
     NobodyEligible: 409,

@@ -89,6 +89,15 @@ def add_schedule(page: Page, name: str, experiment: str, cron: str) -> None:
     save(page)
 
 
+def start(page: Page, experiment: str) -> None:
+    """Starts a draft, whatever its checklist only asks to be looked at."""
+    page.goto("/admin/experiment/")
+    row(page, experiment).get_by_role("link", name="Start …").click()
+    page.get_by_label("Start anyway").check()
+    page.get_by_role("button", name="Start the experiment").click()
+    expect(page.get_by_role("status").filter(has_text="is running")).to_be_visible()
+
+
 def row(page: Page, name: str) -> Locator:
     """The row of a list that holds this text."""
     return page.locator("table.rows tbody tr").filter(has_text=name)

@@ -39,9 +39,10 @@ def set_up_studio(page: Page, endpoint: steps.Endpoint) -> Studio:
 
 
 def _add_experiment(page: Page, studio: Studio, name: str, twin: str) -> None:
-    """Adds an experiment with one twin that has the studio's persona and token."""
+    """Adds an experiment with one twin that has the studio's persona and token, and starts it."""
     steps.add(page, "experiment", Name=name)
     steps.add(
         page, "digitaltwin",
         Experiment=name, Username=twin, Persona=studio.persona, API_token=studio.token,
     )  # fmt: skip
+    steps.start(page, name)

@@ -71,6 +71,7 @@ class AttemptPage:
     text: str
     text_note: str
     is_stand_in: bool
+    is_rehearsal: bool
     words: str
     remedy: str
     remedy_url: str
@@ -111,6 +112,7 @@ def attempt_page(
         text=attempt.post.text if attempt.post else "",
         text_note=_text_note(attempt),
         is_stand_in=attempt.is_stand_in,
+        is_rehearsal=attempt.is_rehearsal,
         words=outcome.words(attempt),
         remedy=remedy,
         remedy_url=remedy_url,

@@ -8,7 +8,7 @@ from flask import current_app
 from markupsafe import Markup
 
 from ...attempts.words import span_words
-from ...domain.reasons import ExperimentState
+from ...domain.reasons import OVER_STATES, ExperimentState
 from ...models import Experiment
 from ...services import disk, pauses
 from ...services.downtimes import Sleep
@@ -114,8 +114,14 @@ def attention_list(
         for schedule in troubles.paused_schedules
     )
     # That everything or this experiment is paused stands above every page.
-    if experiment and experiment.state not in (ExperimentState.running, ExperimentState.paused):
-        words = "Its twins are not asked while it is not running."
+    if experiment and experiment.state == ExperimentState.draft:
+        words = "What happens now is a rehearsal, which charts and counts leave out."
+        url, remedy = links.details("experiment", experiment.id), "See the experiment"
+        if access.may_write():
+            url, remedy = links.to("experiment.start", id=experiment.id), "Start it"
+        found.append(Attention("info", "This experiment is a draft.", words, url, remedy))
+    if experiment and experiment.state in OVER_STATES:
+        words = "It is only read: its twins are not asked any more."
         url = links.details("experiment", experiment.id)
         found.append(
             Attention("warn", f"This experiment is {experiment.state}.", words, url, "See the experiment")

@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
 from ...extensions import db
-from ...models import Experiment, utc_now
+from ...models import Attempt, Experiment, utc_now
 from ...services import protocol, reports, reports_attempts, reports_now
 from ...services.ledger import Ledger, brief, kind_words
+from ...services.rehearsals import rehearsed_attempts
 from ...services.reports import PERIODS, Counts, Period
 from .. import access, frame
 from ..charts import HBar, StackedBars, hbars
@@ -104,7 +105,9 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
             experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
         ),
         kpis=_kpis(counts, before, twins, period, reports.reasons(current, ("failed",))),
-        ledger=_ledger_words(books),
+        ledger=_ledger_words(
+            books, rehearsed_attempts(session, experiment, Attempt.created_at >= now - period.span)
+        ),
         ledger_is_balanced=books.adds_up,
         chart=over_time.chart(bins, period, zone, marked),
         chart_title=f"Attempts per {period.bin_words}",
@@ -204,10 +207,12 @@ def _changes_url(experiment: Experiment) -> str:
     return links.to("experiment.protocol", id=experiment.id)
 
 
-def _ledger_words(books: Ledger) -> str:
+def _ledger_words(books: Ledger, rehearsed: int) -> str:
+    """The sums of all rows: unlike tiles and chart, the ledger counts rehearsals, for it has to add up."""
     slots = kind_words(books.slots, ", ")
     verdict = "It adds up." if books.adds_up else "It does not add up: " + " ".join(books.problems)
-    return f"Ledger: {books.sentence}. {f'Slots: {slots}. ' if slots else ''}{verdict}"
+    aside = f", {rehearsed:,} of them in rehearsal" if rehearsed else ""
+    return f"Ledger: {books.sentence}{aside}. {f'Slots: {slots}. ' if slots else ''}{verdict}"
 
 
 def _silent(counts: Counts) -> int:

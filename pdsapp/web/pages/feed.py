@@ -37,6 +37,7 @@ class PostView:
     at: datetime
     text: str
     is_stand_in: bool
+    is_rehearsal: bool
     is_hidden: bool
     is_edited: bool
     why_url: str
@@ -213,6 +214,7 @@ def _view(post: Post, attempts: dict, has_marks: bool, replies: list[PostView] |
         at=post.created_at,
         text=post.text,
         is_stand_in=post.is_stand_in and has_marks,
+        is_rehearsal=post.is_rehearsal and has_marks,
         is_hidden=post.visibility != Visibility.visible,
         is_edited=post.revision > 1,
         why_url=links.attempt(attempts[post.attempt_id]) if is_ours and has_marks else "",

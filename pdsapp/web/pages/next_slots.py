@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ...attempts.words import span_words
-from ...domain.reasons import ExperimentState
+from ...domain.reasons import ASKING_STATES
 from ...models import Experiment
 from ...scheduling.cadence import zone_of
 from ...services import reports_now
@@ -70,6 +70,6 @@ def _slot(
 def _slot_pill(slot: reports_now.NextSlot, held: tuple[holds.Hold, ...]) -> tuple[str, str] | None:
     if held:
         return "paused", held[0].pill
-    if slot.experiment_state in (None, ExperimentState.running.value):
+    if slot.experiment_state in (None, *ASKING_STATES):
         return None
     return slot.experiment_state, f"experiment {slot.experiment_state}"

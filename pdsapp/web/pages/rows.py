@@ -34,6 +34,7 @@ class AttemptRow:
     text: str
     text_note: str
     is_stand_in: bool
+    is_rehearsal: bool
     took: str
     experiment: str
 
@@ -53,6 +54,7 @@ def attempt_row(line: AttemptLine, zone: ZoneInfo) -> AttemptRow:
         text=line.post_text,
         text_note=f"{line.length} characters, {line.length_band}" if line.post_text and line.length else "",
         is_stand_in=line.is_stand_in and bool(line.post_text),
+        is_rehearsal=line.is_rehearsal,
         took=milliseconds_words(line.latency_ms),
         experiment=line.experiment,
     )
