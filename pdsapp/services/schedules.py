@@ -132,12 +132,13 @@ def close(
     """Switches off, as of `at`, the schedule of an experiment that was over then. False if it was off.
 
     Slots until then that nobody has claimed are accounted for, those behind it are not due. One that was
-    claimed behind it already moves the instant to there. The caller commits and writes the protocol.
+    claimed behind it already moves the instant to there. The caller has locked the schedule's row, writes the
+    protocol and commits.
     """
     revision = open_revision(session, schedule.id)
     if not schedule.is_enabled and (revision is None or not revision.is_enabled):
         return False
-    _lock(session, schedule, None)
+    schedule.edit_version += 1
     slots.settle(session, schedule, at, BEFORE_THE_END)
     schedule.is_enabled = False
     _revise(session, schedule, at, account)

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from pdsapp.attempts.calls import pause_token as pause_by_endpoint
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, TokenState, Trigger
+from pdsapp.domain.reasons import AttemptState, Reason, TokenState, Trigger
 from pdsapp.models import (
     ApiToken,
     Attempt,
@@ -15,7 +15,7 @@ from pdsapp.models import (
     Experiment,
     utc_now,
 )
-from pdsapp.services import edits, experiments, pauses, twins
+from pdsapp.services import edits, lifecycle, pauses, twins
 from tests import builders
 
 from .pause_helpers import CANCELLED, While, ended, on, pause, resume, token_of
@@ -91,11 +91,11 @@ def test_a_ban_refuses_what_is_being_written(session, settings, twin, write):
 def test_an_experiment_archived_under_a_post_refuses_it(session, settings, twin, study):
     def archive():
         pause(study)
-        on(Experiment, study.id, experiments.set_state, ExperimentState.archived, utc_now())
+        on(Experiment, study.id, lifecycle.archive, utc_now())
 
     attempt_id = builders.add_attempt(twin)
     builders.run_due(settings, While(archive))
-    assert ended(session, attempt_id) == CANCELLED
+    assert ended(session, attempt_id) == (AttemptState.cancelled, Reason.experiment_over)
     assert session.get_one(Attempt, attempt_id).detail.startswith("The experiment is archived. ")
 
 
