@@ -25,12 +25,12 @@ MOST_ENDPOINTS = 50
 
 
 class CheckState(StrEnum):
-    """Closed set. `missing` blocks the start, `look` has to be accepted, `told` is only to be known."""
+    """Closed set. `missing` blocks the start, `look` has to be accepted, `note` is only to be known."""
 
     ready = "ready"
     look = "look"
     missing = "missing"
-    told = "told"
+    note = "note"
 
 
 class Place(StrEnum):
@@ -131,7 +131,7 @@ def _endpoints(groups: list[_Group], now: datetime) -> Iterator[CheckLine]:
             source = {"twin": "an address of their own", "offline": "the offline writer"}
             by = source.get(group.found.source, "the platform's endpoint")
             words = f"Written by {by}, which is not tested here. Rehearse with Post now."
-            yield CheckLine(CheckState.told, f"Endpoint of {twins}", words, Place.twins)
+            yield CheckLine(CheckState.note, f"Endpoint of {twins}", words, Place.twins)
 
 
 def _token(token: ApiToken, groups: list[_Group], twins: int, now: datetime) -> CheckLine:
@@ -192,7 +192,7 @@ def _everything(session: Session) -> Iterator[CheckLine]:
 
 def _zone(experiment: Experiment) -> CheckLine:
     if experiment.zone == "UTC":
-        words = "UTC, which nobody has chosen. Is that meant? Days and quiet hours are counted by it."
+        words = "UTC: is that meant? Days, quiet hours and the last day are counted by it."
         return CheckLine(CheckState.look, "Time zone", words, Place.experiment)
     return CheckLine(CheckState.ready, "Time zone", f"{experiment.zone}.", Place.experiment)
 
@@ -209,7 +209,7 @@ def _disclosure(experiment: Experiment) -> CheckLine:
 def _end(experiment: Experiment, now: datetime) -> CheckLine:
     if experiment.ends_at is None:
         words = "None: it runs until somebody ends it."
-        return CheckLine(CheckState.told, "Last day", words, Place.experiment)
+        return CheckLine(CheckState.note, "Last day", words, Place.experiment)
     words = end_words(experiment)
     if experiment.ends_at <= now:
         words = f"It would have ended {words}. Choose a later day, or none."
@@ -224,7 +224,7 @@ def _hosts(groups: list[_Group]) -> Iterator[CheckLine]:
             hosts[urlsplit(group.found.base_url).netloc.rpartition("@")[2]] += group.twins
     for host, twins in sorted(hosts.items()):
         words = f"Will receive personas and posts, for {_several(twins, 'active twin')}."
-        yield CheckLine(CheckState.told, f"Host {host}", words, Place.twins)
+        yield CheckLine(CheckState.note, f"Host {host}", words, Place.twins)
 
 
 def _several(count: int, noun: str) -> str:

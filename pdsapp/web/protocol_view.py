@@ -51,7 +51,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class ChangeView:
-    """One protocol change: `zone` is the experiment's, `state` what it was in then."""
+    """One protocol change: `zone` is the experiment's, `state` what it was in then, "" for a
+    change of that itself."""
 
     made_at: datetime
     zone: ZoneInfo
@@ -73,7 +74,7 @@ def change_views(changes: list[ProtocolChange], zone: str) -> list[ChangeView]:
             c.summary,
             c.reason,
             c.made_by,
-            c.state.value,
+            "" if c.part == ProtocolPart.life else c.state.value,
             differences(c.part, c.before, c.after),
         )
         for c in changes

@@ -125,7 +125,7 @@ def ask_now(page: Page, username: str) -> None:
 
 def state(page: Page) -> Locator:
     """The attempt's state, at the head of its page."""
-    return page.locator("#attempt-page .lead .pill")
+    return page.locator("#attempt-page .lead .pill").first
 
 
 def expect_state(page: Page, word: str) -> None:

@@ -47,7 +47,9 @@ def _count(session, model):
 
 
 def test_an_experiment_is_added_listed_paused_and_resumed(runner, session):
-    added = runner.invoke(args=["experiments", "add", "Campus", "--zone", "Europe/Rome", "--json"])
+    added = runner.invoke(
+        args=["experiments", "add", "Campus", "--zone", "Europe/Rome", "--running", "--json"]
+    )
     row = json.loads(added.stdout)
     assert re.fullmatch(r"[a-z2-9]{5}", row["identifier"])
     assert [r["name"] for r in _json(runner.invoke(args=["experiments", "list", "--json"]))] == ["Campus"]

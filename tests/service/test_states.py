@@ -415,7 +415,7 @@ def test_the_checklist_names_every_host_with_how_many_twins_it_writes_for(
     host = model_server.base_url.removeprefix("http://").partition("/")[0]
     assert lines[f"Host {host}"][1].endswith("for 2 active twins.")
     assert lines["Host llm.example.org"] == (
-        "told", "Will receive personas and posts, for 1 active twin.",
+        "note", "Will receive personas and posts, for 1 active twin.",
     )  # fmt: skip
 
 

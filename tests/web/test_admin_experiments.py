@@ -25,7 +25,7 @@ def test_an_experiment_is_added_through_the_form(researcher, session):
     )
     assert (len(experiment.identifier), experiment.state, experiment.is_demo) == (
         5,
-        ExperimentState.running,
+        ExperimentState.draft,
         False,
     )
     assert experiment.identifier in answer.text

@@ -113,7 +113,7 @@ def test_what_a_finished_experiment_was_run_by_stays_as_it_is(researcher, rows, 
     form = fields_of(researcher.get(address), "reason") | {"skip_1": "1", "system": "x", "reason": "late"}
     with transaction() as writing:
         writing.get_one(Experiment, rows.experiment.id).state = state
-    assert researcher.post(address, data=form).status_code == 400
+    assert researcher.post(address, data=form).status_code == 409
     assert count(session) == 0
 
 

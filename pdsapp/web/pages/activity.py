@@ -23,6 +23,14 @@ from .. import access, frame
 from . import attention, links
 from .rows import STAGE_WORDS, AttemptRow, attempt_row
 
+
+class Part(StrEnum):
+    """Whether an attempt is of the study or of the rehearsal before it."""
+
+    study = "study"
+    rehearsal = "rehearsal"
+
+
 FIRST_INTERVAL = 5
 LARGEST_ID = 2**63 - 1
 MOST_CHOICES = 500
@@ -37,6 +45,7 @@ CLASS_WORDS = {
     ReasonClass.limit: "limits",
     ReasonClass.operational: "operational",
 }
+PART_WORDS = {Part.study: "the study", Part.rehearsal: "a rehearsal"}
 Closed = TypeVar("Closed", bound=StrEnum)
 
 routes = Blueprint("activity", __name__)
@@ -218,7 +227,13 @@ def _filters(session: Session, experiment: Experiment | None, given: Mapping[str
         state=_one_of(AttemptState, given, "state"),
         reason=_one_of(Reason, given, "reason"),
         reason_class=_one_of(ReasonClass, given, "class"),
+        is_rehearsal=_is_rehearsal(given),
     )
+
+
+def _is_rehearsal(given: Mapping[str, str]) -> bool | None:
+    part = _one_of(Part, given, "part")
+    return None if part is None else part == Part.rehearsal
 
 
 def _one_of(values: type[Closed], given: Mapping[str, str], name: str) -> Closed | None:
@@ -274,7 +289,7 @@ def _number(name: str) -> int | None:
 
 def _wanted() -> dict[str, str]:
     """The filters in the address as they were written, without the experiment."""
-    names = ("twin", "schedule", "trigger", "state", "reason", "class")
+    names = ("twin", "schedule", "trigger", "state", "reason", "class", "part")
     return {name: text for name in names if (text := request.args.get(name, "").strip())}
 
 
@@ -296,7 +311,14 @@ def _fields(session: Session, experiment: Experiment | None, filters: Filters) -
         _choice("Reason", "reason", filters.reason, [(r.value, REASON_WORDS[r]) for r in Reason]),
         _choice("Asked by", "trigger", filters.trigger, [(t.value, TRIGGER_WORDS[t]) for t in Trigger]),
         FilterField("Schedule", "schedule", chosen, [("", "any"), *known]),
+        _choice("Part of", "part", _part(filters), list(PART_WORDS.items())),
     ]
+
+
+def _part(filters: Filters) -> Part | None:
+    if filters.is_rehearsal is None:
+        return None
+    return Part.rehearsal if filters.is_rehearsal else Part.study
 
 
 def _choice(label: str, name: str, value: StrEnum | None, options: list[tuple[str, str]]) -> FilterField:

@@ -91,6 +91,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     current = [tally for tally in tallies if tally.is_current]
     twins = reports.twin_counts(session, experiment)
     books = brief(session, experiment, now - period.span)
+    rehearsed = rehearsed_attempts(session, experiment, Attempt.created_at >= now - period.span)
     happening = reports_now.now_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
@@ -104,10 +105,8 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         attention=attention_list(
             experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
         ),
-        kpis=_kpis(counts, before, twins, period, reports.reasons(current, ("failed",))),
-        ledger=_ledger_words(
-            books, rehearsed_attempts(session, experiment, Attempt.created_at >= now - period.span)
-        ),
+        kpis=_kpis(counts, before, twins, period, reports.reasons(current, ("failed",)), rehearsed),
+        ledger=_ledger_words(books, rehearsed),
         ledger_is_balanced=books.adds_up,
         chart=over_time.chart(bins, period, zone, marked),
         chart_title=f"Attempts per {period.bin_words}",
@@ -148,12 +147,15 @@ def _kpis(
     twins: reports.TwinCounts,
     period: Period,
     failures: dict[ReasonClass, dict[Reason, int]],
+    rehearsed: int,
 ) -> list[tuple[str, str, str, str]]:
+    part = {"part": "study"} if rehearsed else {}  # what is listed is what was counted
+
     def tile(label: str, name: str, note: str = "", **wanted: str):
         now, then = getattr(counts, name), getattr(before, name)
         change = change_words(now, then, period.short) if before.asked else ""
         words = " · ".join(part for part in (note, change) if part)
-        return label, f"{now:,}", words, url_for("activity.stream", **wanted)
+        return label, f"{now:,}", words, url_for("activity.stream", **wanted, **part)
 
     rate = ""
     if counts.ruled:
