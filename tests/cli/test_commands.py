@@ -60,6 +60,37 @@ def test_an_experiment_is_added_listed_paused_and_resumed(runner, session):
     assert session.scalars(select(Experiment)).one().state == "running"
 
 
+def test_an_experiment_is_a_draft_until_it_is_started_and_over_when_it_is_ended(
+    runner, session, settings, model_server
+):
+    def state():
+        session.rollback()
+        session.expire_all()
+        return session.scalars(select(Experiment)).one().state
+
+    added = runner.invoke(args=["experiments", "add", "Pilot", "--last-day", "2999-12-31", "--json"])
+    key = json.loads(added.stdout)["identifier"]
+    assert state() == "draft"
+    blocked = runner.invoke(args=["experiments", "start", key, "--anyway"])
+    assert (blocked.exit_code, "missing Twins: No twin is active" in blocked.stdout) == (1, True)
+    pilot = session.scalars(select(Experiment)).one()
+    token = builders.make_token(settings, model_server.base_url)
+    builders.make_twin(pilot, "maya", token)
+    held = runner.invoke(args=["experiments", "start", key])
+    assert (held.exit_code, "Not started" in held.stderr, state()) == (1, True, "draft")
+    posted = runner.invoke(args=["generate-dt-post", "--twin", "maya", "--force", "--json"])
+    assert (_json(posted)[0]["state"], _json(posted)[0]["is_rehearsal"]) == ("posted", True)
+    started = runner.invoke(args=["experiments", "start", key, "--anyway"])
+    assert (started.exit_code, state()) == (0, "running")
+    assert f"{key} is running. 1 post of the rehearsal was archived." in started.stdout
+    assert runner.invoke(args=["experiments", "start", key, "--anyway"]).exit_code == 2
+    ended = runner.invoke(args=["experiments", "end", key, "--reason", "done"])
+    assert (ended.exit_code, state()) == (0, "ended")
+    late = runner.invoke(args=["generate-dt-post", "--twin", "maya", "--force"])
+    assert (late.exit_code, "it is only read now" in late.stderr) == (2, True)
+    assert runner.invoke(args=["experiments", "end", key]).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

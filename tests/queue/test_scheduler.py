@@ -13,12 +13,14 @@ from sqlalchemy import func, select, update
 
 from pdsapp.attempts import claim
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, SlotKind
+from pdsapp.domain.reasons import AttemptState, ExperimentState, SlotKind
 from pdsapp.dt_service import DTService
-from pdsapp.models import Attempt, DigitalTwin, Heartbeat, Schedule, Slot, utc_now
+from pdsapp.models import Attempt, DigitalTwin, Experiment, Heartbeat, Schedule, Slot, utc_now
 from pdsapp.scheduling import projection, queue
 from pdsapp.scheduling.projection import ENTRIES, entry_id
 from pdsapp.scheduling.scheduler import LONGEST_SLEEP, TwinScheduler
+from pdsapp.services import deletion
+from pdsapp.services.ledger import ledger
 from tests import builders
 
 from . import world
@@ -334,3 +336,24 @@ def test_a_frozen_leader_that_thaws_doubles_nothing(study, settings, session, co
         time.sleep(1)
         assert leader.process.poll() is None
         assert kinds(session) == ["fired"]
+
+
+def test_the_scheduler_ends_a_study_on_its_day_before_it_claims_anything(study, session, scheduler):
+    schedule = make_schedule(study)
+    with transaction() as writing:
+        writing.get_one(Experiment, study.id).ends_at = utc_now() - timedelta(seconds=1)
+    scheduler.turn()
+    session.rollback()
+    assert session.scalars(select(Experiment.state)).one() == ExperimentState.ended
+    assert "fired" not in kinds(session, schedule)
+    assert ledger(session, now=utc_now()).problems == ()
+
+
+def test_the_scheduler_deletes_what_is_marked_a_little_at_a_time(study, session, scheduler):
+    with transaction() as writing:
+        found = writing.get_one(Experiment, study.id)
+        found.state = ExperimentState.archived
+        deletion.ask_for_deletion(writing, found, found.name, utc_now())
+    for _ in range(20):
+        scheduler.turn()
+    assert session.scalars(select(Experiment)).all() == []

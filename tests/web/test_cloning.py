@@ -1,7 +1,8 @@
 """Copying an experiment in the browser, and comparing it with its copies."""
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import DigitalTwin, Experiment, ProtocolChange, Schedule
 from pdsapp.services import schedules
 from tests.conftest import NOON
@@ -51,8 +52,10 @@ def test_names_that_cannot_be_used_keep_the_input_and_make_nothing(researcher, r
     assert count(session) == 1
 
 
-def test_a_policy_is_copied_to_the_chosen_ones_and_the_diff_is_shown_before(researcher, rows, session):
+def test_a_policy_is_copied_to_the_chosen_ones_and_the_diff_is_shown_before(researcher, rows, session, write):
     copy(researcher, rows)
+    with write() as writing:
+        writing.execute(update(Experiment).values(state=ExperimentState.running))
     page = address(rows, "policy")
     form = fields_of(researcher.get(page), "share_cap") | {"share_cap": "50", "reason": "pilot"}
     researcher.post(page, data=form)

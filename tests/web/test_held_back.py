@@ -63,7 +63,7 @@ def test_firing_with_one_request_id_many_times_is_one_line_in_the_audit_trail(ap
 def test_a_running_experiment_is_not_archived(researcher, session):
     study = builders.make_experiment()
     answer = researcher.post("/admin/experiment/archive/", data={"id": study.id}, follow_redirects=True)
-    assert "Pause it before you archive it" in answer.text
+    assert "Pause or end it before you archive it" in answer.text
     assert session.get_one(Experiment, study.id).state == "running"
 
 

@@ -207,7 +207,7 @@ def test_who_is_asked_is_counted_and_says_whether_the_experiment_runs(researcher
     words = words_of(researcher.post(NEW, data=data, headers=PART))
     assert "It asks one of 4 active twins, about one turn per twin every 2 h." in words
     with write() as own:
-        own.get_one(Experiment, rows.experiment.id).state = ExperimentState.draft
+        own.get_one(Experiment, rows.experiment.id).state = ExperimentState.paused
     words = words_of(researcher.post(NEW, data=data, headers=PART))
     assert "every 2 h, while the experiment is running." in words
 
