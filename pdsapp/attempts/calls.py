@@ -22,7 +22,7 @@ from ..models import ApiToken, ModelCall
 from ..services import disk
 from .claim import Lease, held
 from .gate import pass_gate
-from .obstacles import BY_ENDPOINT, stop_of
+from .obstacles import BY_ENDPOINT, over_of, stop_of
 
 TOTAL_DEADLINE_SECONDS = 90.0
 BACK_OFF_SECONDS = (1.0, 4.0)
@@ -110,6 +110,8 @@ class RecordedCalls:
                 raise LeaseLost(f"Attempt {self.lease.attempt_uuid} was taken back before its call.")
             if stop_of(session, attempt) is not None:
                 raise Stopped(f"Attempt {self.lease.attempt_uuid} was stopped before its call.")
+            if over_of(attempt, now) is not None:
+                raise Stopped(f"What attempt {self.lease.attempt_uuid} was for was over before its call.")
             made = session.scalar(select(func.count(ModelCall.id)).where(ModelCall.attempt_id == attempt.id))
             if made >= self.max_calls:
                 raise self._used_up()

@@ -69,7 +69,7 @@ def obstacles_to(session: Session, twin: DigitalTwin, schedule: Schedule | None 
 def obstacle_to_going_on(session: Session, attempt: Attempt, now: datetime) -> Obstacle | None:
     """What keeps a worker from asking the twin of the attempt it holds: any obstacle but the pauses that
     began after it was taken, or a stop."""
-    if (over := _over(attempt, now)) is not None:
+    if (over := over_of(attempt, now)) is not None:
         return over
     for obstacle in obstacles_to(session, attempt.digital_twin, attempt.schedule):
         if not _was_taken_before(obstacle, attempt):
@@ -82,7 +82,7 @@ def _was_taken_before(obstacle: Obstacle, attempt: Attempt) -> bool:
     return obstacle.since is not None and attempt.claimed_at < obstacle.since
 
 
-def _over(attempt: Attempt, now: datetime) -> Obstacle | None:
+def over_of(attempt: Attempt, now: datetime) -> Obstacle | None:
     """That what this attempt was for is over: its rehearsal, or the experiment by its end date, whether or
     not anybody has ended it yet."""
     experiment = attempt.experiment
@@ -139,7 +139,7 @@ def obstacle_to_publishing(session: Session, attempt: Attempt, now: datetime) ->
     """
     if (stop := stop_of(session, attempt)) is not None:
         return stop
-    if (over := _over(attempt, now)) is not None:
+    if (over := over_of(attempt, now)) is not None:
         return over
     if attempt.digital_twin.user_profile.is_banned:
         return Obstacle(Reason.banned, "The twin's profile is banned in this experiment.")

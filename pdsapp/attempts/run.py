@@ -40,6 +40,7 @@ from .obstacles import (
     NOT_PUBLISHED,
     obstacle_to_going_on,
     obstacle_to_publishing,
+    over_of,
     state_behind,
     stop_of,
 )
@@ -274,7 +275,7 @@ def _stop(lease: Lease, shop: Workshop, ask: RecordedCalls) -> AttemptState:
 
 def _end_stopped(session: Session, attempt: Attempt, now: datetime) -> None:
     """Ends an attempt that may not be asked any more; the last text the model gave is kept as its draft."""
-    stop = stop_of(session, attempt)
+    stop = stop_of(session, attempt) or over_of(attempt, now)
     reply = session.scalars(
         select(ModelCall.reply)
         .where(ModelCall.attempt_id == attempt.id, ModelCall.state == CallState.answered)
@@ -283,7 +284,8 @@ def _end_stopped(session: Session, attempt: Attempt, now: datetime) -> None:
     ).first()
     attempt.draft = reply or attempt.draft
     words = NOT_PUBLISHED if reply else "Nothing had been written by then."
-    end(attempt, AttemptState.cancelled, Reason.stopped, now, f"{stop.words} {words}" if stop else words)
+    reason = stop.reason if stop else Reason.stopped
+    end(attempt, AttemptState.cancelled, reason, now, f"{stop.words} {words}" if stop else words)
 
 
 def _fail(lease: Lease, shop: Workshop, reason: Reason, detail: str) -> AttemptState:
