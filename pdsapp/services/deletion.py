@@ -38,7 +38,7 @@ from ..models import (
 from . import audit, database
 from .accounts import may_administer
 
-CHUNK = 500
+CHUNK = 100
 COUNTED: tuple[tuple[str, type], ...] = (
     ("posts", Post), ("attempts", Attempt), ("model calls", ModelCall), ("slots", Slot),
     ("schedules", Schedule), ("digital twins", DigitalTwin), ("user profiles", UserProfile),

@@ -37,7 +37,7 @@ def menu(page: Page) -> list[str]:
 
 
 def _of_list(page: Page) -> list[str]:
-    """On the list of an area: where its form, its newest entry and that entry's form are."""
+    """On the list of an area: where its form, its newest entry and that entry's form are; and a start."""
     if not re.search(r"/admin/\w+/$", page.url) or page.url.endswith("/attempt/"):
         return []
     row = page.locator("table.rows tbody tr").first
@@ -45,6 +45,7 @@ def _of_list(page: Page) -> list[str]:
         page.locator(".head a", has_text="Add"),
         row.locator("td a").first,
         row.get_by_role("link", name="Edit"),
+        page.get_by_role("link", name="Start …").first,
     ]
     return [link.get_attribute("href") for link in links if link.count()]
 

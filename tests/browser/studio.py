@@ -18,12 +18,13 @@ class Clockwork:
 
 @dataclass(frozen=True)
 class Studio:
-    """An experiment with one twin, its persona and its token."""
+    """An experiment with one twin, its persona and its token; and a draft without any."""
 
     experiment: str = "Reading room"
     persona: str = "Night owl"
     token: str = "Lab"
     twin: str = "night_owl"
+    draft: str = "Dress rehearsal"
     clockwork: Clockwork = Clockwork()
 
 
@@ -32,6 +33,7 @@ def set_up_studio(page: Page, endpoint: steps.Endpoint) -> Studio:
     studio = Studio()
     steps.add_token(page, studio.token, endpoint)
     steps.add(page, "persona", Name=studio.persona, Text="You study at night and write in plain sentences.")
+    steps.add(page, "experiment", Name=studio.draft)
     _add_experiment(page, studio, studio.clockwork.experiment, studio.clockwork.twin)
     steps.add_schedule(page, studio.clockwork.schedule, studio.clockwork.experiment, cron="* * * * *")
     _add_experiment(page, studio, studio.experiment, studio.twin)
