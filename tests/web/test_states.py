@@ -157,8 +157,9 @@ def ended(rows, write):
 
 
 CHANGING = {
-    "Edit", "Post now", "Ask now", "Ban", "Hide", "Deactivate", "Fire once", "Fire now", "Enable …", "Enable",
-    "Disable …", "Pause …", "Archive …", "Delete", "Start …", "End now …", "Pause or stop …", "Resume",
+    "Edit", "Post now", "Ask now", "Ban", "Hide", "Deactivate", "Fire once now", "Enable …", "Enable",
+    "Disable …", "Pause …", "Archive …", "Delete", "Start …", "End now …", "Write a post", "Post now …",
+    "Pause or stop …", "Resume",
 }  # fmt: skip
 PAGES = {
     "experiment": "experiment", "digitaltwin": "twin", "userprofile": "person", "post": "post",
@@ -169,7 +170,9 @@ PAGES = {
 @pytest.mark.parametrize("area", PAGES)
 def test_an_ended_experiment_offers_no_button_that_changes_it(researcher, ended, area):
     key = getattr(ended, PAGES[area]).id
-    for address in (f"/admin/{area}/details/?id={key}", f"/admin/{area}/"):
+    identifier = ended.experiment.identifier
+    pages = (f"/admin/?experiment={identifier}", f"/experiments/{identifier}/feed")
+    for address in (f"/admin/{area}/details/?id={key}", f"/admin/{area}/", *pages):
         main = researcher.get(address).text.split("<main", 1)[1]
         buttons = {text.strip() for text in re.findall(r"<(?:a|button)\b[^>]*>([^<]+)</(?:a|button)>", main)}
         assert not buttons & CHANGING, address

@@ -11,6 +11,7 @@ from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
 from ...extensions import db
 from ...models import Attempt, Experiment, utc_now
 from ...services import protocol, reports, reports_attempts, reports_now
+from ...services.editing import is_open
 from ...services.ledger import Ledger, brief, kind_words
 from ...services.rehearsals import rehearsed_attempts
 from ...services.reports import PERIODS, Counts, Period
@@ -125,8 +126,12 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         attempts_url=url_for("activity.stream"),
         no_attempts=_no_attempts(experiment, twins),
         with_experiment=experiment is None,
-        post_now_url=links.to("digitaltwin.index_view") if access.may_write() and twins.total else "",
+        post_now_url=links.to("digitaltwin.index_view") if twins.total and _may_ask(experiment) else "",
     )
+
+
+def _may_ask(experiment: Experiment | None) -> bool:
+    return access.may_write() and (experiment is None or is_open(experiment))
 
 
 def _lead(experiment: Experiment | None, period: Period, zone: ZoneInfo, now: datetime) -> str:
@@ -258,7 +263,7 @@ def _schedules_words(total: int, enabled: int) -> str:
 
 def _no_slots(experiment: Experiment | None, total: int, enabled: int) -> Invitation:
     if total == 0:
-        url = links.to("schedule.create_view") if access.may_write() else ""
+        url = links.to("schedule.create_view") if _may_ask(experiment) else ""
         return Invitation("There is no schedule yet, so no twin is asked by itself.", url, "Add schedule")
     url = links.to("schedule.index_view")
     if enabled:
@@ -272,7 +277,7 @@ def _no_slots(experiment: Experiment | None, total: int, enabled: int) -> Invita
 
 
 def _no_attempts(experiment: Experiment | None, twins: reports.TwinCounts) -> Invitation:
-    may_write = access.may_write()
+    may_write = _may_ask(experiment)
     if experiment is None and not twins.total and not frame.current_frame().experiments:
         url = links.to("experiment.create_view") if may_write else ""
         return Invitation(access.no_experiment_words(), url, "Add experiment")

@@ -14,6 +14,7 @@ from ...domain.reasons import ExperimentState, Visibility
 from ...errors import BadInput, NotFound
 from ...extensions import db
 from ...models import Attempt, Experiment, Post, UserProfile
+from ...services.editing import is_open
 from ...services.lookup import find_experiment, parse_uuid
 from .. import access, frame
 from . import links
@@ -108,12 +109,12 @@ def show(text: str):
         ],
         clear_url=url_for(".show", text=experiment.identifier) if wanted else "",
         posts=_views(session, posts, has_marks),
-        write_url=links.to("post.create_view") if access.may_write() else "",
+        write_url=links.to("post.create_view") if access.may_write() and is_open(experiment) else "",
         pager_words="",
         earlier_url=address(before=older) if older else "",
         later_url=address(after=newer) if newer else "",
         empty_words="Nobody has posted yet. Ask a twin to post now, or write a post as a person's profile.",
-        empty_url=links.to("digitaltwin.index_view") if access.may_write() else "",
+        empty_url=links.to("digitaltwin.index_view") if access.may_write() and is_open(experiment) else "",
         empty_button="See the twins",
     )
     return render_template("web/feed.html", page=page)
@@ -206,6 +207,7 @@ def _replies(session: Session, posts: list[Post]) -> dict[int, list[Post]]:
 def _view(post: Post, attempts: dict, has_marks: bool, replies: list[PostView] | None = None) -> PostView:
     profile = post.user_profile
     is_ours = post.attempt_id is not None
+    may_edit = access.may_write() and is_open(post)
     return PostView(
         id=str(post.uuid),
         author=profile.username,
@@ -218,6 +220,6 @@ def _view(post: Post, attempts: dict, has_marks: bool, replies: list[PostView] |
         is_hidden=post.visibility != Visibility.visible,
         is_edited=post.revision > 1,
         why_url=links.attempt(attempts[post.attempt_id]) if is_ours and has_marks else "",
-        edit_url=links.editing("post", post.id) if access.may_write() and not is_ours and has_marks else "",
+        edit_url=links.editing("post", post.id) if may_edit and not is_ours and has_marks else "",
         replies=replies or [],
     )
