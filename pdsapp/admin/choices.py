@@ -62,11 +62,11 @@ def tokens(session: Session, present: ApiToken | None = None) -> Pairs:
 
 
 def people(session: Session, experiment: Experiment | None) -> Pairs:
-    """The people of an experiment, or of all, by username."""
+    """The people of an experiment, or of all that are not over, by username."""
     query = (
         select(UserProfile.id, UserProfile.username, UserProfile.display_name, Experiment.name)
         .join(Experiment, Experiment.id == UserProfile.experiment_id)
-        .where(UserProfile.is_bot.is_(False))
+        .where(UserProfile.is_bot.is_(False), Experiment.state.not_in(OVER_STATES))
         .order_by(UserProfile.username_key)
         .limit(MOST)
     )

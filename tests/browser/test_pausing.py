@@ -24,6 +24,7 @@ def waiting_room(chromium, address, administrator, studio) -> str:
         page, "digitaltwin",
         Experiment=EXPERIMENT, Username=TWIN, Persona=studio.persona, API_token=studio.token,
     )  # fmt: skip
+    steps.start(page, EXPERIMENT)
     context.close()
     return f"/admin/?experiment={identifier}"
 

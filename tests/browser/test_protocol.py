@@ -99,9 +99,8 @@ def test_sections_are_copied_compared_and_brought_in_step(page, studio, width):
     expect(page.get_by_role("status").filter(has_text="Copied")).to_contain_text("switched off")
     rows = [steps.row(page, name) for name in names]
     for row in rows:
-        expect(row).to_contain_text("running")
+        expect(row).to_contain_text("draft")
     rows[0].get_by_role("checkbox").check()
-    page.get_by_label("Reason for the change").fill("as agreed")
     page.get_by_role("button", name="Copy the prompt").click()
     page.get_by_role("dialog").get_by_role("button", name="Copy the prompt").click()
     expect(page.get_by_role("status").filter(has_text="they are the same already")).to_be_visible()
