@@ -10,6 +10,7 @@ from pdsapp.attempts.feed import latest_posts
 from pdsapp.domain.policy import PostingPolicy
 from pdsapp.domain.protocol import ProtocolPart
 from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, SlotKind, Trigger, Visibility
+from pdsapp.dt_service import DTService
 from pdsapp.errors import BadInput, ReadOnly
 from pdsapp.models import (
     Attempt,
@@ -565,6 +566,20 @@ def test_what_is_being_written_when_it_ends_is_not_published(session, write, set
     attempt = builders.load_attempt(session, attempt_id)
     assert (attempt.state, attempt.reason) == ("cancelled", Reason.experiment_over)
     assert session.scalar(select(func.count(Post.id))) == 0
+
+
+def test_no_rewrite_is_paid_for_once_it_has_ended(session, write, settings, study, model_server):
+    class EndsBeforeTheRewrite(DTService):
+        def clean(self, brief, raw):
+            end(write, study)
+            return super().clean(brief, raw)
+
+    model_server.enqueue("Tiny.")
+    attempt_id = builders.add_attempt(session.scalars(select(DigitalTwin)).one())
+    builders.run_due(settings, EndsBeforeTheRewrite())
+    attempt = builders.load_attempt(session, attempt_id)
+    assert (attempt.state, attempt.reason) == ("cancelled", Reason.experiment_over)
+    assert (attempt.draft, len(model_server.history)) == ("Tiny.", 1)
 
 
 def test_what_waited_over_the_end_date_is_not_asked_even_if_nobody_has_ended_it(
