@@ -1,0 +1,92 @@
+"""Whether a page holds a text as a text: no element, attribute, address or computation of its making."""
+
+import re
+from html.parser import HTMLParser
+
+from .texts import COMPUTED, DIRECTIONS
+
+TAGS = frozenset(
+    """html head meta title link script body a svg defs pattern rect line path circle g polyline polygon text
+    tspan use symbol clippath ellipse desc div header details summary nav h1 h2 h3 h4 ul ol li span p b i em strong
+    form input button label select option optgroup textarea fieldset legend section main wbr br table caption thead
+    tbody tfoot tr th td dl dt dd small code pre blockquote ins del article aside footer figure figcaption time abbr
+    noscript mark kbd hr img meter progress output datalist template q sub sup bdi""".split()
+)  # fmt: skip
+ADDRESSES = frozenset({"href", "src", "action", "formaction", "data", "poster", "xlink:href", "srcset"})
+FORBIDDEN = frozenset({"style", "srcdoc", "http-equiv", "ping", "background"})
+STATEMENT = re.compile("^(p|title|h[1-6]|li|label|option|button|legend|a|summary|caption)$")
+VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"})
+
+
+def problems_of(text: str, marks: list[str]) -> list[str]:
+    """What is wrong with a page; empty if everything foreign in it is inert."""
+    page = _Inert(marks)
+    page.feed(text)
+    page.close()
+    return page.problems
+
+
+class _Inert(HTMLParser):
+    def __init__(self, marks):
+        super().__init__()
+        self.marks, self.problems, self._open = marks, [], []
+
+    def _holds(self, text: str) -> bool:
+        return any(mark in text for mark in self.marks)
+
+    def _wrong(self, words: str) -> None:
+        line, column = self.getpos()
+        self.problems.append(f"{words[:150]!r} at {line}:{column}")
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in TAGS or self._holds(tag):
+            self._wrong(f"element {tag}")
+        given = dict(attrs)
+        if tag == "script" and not (given.get("src") or "").startswith("/static/"):
+            self._wrong("script in the page")
+        if tag == "img" and not (given.get("src") or "").startswith(("/static/", "data:image/")):
+            self._wrong("picture from elsewhere")
+        for name, value in attrs:
+            if name.startswith("on") or name in FORBIDDEN or self._holds(name) or not name.isascii():
+                self._wrong(f"attribute {name}")
+            if name in ADDRESSES and not is_ours(value or ""):
+                self._wrong(f"address {value}")
+            if name not in ("value", "data-copy") and any(c in (value or "") for c in DIRECTIONS):
+                self._wrong(f"direction control in {name}: {value}")
+        if tag not in VOID:
+            self._open.append((tag, given))
+
+    def handle_endtag(self, tag):
+        for place in range(len(self._open) - 1, -1, -1):
+            if self._open[place][0] == tag:
+                del self._open[place:]
+                return
+        self._wrong(f"closes {tag}, which is not open")
+
+    def handle_data(self, data):
+        if COMPUTED in data or "&lt;class &#39;" in data or "<class '" in data:
+            self._wrong(f"computed: {data}")
+        if any(c in data for c in DIRECTIONS) and not self._is_apart():
+            self._wrong(f"direction control beside other words: {data.strip()} in {self._open[-1:]}")
+
+    def _is_apart(self) -> bool:
+        """Whether the text around stands alone: a text field, or an element whose directions end with it."""
+        return any(tag in ("textarea", "bdi", "pre") or given.get("dir") == "auto" for tag, given in self._open)
+
+    def handle_comment(self, data):
+        self._wrong(f"comment {data}")
+
+    def handle_pi(self, data):
+        self._wrong(f"instruction {data}")
+
+    def unknown_decl(self, data):
+        self._wrong(f"declaration {data}")
+
+
+def is_ours(address: str) -> bool:
+    """Whether an address leads to a page of the application, and nowhere else."""
+    if address.startswith(("http://localhost/", "data:image/")):
+        return True
+    if address.startswith(("//", "/\\")) or "\\" in address[:3]:
+        return False
+    return address == "" or address[0] in "/?#"
