@@ -370,6 +370,10 @@ class Screen(ModelView):
         keys = [int(key) for key in ids if key.isascii() and key.isdigit() and len(key) <= 12]
         return session.query(self.model).filter(self.model.id.in_(keys)).order_by(self.model.id).all()
 
+    def handle_action(self, return_view: str | None = None):
+        """Does what was chosen for the ticked rows; back to the list where the form's address is not ours."""
+        return super().handle_action(return_view if access.redirect_target() else "index_view")
+
     def back(self):
         """To where the button was pressed."""
         return redirect(access.redirect_target() or self.get_url(".index_view"))

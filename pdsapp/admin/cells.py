@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from flask import get_template_attribute
 from markupsafe import Markup
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from ..services.tables import guarded
 
 
 def pill(state: Any, words: str | None = None) -> Markup:
@@ -71,12 +71,12 @@ def with_reason(state: Markup, reason: str) -> Markup:
 
 def clip(text: str) -> Markup:
     """A text cut to its line by the style sheet; the whole of it is there."""
-    return Markup('<span class="clip">{}</span>').format(text)
+    return Markup('<span class="clip" dir="auto">{}</span>').format(text)
 
 
 def preformatted(text: str) -> Markup:
     """A text with its line breaks."""
-    return Markup('<div class="said">{}</div>').format(text)
+    return Markup('<div class="said" dir="auto">{}</div>').format(text)
 
 
 def parts(*cells: str | Markup) -> Markup:
@@ -99,5 +99,4 @@ def csv_value(value: Any) -> str:
         return str(value)
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    text = str(value.value if isinstance(value, Enum) else value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return guarded(str(value.value if isinstance(value, Enum) else value))

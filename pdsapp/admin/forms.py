@@ -5,7 +5,14 @@ from typing import Any
 
 from flask_admin.form import BaseForm
 from sqlalchemy.orm import Session
-from wtforms import HiddenField, SelectField, SelectMultipleField, StringField, ValidationError
+from wtforms import (
+    HiddenField,
+    IntegerField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    ValidationError,
+)
 from wtforms.validators import InputRequired
 
 from ..domain.protocol import MOST_REASON
@@ -78,7 +85,8 @@ class RowField(SelectField):
         """The chosen row, None for the empty choice."""
         if not self.data:
             return None
-        row = session.get(kind, int(self.data))
+        is_key = self.data.isascii() and self.data.isdigit() and len(self.data) <= 12
+        row = session.get(kind, int(self.data)) if is_key else None
         if row is None:
             raise BadInput("This is not there any more. Choose another.", self.short_name)
         return row
@@ -104,6 +112,16 @@ class TicksField(SelectMultipleField):
         if not set(self.data or ()) <= offered:
             raise BadInput(NOT_OFFERED, self.short_name)
         return [int(key) for key in self.data or ()]
+
+
+class WholeField(IntegerField):
+    """A whole number of at most 12 digits: longer ones can be neither compared with limits nor stored."""
+
+    def process_formdata(self, valuelist) -> None:
+        super().process_formdata(valuelist)
+        if self.data is not None and abs(self.data) >= 10**12:
+            self.data = None
+            raise ValueError(self.gettext("Not a valid integer value."))
 
 
 class ReasonForm:

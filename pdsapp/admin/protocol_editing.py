@@ -169,7 +169,7 @@ def _first_twin(row: Experiment) -> int | None:
 
 def _effect(form: Any, row: Experiment, templates: PromptTemplates | None) -> Preview | None:
     """What the chosen twin would be sent with these words; None without a twin or with unusable words."""
-    twin = form.twin.chosen(db.session(), DigitalTwin)
+    twin = form.twin.chosen(db.session(), DigitalTwin) if form.twin.data in form.twin.choices else None
     if templates is None or twin is None or twin.experiment_id != row.id:
         return None
     settings = current_app.extensions["settings"]

@@ -9,7 +9,6 @@ from wtforms import (
     BooleanField,
     DateField,
     DateTimeLocalField,
-    IntegerField,
     RadioField,
     SelectField,
     StringField,
@@ -23,7 +22,7 @@ from ..errors import BadInput
 from ..models import Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
 from ..services.fields import clean_line, clean_zone
 from ..services.schedules import MOST_TWINS, Wish, zone_of
-from .forms import Clean, Form, Needed, ReasonForm, RowField
+from .forms import Clean, Form, Needed, ReasonForm, RowField, WholeField
 
 MINUTE, HOUR = 60, 3600
 UNITS = {"hours": HOUR, "minutes": MINUTE, "seconds": 1}
@@ -106,7 +105,7 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
         default="every",
         description="What is chosen counts, the other two are not looked at. For example: at times of day",
     )
-    every = IntegerField(
+    every = WholeField(
         "Every",
         default=15,
         validators=[Optional()],
@@ -150,7 +149,7 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
         description="No slot after it; itself counts. Empty: for ever. For example: 14 December, for a study "
         "of two weeks",
     )
-    jitter_seconds = IntegerField(
+    jitter_seconds = WholeField(
         "Jitter, in seconds",
         default=0,
         validators=[Optional()],
@@ -158,7 +157,7 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
         description="Each attempt begins a random time after its slot, up to this; less than the time from "
         "slot to slot. 0 is none. For example: 300 for up to 5 minutes",
     )
-    twins_per_slot = IntegerField(
+    twins_per_slot = WholeField(
         "Twins per slot",
         default=1,
         validators=[Needed(), NumberRange(1, MOST_TWINS, f"Ask 1 to {MOST_TWINS:,} twins per slot.")],

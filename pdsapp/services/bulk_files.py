@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ..domain.quoting import quote
 from ..errors import BadInput
 from .tables import csv_rows, decode, json_rows
 
@@ -94,7 +95,7 @@ def _check_columns(found: list[str], place: str) -> None:
     unknown = [column for column in found if column not in COLUMNS]
     if unknown:
         raise BadInput(
-            f"{place}: unknown column “{unknown[0][:40]}”. Known: {', '.join(COLUMNS)}.", "personas"
+            f"{place}: unknown column {quote(unknown[0])}. Known: {', '.join(COLUMNS)}.", "personas"
         )
     if "persona" not in found and "persona_name" not in found:
         raise BadInput(f"{place}: there is neither a persona nor a persona_name column.", "personas")

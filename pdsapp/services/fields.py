@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from itertools import groupby
 from typing import Any
 
 from ..domain.cron import CadenceError, parse_zone
@@ -12,7 +13,10 @@ PERSONA_LIMIT = 20_000
 POST_LIMIT = 280
 PARAMETERS_LIMIT = 2_000
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,28}[A-Za-z0-9_])?")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+MOST_MARKS = 30  # in a row, as in Unicode's stream-safe texts: putting more in order takes the square of them
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_DIRECTION = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 PARAMETERS: dict[str, tuple[type, float, float]] = {
@@ -26,20 +30,36 @@ PARAMETERS: dict[str, tuple[type, float, float]] = {
 
 
 def clean_text(text: str | None, field: str, limit: int, required: bool = True) -> str:
-    """The text in NFC, trimmed. Raises BadInput when empty, too long or holding control characters."""
-    text = unicodedata.normalize("NFC", (text or "").replace("\r\n", "\n")).strip()
-    if required and not text:
-        raise BadInput("This must not be empty.", field)
-    if len(text) > limit:
-        raise BadInput(f"This has {len(text):,} characters; at most {limit:,} fit.", field)
+    """The text in NFC, with LF as line ends, trimmed.
+
+    Raises BadInput when there is nothing to see in it, when it is too long, and on control characters.
+    """
+    text = (text or "").replace("\r\n", "\n").replace("\r", "\n").strip()
+    if len(text) > 4 * limit:  # longer in NFC too
+        raise _too_long(text, field, limit)
     if found := _CONTROL.search(text):
         raise BadInput(f"Remove the control character U+{ord(found[0]):04X}.", field)
+    if _has_heap_of_marks(text):
+        raise BadInput(f"Remove accents and other marks: at most {MOST_MARKS} fit on one letter.", field)
+    text = unicodedata.normalize("NFC", text).strip()
+    if required and not any(map(_is_seen, text)):
+        raise BadInput("This must not be empty.", field)
+    if len(text) > limit:
+        raise _too_long(text, field, limit)
     return text
 
 
 def clean_line(text: str | None, field: str, limit: int, required: bool = True) -> str:
-    """Like `clean_text`, on one line."""
-    return " ".join(clean_text(text, field, limit, required).split())
+    """Like `clean_text`, on one line and without what would turn the words of a sentence around it.
+
+    Raises BadInput on controls of direction too: such a line stands in sentences, choices, titles, terminals
+    and spreadsheets, and not all of these can keep its direction to itself. Marks that letters need may stay.
+    """
+    text = clean_text(text, field, limit, required)
+    if found := _DIRECTION.search(text):
+        code = f"U+{ord(found[0]):04X}"
+        raise BadInput(f"Remove the character {code}: it turns the words around it.", field)
+    return " ".join(text.split())
 
 
 def clean_username(text: str | None, field: str = "username") -> str:
@@ -101,6 +121,22 @@ def clean_parameters(value: str | dict[str, Any] | None, field: str = "parameter
 def parameters_words(parameters: dict[str, Any] | None) -> str:
     """The parameters as they are typed: `temperature=0.8, max_tokens=300`."""
     return ", ".join(f"{name}={value}" for name, value in (parameters or {}).items())
+
+
+def _too_long(text: str, field: str, limit: int) -> BadInput:
+    return BadInput(f"This has {len(text):,} characters; at most {limit:,} fit.", field)
+
+
+def _has_heap_of_marks(text: str) -> bool:
+    if text.isascii():
+        return False
+    heaps = groupby(text, lambda character: unicodedata.combining(character) != 0)
+    return any(is_mark and sum(1 for _ in heap) > MOST_MARKS for is_mark, heap in heaps)
+
+
+def _is_seen(character: str) -> bool:
+    """Whether there is something to see of it; of spaces, joiners and fillers there is not."""
+    return unicodedata.category(character)[0] not in "ZCM" and character not in _BLANK_LETTERS
 
 
 def _parse(text: str, field: str) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..domain.quoting import one_line, quote
 from ..errors import BadInput
 from .fields import PERSONA_LIMIT, clean_line, clean_text
-from .tables import csv_rows, decode, json_rows
+from .tables import csv_rows, decode, json_rows, unguarded
 
 TOGETHER_LIMIT = 900_000  # bytes; a request may have 2 MiB, and the table to confirm quotes what it holds
 ROW_LIMIT = 1000
@@ -20,7 +21,6 @@ COLUMNS = (*NEEDED, "notes")
 LEFT_ASIDE = (
     "uuid", "version", "twins", "used by", "archived", "added", "is_archived", "created_at",
 )  # fmt: skip
-_FORMULA = ("'=", "'+", "'-", "'@", "'\t", "'\r")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def dump_rows(rows: Iterable[PersonaRow]) -> str:
 def load_rows(text: str) -> list[PersonaRow]:
     """The rows of `dump_rows`, checked like a file's. Raises FileErrors on anything else."""
     try:
-        rows = [_row(str(each["place"])[:300], each) for each in json.loads(text)]
+        rows = [_row(one_line(str(each["place"]), 300), each) for each in json.loads(text)]
     except BadInput as error:
         raise FileErrors([str(error)]) from None
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -126,18 +126,13 @@ def _collect(place: str, cells: dict[str, Any], rows: list[PersonaRow], errors: 
 
 def _read_csv(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, cells in csv_rows(text, name, "files", _check_columns):
-        yield place, {_column(key): _without_guard(value) for key, value in cells.items()}
+        yield place, {_column(key): unguarded(value) for key, value in cells.items()}
 
 
 def _read_json_lines(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, cells in json_rows(text, name, "files"):
         _check_columns(list(cells), place)
         yield place, {_column(key): value for key, value in cells.items()}
-
-
-def _without_guard(value: str) -> str:
-    """The cell without the quotation mark that an export puts before a formula."""
-    return value[1:] if value.startswith(_FORMULA) else value
 
 
 def _column(name: str) -> str:
@@ -148,7 +143,7 @@ def _check_columns(found: list[str], place: str) -> None:
     names = [_column(column) for column in found]
     for column in names:
         if column not in COLUMNS and column not in LEFT_ASIDE:
-            raise BadInput(f"{place}: unknown column “{column[:40]}”. Known: {', '.join(COLUMNS)}.", "files")
+            raise BadInput(f"{place}: unknown column {quote(column)}. Known: {', '.join(COLUMNS)}.", "files")
         if names.count(column) > 1:
             raise BadInput(f"{place}: the column “{column}” stands there twice.", "files")
     for column in NEEDED:

@@ -3,11 +3,24 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 
 from ..errors import BadInput
 
 CheckColumns = Callable[[list[str], str], None]
+# What a spreadsheet takes for the beginning of a formula; the wide ones where it is set to Japanese.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def guarded(text: str) -> str:
+    """A cell's text as a spreadsheet may read it: a quotation mark before what it would compute."""
+    return f"'{text}" if text.lstrip("'").startswith(_FORMULA) else text
+
+
+def unguarded(text: str) -> str:
+    """The text of a cell that `guarded` wrote."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
 def decode(data: bytes, name: str, field: str) -> str:
@@ -15,9 +28,9 @@ def decode(data: bytes, name: str, field: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{name} is not UTF-8 (byte {error.start + 1}). Save it as UTF-8 and try again.", field
-        ) from None
+        line = data.count(b"\n", 0, error.start) + 1
+        place = f"line {line:,}, byte {error.start + 1:,}"
+        raise BadInput(f"{name} is not UTF-8 ({place}). Save it as UTF-8 and try again.", field) from None
 
 
 def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[tuple[str, dict[str, str]]]:
@@ -25,9 +38,10 @@ def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[
 
     A row's place is the line it ends on: cells may hold line breaks. Raises BadInput.
     """
-    first = text.partition("\n")[0]
-    if ";" in first and "," not in first:
-        raise BadInput(f"{name} is separated by semicolons. Save it with commas.", field)
+    first = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    for separator, words in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in first and "," not in first:
+            raise BadInput(f"{name}, line 1 is separated by {words}. Save it with commas.", field)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [column.strip() for column in reader.fieldnames or []]

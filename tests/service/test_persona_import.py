@@ -59,10 +59,10 @@ def test_csv_and_json_lines_are_read_with_a_byte_order_mark_and_line_breaks():
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a__csv", "name,text\nMüller,x\n".encode("latin-1"), "a.csv is not UTF-8 (byte 12)"),
-        ("a__txt", "Nurse".encode("utf-16"), "a.txt is not UTF-8 (byte 1)"),
-        ("a__csv", "name;text\nNurse;x\n", "a.csv is separated by semicolons. Save it with commas."),
-        ("a__csv", '"name";"text"\n"Nurse";"x"\n', "a.csv is separated by semicolons"),
+        ("a__csv", "name,text\nMüller,x\n".encode("latin-1"), "a.csv is not UTF-8 (line 2, byte 12)"),
+        ("a__txt", "Nurse".encode("utf-16"), "a.txt is not UTF-8 (line 1, byte 1)"),
+        ("a__csv", "name;text\nNurse;x\n", "a.csv, line 1 is separated by semicolons. Save it with commas."),
+        ("a__csv", '"name";"text"\n"Nurse";"x"\n', "a.csv, line 1 is separated by semicolons"),
         ("a__csv", "name,text\nNurse\n", "a.csv, line 2 has another number of cells"),
         ("a__csv", "name,text\nA,b\nNurse,x,y\n", "a.csv, line 3 has another number of cells"),
         ("a__csv", "name,text,name\na,b,c\n", "a.csv, line 1: the column “name” stands there twice"),

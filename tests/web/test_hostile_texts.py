@@ -20,7 +20,6 @@ TEXTS = {
     "plus formula": "+1+cmd|'/c calc'!A0",
     "minus formula": "-2+3",
     "at formula": "@SUM(1+1)",
-    "bidi": "abc\u202egnp.exe",
     "zero width": "a\u200bb\u200dc",
     "right to left": "שלום עולם",
     "emoji": "👩\u200d👩\u200d👧 🏳️\u200d🌈",

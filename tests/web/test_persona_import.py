@@ -66,7 +66,7 @@ def test_one_wrong_row_and_nothing_is_imported(researcher, session):
     assert answer.status_code == 400
     words = words_of(answer)
     assert "bad.csv, line 2 has another number of cells than the first line." in words
-    assert "c.txt is not UTF-8 (byte 1). Save it as UTF-8 and try again." in words
+    assert "c.txt is not UTF-8 (line 1, byte 1). Save it as UTF-8 and try again." in words
     assert 'name="rows"' not in answer.text and names(session) == []
 
 

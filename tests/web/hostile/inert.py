@@ -6,16 +6,23 @@ from html.parser import HTMLParser
 from .texts import COMPUTED, DIRECTIONS
 
 TAGS = frozenset(
-    """html head meta title link script body a svg defs pattern rect line path circle g polyline polygon text
-    tspan use symbol clippath ellipse desc div header details summary nav h1 h2 h3 h4 ul ol li span p b i em strong
-    form input button label select option optgroup textarea fieldset legend section main wbr br table caption thead
-    tbody tfoot tr th td dl dt dd small code pre blockquote ins del article aside footer figure figcaption time abbr
-    noscript mark kbd hr img meter progress output datalist template q sub sup bdi""".split()
-)  # fmt: skip
+    re.findall(
+        r"\w+",
+        """
+        html head meta title link script body a svg defs pattern rect line path circle g polyline
+        polygon text tspan use symbol clippath ellipse desc div header details summary nav h1 h2 h3 h4
+        ul ol li span p b i em strong form input button label select option optgroup textarea fieldset
+        legend section main wbr br table caption thead tbody tfoot tr th td dl dt dd small code pre
+        blockquote ins del article aside footer figure figcaption time abbr noscript mark kbd hr img
+        meter progress output datalist template q sub sup bdi
+        """,
+    )
+)
 ADDRESSES = frozenset({"href", "src", "action", "formaction", "data", "poster", "xlink:href", "srcset"})
 FORBIDDEN = frozenset({"style", "srcdoc", "http-equiv", "ping", "background"})
-STATEMENT = re.compile("^(p|title|h[1-6]|li|label|option|button|legend|a|summary|caption)$")
-VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"})
+VOID = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
+)
 
 
 def problems_of(text: str, marks: list[str]) -> list[str]:
@@ -71,7 +78,9 @@ class _Inert(HTMLParser):
 
     def _is_apart(self) -> bool:
         """Whether the text around stands alone: a text field, or an element whose directions end with it."""
-        return any(tag in ("textarea", "bdi", "pre") or given.get("dir") == "auto" for tag, given in self._open)
+        return any(
+            tag in ("textarea", "bdi", "pre") or given.get("dir") == "auto" for tag, given in self._open
+        )
 
     def handle_comment(self, data):
         self._wrong(f"comment {data}")
@@ -87,6 +96,4 @@ def is_ours(address: str) -> bool:
     """Whether an address leads to a page of the application, and nowhere else."""
     if address.startswith(("http://localhost/", "data:image/")):
         return True
-    if address.startswith(("//", "/\\")) or "\\" in address[:3]:
-        return False
-    return address == "" or address[0] in "/?#"
+    return address == "" or (address[0] in "/?#" and address[1:2] not in ("/", "\\"))

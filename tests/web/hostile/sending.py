@@ -26,7 +26,8 @@ PLAIN = {
 }
 # What makes a form change something, so that a reason or a sentence beside it is kept.
 PLAIN_OF = {
-    "POST /admin/persona/edit/": {"text": "You drove trams."},
+    "POST /admin/persona/edit/": {"text": "You drove trams.", "moves": "1"},
+    "POST /admin/digitaltwin/edit/": {"llm_model": "another"},
     "POST /admin/experiment/prompt/": {
         "system": "You are {display_name}, as described: {persona}",
         "disclosure_rule": "sentence",
@@ -36,7 +37,7 @@ PLAIN_OF = {
     "POST /admin/schedule/enable/": {"id": "2"},
 }
 NOT_TAKEN = ("neither kept nor refused", "saved, but without the text")
-# Fields whose text is nowhere kept: where to go back to, what was seen, what is searched for, what is asked once.
+# Fields whose text is nowhere kept: where to go back to, which row, what was seen of it.
 KEPT_NOWHERE = frozenset({"url", "next", "edit_version", "csrf_token", "id", "fingerprint"})
 COOKIE = "discourse_twins"
 NEVER_SHOWN = frozenset({"secret", "password", "password_confirm"})
@@ -159,7 +160,9 @@ def judge(lab: Lab, form: Form, name: str, hostile: Hostile) -> list[str]:
     """
     values = plain_values(form)
     others = [
-        values | {each.name: [each.options[0]]} for each in form.fields if each.kind == "radio" and each.name != name
+        values | {each.name: [each.options[0]]}
+        for each in form.fields
+        if each.kind == "radio" and each.name != name
     ]
     for given in (values, *others):
         wrong = _judged(lab, form, name, hostile, given)

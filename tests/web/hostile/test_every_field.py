@@ -16,7 +16,7 @@ from .sending import Lab, judge
 from .texts import TEXTS
 
 ALL = os.environ.get("HOSTILE") == "all"
-SHARES = 3
+SHARES = 2
 TEXTS_PER_FAMILY = 8  # of those people type; of others, fewer
 TEXTS_PER_CHOICE = 3
 FIELDS_PER_TEXT = 8
@@ -76,7 +76,6 @@ def test_every_form_is_found_and_tried(forms):
     assert set(EXCEPTIONS) <= set(labels), "an exception is no longer needed"
     for path in ("persona/new/", "digitaltwin/edit/", "schedule/new/", "apitoken/new/", "account/new/"):
         assert f"POST /admin/{path}" in labels
-    print(len(list(plan(forms))))
     hit = Counter(hostile.name for _, _, hostile in plan(forms))
     assert set(hit) == {each.name for each in TEXTS}
     assert min(hit.values()) >= FIELDS_PER_TEXT, hit.most_common()[-3:]

