@@ -102,7 +102,7 @@ class PostScreen(Screen):
     )
 
     column_formatters = {
-        "text": lambda view, _c, row, _n: Markup('<a class="clip" href="{}">{}</a>').format(
+        "text": lambda view, _c, row, _n: Markup('<a class="clip" dir="auto" href="{}">{}</a>').format(
             view.get_url(".details_view", id=row.id), row.text
         ),
         "author": lambda view, _c, row, _n: cells.two_lines(

@@ -5,6 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from ..domain.quoting import one_line
 from ..domain.reasons import Visibility
 from .base import Base, HasUuid, enum_of, utc_now
 from .experiments import Experiment
@@ -49,7 +50,7 @@ class Post(Base, HasUuid):
     user_profile: Mapped[UserProfile] = relationship(lazy="joined")
 
     def __str__(self) -> str:
-        return self.text[:60]
+        return one_line(self.text, 60)
 
 
 class PostRevision(Base):

@@ -88,8 +88,9 @@ def load_rows(text: str) -> list[PersonaRow]:
 
 
 def json_line(row: dict[str, Any]) -> str:
-    """One persona as a line of JSON."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    """One persona as a line of JSON, which no reader takes for several: U+2028 ends a line for some."""
+    line = json.dumps(row, ensure_ascii=False)
+    return line.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
 
 
 def _own_name(name: str) -> str:

@@ -6,6 +6,7 @@ On SIGTERM it takes no new connections, finishes the answers it has begun and en
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -16,13 +17,55 @@ from collections.abc import Callable
 from pathlib import Path
 
 from waitress import create_server, wasyncore
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.receiver import FixedStreamReceiver
+from waitress.utilities import RequestEntityTooLarge
 
 from .preflight import WEB_IS_READY, address_of, bind
 
 HEARTBEAT_SECONDS = 5
 THREADS = 8
-LONGEST_BODY_BYTES = 4_000_000
+KEPT_BODY_BYTES = 4_000_000  # longer ones are read and dropped: the application refuses them by their length
+LONGEST_BODY_BYTES = 1_000_000_000
 FINISH_SECONDS = 0.6
+
+
+class _Nowhere:
+    """Where a body goes that is too long to be kept."""
+
+    def append(self, _data: bytes) -> None:
+        """Drops it."""
+
+    def getfile(self) -> io.BytesIO:
+        """Nothing to read."""
+        return io.BytesIO()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class _Parser(HTTPRequestParser):
+    """Reads a body that is too long to its end instead of cutting the line: its sender gets a page."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if not self.chunked and self.content_length > KEPT_BODY_BYTES:
+            self.body_rcv = FixedStreamReceiver(self.content_length, _Nowhere())
+
+    def received(self, data: bytes) -> int:
+        consumed = super().received(data)
+        if self.chunked and self.body_bytes_received > KEPT_BODY_BYTES:  # its length was not announced
+            self.error = RequestEntityTooLarge(f"At most {KEPT_BODY_BYTES:,} bytes are taken.")
+            self.completed = True
+        return consumed
+
+
+class _Channel(HTTPChannel):
+    parser_class = _Parser
 
 
 def main() -> None:
@@ -81,6 +124,7 @@ def serve(
         max_request_body_size=LONGEST_BODY_BYTES,
         clear_untrusted_proxy_headers=not has_proxy,
     )
+    server.channel_class = _Channel
     stopping = threading.Event()
 
     def stop(*_signal: object) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -123,6 +125,37 @@ def test_a_full_disk_does_not_silence_it(start_server, listener, tmp_path):
             time.sleep(0.1)
         assert beats.stat().st_mtime > first
         assert beats.read_text() == str(server.pid)
+
+
+def test_a_hundred_megabytes_are_read_to_their_end_and_kept_nowhere(start_server, listener):
+    server, body = start_server(), (b"x" * 1_000_000 for _ in range(100))
+    with connected(listener) as connection:
+        connection.request("POST", "/length", body, {"Content-Length": "100000000"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (413, b"100000000 announced, 0 kept")
+    assert peak_bytes(server.pid) < 80_000_000
+
+
+def test_a_body_of_unknown_length_is_cut_off(start_server, listener):
+    server, body = start_server(), (b"x" * 1_000_000 for _ in range(100))
+    with connected(listener) as connection, suppress(BrokenPipeError, ConnectionResetError):
+        connection.request("POST", "/length", body, encode_chunked=True)
+        assert connection.getresponse().status == 413
+    assert peak_bytes(server.pid) < 80_000_000
+
+
+def connected(listener):
+    host = address_of("127.0.0.1", listener).removeprefix("http://")
+    return closing(HTTPConnection(host, timeout=60))
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory a process has had."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("/proc tells what a process has had, and there is none")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def test_a_visitor_cannot_pretend_to_come_through_a_proxy(start_server, listener):

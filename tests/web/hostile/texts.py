@@ -16,7 +16,7 @@ _TABLE: tuple[tuple[str, str | bytes, str], ...] = (
     ("focus handler", "' autofocus onfocus='alert(1)' ¤='", "leaves an attribute in single quotes"),
     ("bare handler", "x onmouseover=alert(1) ¤=", "enough where an attribute has no quotes"),
     ("svg onload", "<svg/onload=alert(1) ¤>", "no space, no closing tag"),
-    ("mathml", "<math><mtext><mglyph><style><img src onerror=alert(1)>¤", "reads otherwise when parsed twice"),
+    ("mathml", "<math><mtext><mglyph><style><img src onerror=alert(1)>¤", "otherwise when parsed twice"),
     ("mutation", "<noscript><p title=\"</noscript><img src onerror=alert(1) ¤>\">", "as above"),
     ("textarea closed", "</textarea><iframe srcdoc='<script>alert(1)</script>'>¤", "leaves a text field"),
     ("title closed", "</title><base href=//evil.example/>¤", "leaves the head's title, moves every link"),
