@@ -55,8 +55,11 @@ def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[
                 raise BadInput(f"{place} has another number of cells than the first line.", field)
             yield place, cells
     except csv.Error as error:
-        line = max(reader.line_num, 1)
-        raise BadInput(f"{name}, line {line}: {error}. Look at its quotation marks.", field) from None
+        line = max(reader.reader.line_num, 1)  # that of DictReader is the last good row's
+        problem = (
+            f"a cell has more than {csv.field_size_limit():,} characters" if "limit" in str(error) else error
+        )
+        raise BadInput(f"{name}, line {line}: {problem}. Look at its quotation marks.", field) from None
 
 
 def json_rows(text: str, name: str, field: str) -> Iterator[tuple[str, dict]]:
