@@ -11,6 +11,7 @@ from pdsapp.errors import BadInput
 from pdsapp.models import Experiment, Persona
 from pdsapp.services import bulk, bulk_files, persona_files
 from pdsapp.services.fields import clean_line, clean_text
+from pdsapp.services.tables import guarded
 from tests.conftest import NOON
 
 from .forms import Page
@@ -131,7 +132,7 @@ def post(browser, kind, given):
         file = io.StringIO(newline="")
         writer = csv.DictWriter(file, ["name", "text", "notes"])
         writer.writeheader()
-        writer.writerows(given)
+        writer.writerows({column: guarded(text) for column, text in row.items()} for row in given)
         data = file.getvalue()
     else:
         data = "".join(json.dumps(row) + "\n" for row in given)
