@@ -33,11 +33,12 @@ def hostile_rows(chromium, address, administrator, endpoint, studio):
         experiment, persona, token = f"E{number} {text}", f"P{number} {text}", f"T{number} {text}"[:80]
         steps.add(page, "experiment", Name=experiment, Description=text)
         steps.add(page, "persona", Name=persona, Text=text, Notes=text)
-        steps.add_token(page, token, endpoint)
+        if number < 2:
+            steps.add_token(page, token, endpoint)
         steps.add(
             page, "digitaltwin",
             Experiment=experiment, Username=f"worst_{name}", Display_name=text[:80], Bio=text,
-            Persona=persona, API_token=token, Tags=text[:40].replace(",", ""),
+            Persona=persona, API_token=f"T{number % 2} ", Tags=text[:40].replace(",", ""),
         )  # fmt: skip
         steps.add(
             page, "userprofile", Experiment=experiment, Username=f"person_{name}", Display_name=text[:80]

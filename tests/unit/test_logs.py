@@ -27,3 +27,12 @@ def test_a_crash_is_logged_with_its_traceback_and_on_one_line(capsys):
     assert line.count("\n") == 1
     assert "Traceback" in line
     assert "ValueError: broken" in line
+
+
+def test_nobody_adds_a_line_to_the_log_by_what_they_type(capsys):
+    logs.configure()
+    structlog.get_logger().info("asked", path="x\nlevel='error'\r\x1b[2J\u2028\x85")
+    logging.getLogger("somebody").warning("no such page: %s", "x\nlevel='error'\r\x1b[2J")
+    lines = capsys.readouterr().err
+    assert lines.count("\n") == len(lines.splitlines()) == 2
+    assert "\x1b" not in lines
