@@ -18,8 +18,9 @@ from .domain.length import LengthTarget
 from .domain.policy import PostingPolicy
 from .domain.prompt import ContextPost, Messages
 from .domain.reasons import Reason
+from .domain.targets import EVERYBODY, Target
 from .errors import NotConfigured
-from .models import Attempt, DigitalTwin, Experiment, Post, PostRevision
+from .models import Attempt, DigitalTwin, Experiment, Post, PostRevision, Schedule, ScheduleRevision
 
 
 class DTService:
@@ -30,10 +31,18 @@ class DTService:
     """
 
     def get_random_digital_twins(
-        self, session: Session, experiment: Experiment | None, count: int, key: str
+        self,
+        session: Session,
+        experiment: Experiment | None,
+        count: int,
+        key: str,
+        target: Target = EVERYBODY,
     ) -> list[Pick]:
-        """Up to `count` distinct eligible twins, uniformly at random by `key`; of all when None."""
-        return draw_twins(session, experiment, count, key)
+        """Up to `count` distinct eligible twins, uniformly at random by `key`; of all when None.
+
+        `target` is given only by schedules that are narrowed to some twins of their experiment.
+        """
+        return draw_twins(session, experiment, count, key, target)
 
     def should_twin_post(
         self, policy: PostingPolicy, state: TwinState, draw: float, forced: bool = False
@@ -115,6 +124,22 @@ class DTService:
     def name(self) -> str:
         """Where this class lives, stored with each attempt so that replay knows whom to ask."""
         return f"{type(self).__module__}:{type(self).__qualname__}"
+
+
+def draw_for(
+    service: DTService,
+    session: Session,
+    experiment: Experiment | None,
+    intent: Schedule | ScheduleRevision,
+    key: str,
+) -> list[Pick]:
+    """The twins a schedule, or one of its revisions, asks by this key. Raises TargetError.
+
+    A service that knows no targets is not given one where there is none.
+    """
+    target = Target.from_dict(intent.target)
+    narrowed = {} if target.is_everybody else {"target": target}
+    return service.get_random_digital_twins(session, experiment, intent.twins_per_slot, key, **narrowed)
 
 
 def load_service(settings: Settings) -> DTService:

@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from ..domain.randomness import Stream, key_of
 from ..domain.reasons import ASKING_STATES, ExperimentState
+from ..domain.targets import EVERYBODY, Target
 from ..models import DigitalTwin, Experiment, Installation
+from .targets import candidates
 
 SELECTION_PURPOSE = "selection"
 
@@ -49,14 +51,19 @@ def ranks_for(key: str, candidate_count: int, count: int) -> list[int]:
     return list(islice(Stream(key, SELECTION_PURPOSE).distinct_below(candidate_count), count))
 
 
-def draw_twins(session: Session, experiment: Experiment | None, count: int, key: str) -> list[Pick]:
+def draw_twins(
+    session: Session, experiment: Experiment | None, count: int, key: str, target: Target = EVERYBODY
+) -> list[Pick]:
     """Up to `count` distinct twins, uniform among the eligible of one experiment, or of all that run.
 
     A draft's twins are drawn only for itself. Over all experiments, each is drawn in proportion to its
-    eligible twins. Empty when nobody is eligible. Costs one query for the experiments and one for the twins,
-    however many there are.
+    eligible twins. A `target` narrows those of one experiment: ranks then count its eligible twins in the
+    order of their ids. Empty when nobody is eligible. Costs one query for the experiments and one for the
+    twins, however many there are; with a target, one for its eligible twins.
     """
     running = [e for e in _candidates(session, experiment) if e.active_twin_count > 0]
+    if not target.is_everybody:
+        return _draw_of_target(session, experiment, count, key, target) if running and experiment else []
     total = sum(e.active_twin_count for e in running)
     if total == 0:
         return []
@@ -66,6 +73,16 @@ def draw_twins(session: Session, experiment: Experiment | None, count: int, key:
         Pick(twins[place], place[0], key, ordinal, rank, total)
         for ordinal, (rank, place) in enumerate(places.items())
         if place in twins
+    ]
+
+
+def _draw_of_target(
+    session: Session, experiment: Experiment, count: int, key: str, target: Target
+) -> list[Pick]:
+    found = session.scalars(candidates(experiment.id, target)).all()
+    return [
+        Pick(found[rank], experiment.id, key, ordinal, rank, len(found))
+        for ordinal, rank in enumerate(ranks_for(key, len(found), count))
     ]
 
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from .cron import EARLIEST_AT, Cadence, Interval, count_slots, next_slot, upcoming
 from .limit_words import span_words
+from .targets import EVERYBODY, Target, nobody_of_target, tag_words
 
 WEEK = timedelta(days=7)
 _FEW = 5
@@ -27,17 +28,40 @@ def mean_spacing(cadence: Cadence, now: datetime) -> timedelta | None:
     return (few[-1] - few[0]) / (len(few) - 1) if len(few) > 1 else None
 
 
-def turn_words(candidates: int, per_slot: int, spacing: timedelta | None) -> str:
-    """ "one of 12 active twins, about one turn per twin every 2 h"."""
+def turn_words(
+    candidates: int, per_slot: int, spacing: timedelta | None, target: Target = EVERYBODY, of_all: int = 0
+) -> str:
+    """ "one of 12 active twins, about one turn per twin every 2 h", "2 of the 5 twins tagged “morning”, …".
+
+    `candidates` can be asked now, of the `of_all` twins a target has.
+    """
     if candidates == 0:
-        return "nobody yet: there is no active twin"
+        why = "there is no active twin" if target.is_everybody else nobody_of_target(target, of_all)
+        return f"nobody yet: {why}"
     if per_slot >= candidates:
-        who = "the only active twin" if candidates == 1 else f"all {candidates:,} active twins each time"
+        who = _all_words(candidates, target)
         turn = spacing
     else:
-        who = f"{'one' if per_slot == 1 else f'{per_slot:,}'} of {candidates:,} active twins"
+        the = "" if target.is_everybody else "the "
+        who = f"{'one' if per_slot == 1 else f'{per_slot:,}'} of {the}{_twins(candidates, target)}"
         turn = spacing * candidates / per_slot if spacing else None
+    if of_all > candidates:
+        who += f" ({of_all - candidates:,} more {'is' if of_all - candidates == 1 else 'are'} not active)"
     return f"{who}, about one turn per twin every {about(turn)}" if turn else f"{who}, once"
+
+
+def _all_words(candidates: int, target: Target) -> str:
+    if candidates > 1:
+        return f"all {_twins(candidates, target)} each time"
+    if target.twins:
+        return "the chosen twin" if len(target.twins) == 1 else "the only active one of the chosen twins"
+    return f"the only active twin{f' tagged {tag_words(target.tags)}' if target.tags else ''}"
+
+
+def _twins(count: int, target: Target) -> str:
+    if target.tags:
+        return f"{count:,} twins tagged {tag_words(target.tags)}"
+    return f"{count:,} {'chosen' if target.twins else 'active'} twins"
 
 
 def about(span: timedelta) -> str:

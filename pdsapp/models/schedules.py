@@ -2,12 +2,13 @@
 
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from ..domain.reasons import SlotKind
-from .base import Base, HasEditVersion, HasPause, HasUuid, enum_of, utc_now
+from .base import Base, HasEditVersion, HasPause, HasUuid, Json, enum_of, utc_now
 from .experiments import Experiment
 
 
@@ -37,7 +38,8 @@ class Intent:
 
     `experiment_id` None means every running experiment, weighted by active twins. Slots lie between the
     beginning of `first_day` and the end of `last_day`, both in `zone`; None is open. Each attempt of a slot
-    waits a keyed, uniform 0 … `jitter_seconds`.
+    waits a keyed, uniform 0 … `jitter_seconds`. `target` narrows the experiment's twins, as
+    domain/targets.py has it: {} is all active ones, {"tags": […]} any of them, {"twins": [UUID, …]}.
     """
 
     experiment_id: Mapped[int | None] = mapped_column(
@@ -52,6 +54,7 @@ class Intent:
     last_day: Mapped[date | None]
     jitter_seconds: Mapped[int] = mapped_column(default=0, server_default="0")
     twins_per_slot: Mapped[int] = mapped_column(default=1)
+    target: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default="{}")
     is_forced: Mapped[bool] = mapped_column(default=False)
     lane: Mapped[str] = mapped_column(sa.String(40), default="default")
     missed_policy: Mapped[MissedPolicy] = mapped_column(enum_of(MissedPolicy), default=MissedPolicy.skip)

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from ..domain import cron
 from ..domain.cron import CadenceError
 from ..domain.jitter import jitter_words
+from ..domain.targets import Target, TargetError
 from ..domain.zones import zone_shown
 from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
@@ -46,6 +47,12 @@ def check_values(intent: Schedule | ScheduleRevision) -> None:
         raise CadenceError(f"It delays attempts by {intent.jitter_seconds:,} s; that cannot be negative.")
     if not is_lane(intent.lane):
         raise CadenceError("Its lane cannot be one. Name it with 1 to 40 of a–z, 0–9 and -.")
+    try:
+        target = Target.from_dict(intent.target)
+    except TargetError as error:
+        raise CadenceError(str(error)) from None
+    if intent.experiment_id is None and not target.is_everybody:
+        raise CadenceError("It asks some twins of no experiment. Choose an experiment, and save it again.")
 
 
 def next_instant(cadence: cron.Cadence, after: datetime) -> datetime | None:

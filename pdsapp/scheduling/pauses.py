@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from sqlalchemy.orm import Session
+
 from ..attempts.obstacles import experiment_words, hold_of, paused_words
+from ..attempts.targets import reach
 from ..domain.reasons import ASKING_STATES, UNDER_WAY
-from ..models import Experiment, Installation, Schedule
+from ..domain.targets import Target, nobody_of_target
+from ..models import Experiment, Installation, Schedule, ScheduleRevision
 from .outcomes import Pause
 
 
@@ -31,11 +35,18 @@ def pause_words(
     return next((pause.words for pause in pauses_of(installation, experiment, schedule)), "")
 
 
-def nobody_words(experiment_id: int | None) -> str:
-    """Why no twin could be drawn, where nothing is paused."""
-    if experiment_id is None:
+def nobody_words(session: Session, intent: Schedule | ScheduleRevision) -> str:
+    """Why no twin could be drawn, where nothing is paused: "None of the 3 chosen twins is active." """
+    if intent.experiment_id is None:
         return "No running experiment has an active twin."
-    return "The experiment has no active twin."
+    target = Target.from_dict(intent.target)
+    if target.is_everybody:
+        return "The experiment has no active twin."
+    active, of_all = reach(session, intent.experiment_id, target)
+    if active:
+        return "None of the twins it may ask was drawn."
+    words = nobody_of_target(target, of_all)
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def last_moment(experiment: Experiment | None) -> datetime | None:

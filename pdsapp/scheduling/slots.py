@@ -24,7 +24,7 @@ from ..database import is_outage, read_each
 from ..domain import cron
 from ..domain.cron import CadenceError, Occurrence
 from ..domain.reasons import SlotKind
-from ..dt_service import DTService
+from ..dt_service import DTService, draw_for
 from ..models import Experiment, Installation, MissedPolicy, Schedule, ScheduleRevision, Slot
 from .cadence import cadence_of, next_instant, readable_cadence
 from .outcomes import PASSED, PASSED_BEFORE_CHANGE, Facts, Outcome, outcomes
@@ -332,9 +332,7 @@ def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pic
         return row, []
     key = slot_key(round_.installation.seed, plan.schedule.uuid, row.at)
     try:
-        picks = round_.service.get_random_digital_twins(
-            round_.session, plan.schedule.experiment, plan.revision.twins_per_slot, key
-        )
+        picks = draw_for(round_.service, round_.session, plan.schedule.experiment, plan.revision, key)
     except BaseTimeoutException:
         raise
     except Exception as error:
@@ -344,7 +342,8 @@ def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pic
     picks = list({pick.twin_id: pick for pick in picks}.values())[: plan.revision.twins_per_slot]
     if picks:
         return row, picks
-    return replace(row, kind=SlotKind.nobody_eligible, detail=nobody_words(plan.revision.experiment_id)), []
+    words = nobody_words(round_.session, plan.revision)
+    return replace(row, kind=SlotKind.nobody_eligible, detail=words), []
 
 
 def _has_grown(round_: _Round, plan: _Plan, row: Outcome) -> bool:

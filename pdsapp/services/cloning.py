@@ -1,6 +1,6 @@
 """Copies of an experiment: a study in six sections is set up once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session, selectinload
 from ..domain.prompt import PromptTemplates
 from ..domain.protocol import ProtocolPart
 from ..domain.reasons import OVER_STATES, ExperimentState
+from ..domain.targets import Target
 from ..errors import BadInput
 from ..models import Account, DigitalTwin, Experiment, Post, ProtocolChange, Schedule
-from . import audit, edits, experiments, limits, protocol, schedules, twins
+from . import audit, edits, experiments, limits, protocol, schedule_targets, schedules, twins
 from .fields import clean_line
+from .schedule_wishes import Wish, wish_of
 
 MOST_COPIES = 50
 MOST_TWINS = 2_000
@@ -58,8 +60,9 @@ def clone(
     """Copies with these names, each with a seed of its own; all or none. The caller commits. Raises BadInput.
 
     Each begins as a draft. Policy, prompt, zone and description are the source's, its end date is not. Twins
-    keep persona version, token and tags; schedules are copied switched off. Posts, people, attempts and
-    pauses are never copied.
+    keep persona version, token and tags; schedules are copied switched off; their tags stay, chosen twins
+    are those of the copy with the same usernames, so that without twins such a schedule cannot be copied.
+    Posts, people, attempts and pauses are never copied.
     """
     _check_room(session, source, len(names) if with_twins else 0)
     source.family_uuid = source.family_uuid or source.uuid
@@ -75,7 +78,7 @@ def clone(
         if with_twins:
             _copy_twins(session, source, copy, now, account)
         if with_schedules:
-            _copy_schedules(session, source, copy, now, account)
+            _copy_schedules(session, source, copy, now, account, with_twins)
         copies.append(copy)
     after = {"copies": [copy.identifier for copy in copies]}
     audit.record(session, "clone", source, now, account, after=after)
@@ -158,23 +161,35 @@ def _copy_twins(
 
 
 def _copy_schedules(
-    session: Session, source: Experiment, copy: Experiment, now: datetime, account: Account | None
+    session: Session,
+    source: Experiment,
+    copy: Experiment,
+    now: datetime,
+    account: Account | None,
+    with_twins: bool,
 ) -> None:
     query = select(Schedule).where(Schedule.experiment_id == source.id, Schedule.is_archived.is_(False))
     for schedule in session.scalars(query.order_by(Schedule.id)):
-        wish = schedules.Wish(
-            name=schedule.name, experiment=copy, cron=schedule.cron or "",
-            interval_seconds=schedule.interval_seconds, anchor_at=schedule.anchor_at, zone=schedule.zone,
-            first_day=schedule.first_day, last_day=schedule.last_day, jitter_seconds=schedule.jitter_seconds,
-            twins_per_slot=schedule.twins_per_slot, is_forced=schedule.is_forced, lane=schedule.lane,
-            missed_policy=schedule.missed_policy, overlap_policy=schedule.overlap_policy,
-        )  # fmt: skip
         try:
+            wish = wish_of(schedule, experiment=copy, is_enabled=False)
+            wish = replace(wish, target=_target_of_copy(session, wish, copy, with_twins))
             schedules.add_schedule(session, wish, now, account, f"Copied from {source}.")
         except BadInput as error:
             raise BadInput(
                 f"Schedule “{schedule.name}” cannot be copied: {error} Copy without schedules."
             ) from None
+
+
+def _target_of_copy(session: Session, wish: Wish, copy: Experiment, with_twins: bool) -> Target:
+    """The same tags; of chosen twins those of the copy with the same usernames. Raises BadInput."""
+    if not wish.target.twins:
+        return wish.target
+    if not with_twins:
+        raise BadInput("it asks chosen twins, and they are not copied. Copy the twins too.")
+    names = schedule_targets.names_of(session, [wish.target])
+    if len(names) < len(wish.target.twins):
+        raise BadInput("some of its chosen twins cannot be found.")
+    return schedule_targets.target_of(session, copy, usernames=names.values())
 
 
 def _counts(session: Session, kind: type, keys: list[int], *conditions) -> dict[int, int]:

@@ -25,6 +25,7 @@ from ..models import (
 )
 from . import audit, tokens, twins
 from .editing import hold_experiment, require_open
+from .schedule_targets import holder_of
 
 
 def remove_persona(session: Session, persona: Persona, now: datetime, account: Account | None = None) -> None:
@@ -59,10 +60,15 @@ def remove_token(session: Session, token: ApiToken, now: datetime, account: Acco
 
 
 def remove_twin(session: Session, twin: DigitalTwin, now: datetime, account: Account | None = None) -> None:
-    """Deletes a twin with its profile, if it was never asked and never posted."""
+    """Deletes a twin with its profile, if it was never asked, never posted and never chosen by a schedule."""
     require_open(twin.experiment)
     if _count(session, Attempt.id, Attempt.digital_twin_id == twin.id):
         raise BadInput("This twin has attempts, and they keep it. Deactivate it instead.")
+    if (schedule := holder_of(session, twin)) is not None:
+        raise BadInput(
+            f"This twin is or was a chosen one of schedule “{schedule.name}”, whose revisions keep "
+            "it. Deactivate it instead."
+        )
     hold_experiment(session, twin.experiment_id)
     profile = twin.user_profile
     _refuse_author(session, profile, "Deactivate it instead.")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from ..attempts.create import LANE_NOW
 from ..domain import cron, zones
@@ -9,11 +10,13 @@ from ..domain.cron import CadenceError
 from ..domain.days import DaysError, check_days, day_text
 from ..domain.jitter import check_jitter
 from ..domain.reasons import ExperimentState
+from ..domain.targets import EVERYBODY, Target, TargetError
 from ..errors import BadInput
 from ..models import Account, Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
 from ..scheduling import cadence, queue
 from .accounts import may_administer
 from .fields import clean_line, clean_zone
+from .schedule_targets import ONE_EXPERIMENT
 
 MOST_TWINS = cadence.MOST_TWINS
 
@@ -25,6 +28,7 @@ class Wish:
     `experiment` None is every running experiment. The anchor is itself a slot; by default it is the
     present minute, or the beginning of a first day to come. `zone` None is the experiment's. Both days
     count, in that zone; None is open. Each attempt of a slot waits a random part of `jitter_seconds`.
+    `target` narrows the experiment's twins (services/schedule_targets.py makes one of names).
     """
 
     name: str
@@ -37,11 +41,32 @@ class Wish:
     last_day: date | None = None
     jitter_seconds: int = 0
     twins_per_slot: int = 1
+    target: Target = EVERYBODY
     is_forced: bool = False
     lane: str = "default"
     missed_policy: MissedPolicy = MissedPolicy.skip
     overlap_policy: OverlapPolicy = OverlapPolicy.skip
     is_enabled: bool = False
+
+
+def wish_of(schedule: Schedule, **changes: Any) -> Wish:
+    """What a schedule wants, but for the changes. Raises BadInput where its target cannot be read."""
+    try:
+        if "target" not in changes:
+            changes["target"] = Target.from_dict(schedule.target)
+    except TargetError as error:
+        raise BadInput(str(error), "target") from None
+    return Wish(
+        **{
+            "name": schedule.name, "experiment": schedule.experiment, "cron": schedule.cron or "",
+            "interval_seconds": schedule.interval_seconds, "anchor_at": schedule.anchor_at,
+            "zone": schedule.zone, "first_day": schedule.first_day, "last_day": schedule.last_day,
+            "jitter_seconds": schedule.jitter_seconds, "twins_per_slot": schedule.twins_per_slot,
+            "is_forced": schedule.is_forced, "lane": schedule.lane,
+            "missed_policy": schedule.missed_policy, "overlap_policy": schedule.overlap_policy,
+            "is_enabled": schedule.is_enabled, **changes,
+        }
+    )  # fmt: skip
 
 
 def wished(
@@ -67,6 +92,8 @@ def checked(
     Raises BadInput at the field that is to blame.
     """
     check_experiment(wish.experiment, account)
+    if wish.experiment is None and not wish.target.is_everybody:
+        raise BadInput(ONE_EXPERIMENT, "target")
     if not isinstance(wish.twins_per_slot, int) or not 1 <= wish.twins_per_slot <= MOST_TWINS:
         raise BadInput(f"Ask 1 to {MOST_TWINS:,} twins per slot.", "twins_per_slot")
     if not queue.is_lane(wish.lane):
@@ -78,6 +105,7 @@ def checked(
         "experiment_id": wish.experiment.id if wish.experiment else None,
         **_checked_cadence(wish, zone, now, present),
         "twins_per_slot": wish.twins_per_slot,
+        "target": wish.target.to_dict(),
         "is_forced": bool(wish.is_forced),
         "lane": wish.lane,
         "missed_policy": MissedPolicy(wish.missed_policy),

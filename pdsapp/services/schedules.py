@@ -19,13 +19,15 @@ from ..attempts.selection import installation_seed, request_key
 from ..domain.cron import CadenceError
 from ..domain.protocol import NO_REASON, ProtocolPart
 from ..domain.reasons import ExperimentState, Trigger
-from ..dt_service import DTService
+from ..domain.targets import TargetError
+from ..dt_service import DTService, draw_for
 from ..errors import BadInput, NobodyEligible
 from ..models import Account, Attempt, Experiment, Installation, Schedule, ScheduleRevision
 from ..scheduling import cadence, slots
 from ..scheduling.pauses import nobody_words, pause_words
 from ..scheduling.slot_facts import open_revision
 from . import audit, protocol
+from . import schedule_targets as targets
 from .accounts import may_administer
 from .editing import begin, require_open
 from .schedule_wishes import Wish, check_experiment, check_has_slots_ahead, checked, checked_name
@@ -46,6 +48,7 @@ def add_schedule(
 ) -> Schedule:
     """A new schedule with its first revision. It never fires at once. The caller commits. Raises BadInput."""
     intent = checked(wish, now, account)
+    targets.check_twins(session, wish.experiment, wish.target)
     schedule = Schedule(
         name=checked_name(wish), created_at=now, created_by_id=account.id if account else None
     )
@@ -54,7 +57,7 @@ def add_schedule(
         _take(schedule, intent)
         _revise(session, schedule, now, account)
     _note_change(session, schedule, {}, now, account, reason)
-    audit.record(session, "create", schedule, now, account, after=shown(schedule))
+    audit.record(session, "create", schedule, now, account, after=shown(session, schedule))
     return schedule
 
 
@@ -77,8 +80,9 @@ def change_schedule(
         raise BadInput("This schedule is archived. Make a new one.")
     _check_may(schedule, account)
     intent, name = checked(wish, now, account, schedule), checked_name(wish)
+    targets.check_twins(session, wish.experiment, wish.target)
     _lock(session, schedule, seen)
-    before, protocol_before = shown(schedule), _protocol_values(session, schedule)
+    before, protocol_before = shown(session, schedule), _protocol_values(session, schedule)
     changed = schedule.broken_reason != "" or any(getattr(schedule, key) != intent[key] for key in intent)
     schedule.name = name
     if changed:
@@ -86,7 +90,7 @@ def change_schedule(
         _take(schedule, intent)
         _revise(session, schedule, now, account)
     _note_change(session, schedule, protocol_before, now, account, reason)
-    audit.record(session, "change", schedule, now, account, before, shown(schedule))
+    audit.record(session, "change", schedule, now, account, before, shown(session, schedule))
     return changed
 
 
@@ -192,9 +196,12 @@ def fire_once(
     if words := pause_words(session.get_one(Installation, 1), schedule.experiment, schedule):
         raise NobodyEligible(as_sentence(words))
     key = request_key(installation_seed(session), request_id)
-    picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
+    try:
+        picks = draw_for(service, session, schedule.experiment, schedule, key)
+    except TargetError as error:
+        raise BadInput(str(error)) from None
     if not picks:
-        raise NobodyEligible(nobody_words(schedule.experiment_id))
+        raise NobodyEligible(nobody_words(session, schedule))
     request = Request(
         trigger, request_id, schedule.is_forced, account.id if account else None, lane=schedule.lane
     )
@@ -204,13 +211,14 @@ def fire_once(
     return attempts
 
 
-def shown(schedule: Schedule) -> dict[str, object]:
+def shown(session: Session, schedule: Schedule) -> dict[str, object]:
     """What the audit trail keeps of a schedule."""
     words = {"name": schedule.name}
     for key in cadence.INTENT:
         value = getattr(schedule, key)
         words[key] = value.isoformat() if isinstance(value, date) else value
-    return words
+    names = targets.names_of(session, [targets.readable(schedule)])
+    return words | {"target": targets.words_of(schedule, names)}
 
 
 def needs_reason(session: Session, experiment_id: int | None) -> bool:
@@ -250,7 +258,7 @@ def _note_change(
 
 def _protocol_values(session: Session, schedule: Schedule) -> dict[str, Any]:
     """What counts as its protocol: all it wants, without its name and what it leaves open."""
-    values = shown(schedule)
+    values = shown(session, schedule)
     experiment = session.get(Experiment, values.pop("experiment_id") or 0)
     state = "archived" if schedule.is_archived else "enabled" if schedule.is_enabled else "disabled"
     for name in ("name", "is_enabled"):

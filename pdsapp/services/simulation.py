@@ -13,10 +13,10 @@ from ..domain import cron
 from ..domain.cron import CadenceError
 from ..domain.jitter import delay_of
 from ..domain.randomness import key_of
-from ..dt_service import DTService
+from ..dt_service import DTService, draw_for
 from ..errors import BadInput
 from ..models import DigitalTwin, Schedule
-from ..scheduling.cadence import cadence_of
+from ..scheduling.cadence import cadence_of, check_values
 from ..scheduling.pauses import nobody_words
 
 MOST_DECIDED = 20
@@ -58,14 +58,15 @@ def simulate(
     """
     try:
         slot_at = cron.next_slot(cadence_of(schedule), at - timedelta.resolution)
+        check_values(schedule)
     except CadenceError as error:
         raise BadInput(str(error)) from None
     if slot_at is None:
         raise BadInput("No slot is due then or later. Choose an earlier time.", "at")
     key = slot_key(installation_seed(session), schedule.uuid, slot_at)
-    picks = service.get_random_digital_twins(session, schedule.experiment, schedule.twins_per_slot, key)
+    picks = draw_for(service, session, schedule.experiment, schedule, key)
     if not picks:
-        return Simulation(slot_at, 0, 0, (), nobody_words(schedule.experiment_id))
+        return Simulation(slot_at, 0, 0, (), nobody_words(session, schedule))
     shown = picks[:MOST_DECIDED]
     query = (
         select(DigitalTwin)
