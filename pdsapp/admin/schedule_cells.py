@@ -2,6 +2,7 @@
 
 import re
 
+from flask import get_template_attribute
 from markupsafe import Markup
 
 from ..domain.days import day_text
@@ -84,8 +85,8 @@ def brief_cadence(row: Schedule) -> str:
 
 
 def zone_and_twins(row: Schedule) -> str:
-    """ "Europe/Rome, 3 twins": where its times are meant, and how many it asks each time."""
-    return f"{row.zone}, {row.twins_per_slot:,} {'twin' if row.twins_per_slot == 1 else 'twins'}"
+    """ "Europe/Rome, 3 twins": where its times are meant, and whom it asks each time."""
+    return f"{row.zone}, {service.targets.brief_words(row)}"
 
 
 def last_slot(row: Schedule) -> Markup | str:
@@ -98,6 +99,16 @@ def last_slot(row: Schedule) -> Markup | str:
         cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
         cells.time(slot.slot_at, service.zone_of(row), "minute"),
     )
+
+
+def last_slot_and_marks(row: Schedule) -> Markup | str:
+    """The same, with a mark for each of the slots before it."""
+    return Markup("{}{}").format(last_slot(row), marks(row))
+
+
+def marks(row: Schedule) -> Markup:
+    """One mark for each of its last slots."""
+    return get_template_attribute("macros/slots.html", "marks")(row.marks)
 
 
 def health(row: Schedule) -> Markup | str:

@@ -22,6 +22,7 @@ from .pausing import PausingScreen
 from .schedule_effect import Effect, effect_of
 from .schedule_forms import ScheduleForm, values_of
 from .schedule_patterns import PATTERNS, filled
+from .schedule_targets import Choices, choices_for, target_values
 
 ALL = "all running experiments"
 # They do not change what a schedule does: one looks at that before they are filled in.
@@ -59,7 +60,7 @@ class ScheduleEditing(PausingScreen):
 
     def values(self, row: Schedule) -> dict[str, Any]:
         """The schedule as it is typed."""
-        return values_of(row)
+        return values_of(row) | target_values(db.session(), row)
 
     def posted(self) -> Any | None:
         """What was typed, with what a pattern puts in place of some of it."""
@@ -103,6 +104,12 @@ class ScheduleEditing(PausingScreen):
         """Whether a change of this schedule is one of a study under way."""
         return row is not None and service.needs_reason(db.session(), row.experiment_id)
 
+    def choices(self, form: Any) -> Choices:
+        """The tags and twins there are to tick; read once for each form."""
+        if not hasattr(form, "found_choices"):
+            form.found_choices = choices_for(db.session(), form)
+        return form.found_choices
+
     def effect(self, form: Any, row: Schedule | None = None) -> Effect | None:
         """What it would do with what was typed; None, and the errors in the form, where it cannot be used."""
         session, now = db.session(), utc_now()
@@ -144,6 +151,8 @@ class ScheduleEditing(PausingScreen):
         set_read_only(True)
         if request.headers.get("X-Part") == "effect":
             return self.render("admin/schedule/effect.html", looked_at=form, effect=effect)
+        if request.headers.get("X-Part") == "choices":
+            return self.render("admin/schedule/choices.html", form=form)
         template = self.create_template if row is None else self.edit_template
         return_url = access.redirect_target() or self.get_url(".index_view")
         more = {"model": row} if row is not None else {}
@@ -187,4 +196,4 @@ def _has_begun(experiment_id: str | None) -> bool:
 
 def _is_looking() -> bool:
     """Whether the form asks what it would do, or for a pattern, instead of being saved."""
-    return request.method == "POST" and ("preview" in request.form or "pattern" in request.form)
+    return request.method == "POST" and any(name in request.form for name in ("preview", "pattern", "find"))

@@ -9,11 +9,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ..attempts.targets import reach
 from ..domain import cron
 from ..domain.reasons import ASKING_STATES, ExperimentState
+from ..domain.targets import Target
 from ..domain.turn_words import ahead_words, mean_spacing, turn_words
 from ..domain.zones import zone_of, zone_shown
 from ..models import Experiment, Schedule
+from ..scheduling.cadence import check_values
 from ..services import schedules as service
 
 SLOTS_SHOWN = 5
@@ -53,6 +56,7 @@ def effect_of(
 ) -> Effect:
     """What this schedule, stored or not, does from `now` on. Raises CadenceError if it cannot be read."""
     cadence = service.cadence_of(schedule)
+    check_values(schedule)
     zone = service.zone_of(schedule)
     asked = asked_now(session, schedule)
     viewer = zone_shown(own_zone) if own_zone and own_zone != schedule.zone else None
@@ -62,7 +66,7 @@ def effect_of(
         zone=zone,
         own_zone=viewer,
         slots=tuple(ahead(cadence, now, count)),
-        asks=asks_words(asked, schedule, mean_spacing(cadence, now)),
+        asks=asks_words(session, asked, schedule, mean_spacing(cadence, now)),
         is_enabled=schedule.is_enabled,
         experiments=tuple((str(each), each.active_twin_count) for each in hit[:EXPERIMENTS_SHOWN]),
         more_experiments=max(0, len(hit) - EXPERIMENTS_SHOWN),
@@ -94,11 +98,15 @@ def asked_now(session: Session, schedule: Schedule) -> list[Experiment]:
     return list(session.scalars(query.order_by(Experiment.id.desc())))
 
 
-def asks_words(asked: list[Experiment], schedule: Schedule, spacing: timedelta | None) -> str:
-    """ "It asks one of 12 active twins, about one turn per twin every 2 h." """
-    words = turn_words(
-        sum(experiment.active_twin_count for experiment in asked), schedule.twins_per_slot, spacing
-    )
+def asks_words(
+    session: Session, asked: list[Experiment], schedule: Schedule, spacing: timedelta | None
+) -> str:
+    """ "It asks one of 12 active twins, about one turn per twin every 2 h." Raises TargetError."""
+    candidates, of_all = sum(experiment.active_twin_count for experiment in asked), 0
+    target = Target.from_dict(schedule.target)
+    if not target.is_everybody:
+        candidates, of_all = reach(session, schedule.experiment_id, target)
+    words = turn_words(candidates, schedule.twins_per_slot, spacing, target, of_all)
     waits = schedule.experiment_id is not None and asked[0].state not in ASKING_STATES
     return f"It asks {words}{', while the experiment is running' if waits else ''}."
 

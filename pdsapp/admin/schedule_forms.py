@@ -23,6 +23,7 @@ from ..models import Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
 from ..services.fields import clean_line, clean_zone
 from ..services.schedules import MOST_TWINS, Wish, zone_of
 from .forms import Clean, Form, Needed, ReasonForm, RowField, WholeField
+from .schedule_targets import TargetForm
 
 MINUTE, HOUR = 60, 3600
 UNITS = {"hours": HOUR, "minutes": MINUTE, "seconds": 1}
@@ -81,7 +82,7 @@ for _name, _day in DAY_FIELDS.items():
     )
 
 
-class ScheduleForm(Form, DayTimesForm, ReasonForm):
+class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
     """Everything people type about a schedule."""
 
     name = StringField(
@@ -162,7 +163,8 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
         default=1,
         validators=[Needed(), NumberRange(1, MOST_TWINS, f"Ask 1 to {MOST_TWINS:,} twins per slot.")],
         render_kw={"min": 1, "max": MOST_TWINS},
-        description="How many active twins are drawn and asked each time. For example: 3",
+        description="How many of them are drawn and asked each time; all of them, if there are fewer. For "
+        "example: 3",
     )
     is_forced = BooleanField(
         "Post whatever the draw",
@@ -174,7 +176,8 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
         default="default",
         validators=[Needed()],
         render_kw={"spellcheck": "false"},
-        description="The stream of work its attempts wait in; a worker must serve it. For example: default",
+        description="A lane is a named stream of work: attempts wait in it, one after the other, for a "
+        "worker that serves it. Leave it at default unless your workers are told otherwise. For example: default",
     )
     missed_policy = SelectField(
         "If slots passed while nothing ran",
@@ -215,6 +218,7 @@ class ScheduleForm(Form, DayTimesForm, ReasonForm):
             last_day=self.last_day.data,
             jitter_seconds=self.jitter_seconds.data or 0,
             twins_per_slot=self.twins_per_slot.data,
+            target=self.wished_target(session, experiment),
             is_forced=self.is_forced.data,
             lane=(self.lane.data or "").strip(),
             missed_policy=MissedPolicy(self.missed_policy.data),

@@ -11,12 +11,14 @@ from sqlalchemy.orm import Query, Session, joinedload
 from ..domain.cron import CadenceError
 from ..domain.days import day_text
 from ..domain.jitter import jitter_words
+from ..domain.targets import TargetError
 from ..domain.turn_words import mean_spacing
 from ..extensions import db
 from ..models import Schedule, ScheduleRevision, Slot, utc_now
 from ..services import pauses, protocol, schedule_health
 from ..services import schedules as service
 from ..web import holds
+from ..web.slot_marks import kinds_of, slot_marks
 from . import cells, filters, schedule_cells
 from .pausing import pause_actions
 from .schedule_editing import ALL
@@ -24,6 +26,7 @@ from .schedule_effect import asked_now, asks_words
 from .schedule_forms import DAY_FIELDS, MISSED_WORDS, OVERLAP_WORDS, TIME_NAMES
 from .schedule_simulating import ScheduleSimulating
 from .schedule_switching import switch_actions
+from .schedule_targets import TARGET_NAMES
 
 SLOTS_SHOWN = 5
 ROWS_SHOWN = 20
@@ -52,8 +55,8 @@ class ScheduleScreen(ScheduleSimulating):
     )
     form_columns = (
         "name", "experiment", "kind", "every", "unit", "anchor_at", *TIME_NAMES, *DAY_FIELDS, "cron", "zone",
-        "first_day", "last_day", "jitter_seconds", "twins_per_slot", "is_forced", "lane", "missed_policy",
-        "overlap_policy", "is_enabled", "reason",
+        "first_day", "last_day", "jitter_seconds", *TARGET_NAMES, "twins_per_slot", "is_forced", "lane",
+        "missed_policy", "overlap_policy", "is_enabled", "reason",
     )  # fmt: skip
     column_list = (
         "name",
@@ -66,12 +69,12 @@ class ScheduleScreen(ScheduleSimulating):
     )
     column_details_list = (
         "experiment", "cadence", "expression", "zone", "first_day", "last_day",
-        "jitter_seconds", "next_slot_at", "last_slot", "health", "twins_per_slot", "is_forced", "lane",
-        "missed_policy", "overlap_policy", "revision_number", "created_at", "uuid",
+        "jitter_seconds", "next_slot_at", "last_slot", "health", "target", "twins_per_slot", "is_forced",
+        "lane", "missed_policy", "overlap_policy", "revision_number", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
         "uuid", "name", "experiment", "cadence", "expression", "zone", "first_day", "last_day",
-        "jitter_seconds", "is_enabled", "next_slot_at", "twins_per_slot", "is_forced", "lane",
+        "jitter_seconds", "is_enabled", "next_slot_at", "target", "twins_per_slot", "is_forced", "lane",
         "missed_policy", "overlap_policy", "revision_number", "broken_reason", "created_at",
     )  # fmt: skip
     column_sortable_list = ("name", "is_enabled", "next_slot_at")
@@ -80,7 +83,8 @@ class ScheduleScreen(ScheduleSimulating):
         "is_enabled": "State",
         "next_slot_at": "Next slot",
         "last_slot": "Last slot",
-        "twins_per_slot": "Twins",
+        "target": "Which twins",
+        "twins_per_slot": "Twins per slot",
         "expression": "As typed",
         "zone": "Time zone",
         "first_day": "First day",
@@ -105,6 +109,7 @@ class ScheduleScreen(ScheduleSimulating):
     is_of_experiments = True
     missed_words = MISSED_WORDS
     overlap_words = OVERLAP_WORDS
+    list_template = "admin/schedule/list.html"
     details_template = "admin/schedule/details.html"
     details_sections = (
         (
@@ -121,7 +126,7 @@ class ScheduleScreen(ScheduleSimulating):
                 "health",
             ),
         ),
-        ("Who is asked", ("experiment", "twins_per_slot", "is_forced")),
+        ("Who is asked", ("experiment", "target", "twins_per_slot", "is_forced")),
         (
             "More",
             (
@@ -139,14 +144,16 @@ class ScheduleScreen(ScheduleSimulating):
         "cadence": lambda _v, _c, row, _n: cells.two_lines(
             schedule_cells.brief_cadence(row), schedule_cells.zone_and_twins(row)
         ),
+        "target": lambda _v, _c, row, _n: service.targets.words_of(row, row.target_names),
         "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
         "is_enabled": lambda _v, _c, row, _n: schedule_cells.state_pill(row),
         "next_slot_at": lambda _v, _c, row, _n: schedule_cells.next_slot(row),
-        "last_slot": lambda _v, _c, row, _n: schedule_cells.last_slot(row),
+        "last_slot": lambda _v, _c, row, _n: schedule_cells.last_slot_and_marks(row),
         "health": lambda _v, _c, row, _n: schedule_cells.health(row),
     }
     column_formatters_detail = column_formatters | {
         "cadence": lambda _v, _c, row, _n: schedule_cells.cadence(row),
+        "last_slot": lambda _v, _c, row, _n: schedule_cells.last_slot(row),
         "expression": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(
             schedule_cells.expression(row)
         ),
@@ -162,6 +169,7 @@ class ScheduleScreen(ScheduleSimulating):
     }
     column_formatters_export = {
         "cadence": lambda _v, _c, row, _n: schedule_cells.cadence_as_wished(row),
+        "target": lambda _v, _c, row, _n: service.targets.words_of(row, row.target_names),
         "experiment": lambda _v, _c, row, _n: row.experiment.identifier if row.experiment else "",
         "expression": lambda _v, _c, row, _n: schedule_cells.expression(row),
     }
@@ -183,10 +191,13 @@ class ScheduleScreen(ScheduleSimulating):
         return query.filter(or_(Schedule.experiment_id == experiment_id, Schedule.experiment_id.is_(None)))
 
     def enrich(self, session: Session, rows: list[Schedule]) -> None:
-        """The last slot and the health of each, and whether a change of it needs a reason."""
+        """The last slots and the health of each, its chosen twins, and whether a change needs a reason."""
         found = schedule_health.facts_of(session, [row.id for row in rows])
         of_all = any(row.experiment_id is None for row in rows) and service.needs_reason(session, None)
+        names = service.targets.names_of(session, [service.targets.readable(row) for row in rows])
         for row in rows:
+            row.target_names = names
+            row.marks = slot_marks(found[row.id].slots, found[row.id].states, service.zone_of(row))
             row.facts = found[row.id]
             row.last_slot = row.facts.last_slot
             row.asks_why = protocol.needs_reason(row.experiment) if row.experiment else of_all
@@ -207,9 +218,9 @@ class ScheduleScreen(ScheduleSimulating):
         """How many of how many twins it asks, and how often each has its turn; "" if it cannot be read."""
         try:
             spacing = mean_spacing(service.cadence_of(row), utc_now())
-        except CadenceError:
+            return asks_words(db.session(), asked_now(db.session(), row), row, spacing)
+        except (CadenceError, TargetError):
             return ""
-        return asks_words(asked_now(db.session(), row), row, spacing)
 
     def unasked_words(self, row: Schedule) -> str:
         """That its next slots pass unasked, while a pause holds them back; "" if none does."""
@@ -227,12 +238,20 @@ class ScheduleScreen(ScheduleSimulating):
         query = select(Slot).where(Slot.schedule_id == row.id)
         return list(db.session.scalars(query.order_by(Slot.slot_at.desc(), Slot.id.desc()).limit(ROWS_SHOWN)))
 
-    def revisions_of(self, row: Schedule) -> list[tuple[ScheduleRevision, str]]:
-        """What it wanted and when, newest first, with the cadence in words."""
+    def mark_kinds(self, rows: list[Schedule]) -> list[tuple[str, str]]:
+        """What the marks of these schedules' slots mean."""
+        return kinds_of(row.marks for row in rows)
+
+    def revisions_of(self, row: Schedule) -> list[tuple[ScheduleRevision, str, str]]:
+        """What it wanted and when, newest first, with the cadence and the twins in words."""
         query = (
             select(ScheduleRevision)
             .where(ScheduleRevision.schedule_id == row.id)
             .order_by(ScheduleRevision.number.desc())
             .limit(REVISIONS_SHOWN)
         )
-        return [(each, schedule_cells.cadence_as_wished(each)) for each in db.session.scalars(query)]
+        found, targets = db.session.scalars(query).all(), service.targets
+        names = targets.names_of(db.session(), [targets.readable(each) for each in found])
+        return [
+            (each, schedule_cells.cadence_as_wished(each), targets.words_of(each, names)) for each in found
+        ]

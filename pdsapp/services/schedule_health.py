@@ -1,7 +1,7 @@
 """How schedules are doing: one verdict each, from the slots and attempts of late."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +15,8 @@ from ..models import Attempt, Schedule, Slot
 from ..scheduling.cadence import ended_on
 from ..scheduling.outcomes import LATE_AFTER
 
-SLOTS_LOOKED_AT = 5
+SLOTS_KEPT = 20
+SLOTS_LOOKED_AT = 5  # for the verdict, of those
 LEAST_SKIPS = 3  # fewer are chance
 JUDGED = (AttemptState.posted, AttemptState.skipped, AttemptState.failed)
 
@@ -34,16 +35,25 @@ class Health(StrEnum):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one schedule: its newest slots, newest first, and how their attempts ended."""
+    """What is known of one schedule: its newest slots, newest first, and how many attempts of each of them
+    stand in which state, by the slot's id."""
 
     slots: tuple[Any, ...] = ()
-    ends: Counter = field(default_factory=Counter)
+    states: Mapping[int, Counter] = field(default_factory=dict)
     has_fired: bool = False
 
     @property
     def last_slot(self) -> Any | None:
         """The newest slot's `slot_at`, `kind` and `slot_count`; None before the first."""
         return self.slots[0] if self.slots else None
+
+    @property
+    def ends(self) -> Counter:
+        """How the attempts of its newest slots ended."""
+        found = Counter()
+        for slot in self.slots[:SLOTS_LOOKED_AT]:
+            found.update({state: n for state, n in self.states.get(slot.id, {}).items() if state in JUDGED})
+        return found
 
 
 def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
@@ -53,13 +63,13 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
         select(inner.slot_at)
         .where(inner.schedule_id == Schedule.id)
         .order_by(inner.slot_at.desc())
-        .offset(SLOTS_LOOKED_AT - 1)
+        .offset(SLOTS_KEPT - 1)
         .limit(1)
         .correlate(Schedule)
         .scalar_subquery()
     )
     newest = (
-        select(Slot.id, Slot.schedule_id, Slot.slot_at, Slot.kind, Slot.slot_count)
+        select(Slot.id, Slot.schedule_id, Slot.slot_at, Slot.covers_until, Slot.kind, Slot.slot_count)
         .join(Schedule, Schedule.id == Slot.schedule_id)
         .where(Schedule.id.in_(schedule_ids), or_(oldest.is_(None), Slot.slot_at >= oldest))
         .order_by(Slot.slot_at.desc(), Slot.id.desc())
@@ -69,17 +79,16 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
         slots[slot.schedule_id].append(slot)
     fired = [slot.id for rows in slots.values() for slot in rows if slot.kind == SlotKind.fired]
     counted = (
-        select(Slot.schedule_id, Attempt.state, func.count())
-        .join(Slot, Slot.id == Attempt.slot_id)
-        .where(Attempt.slot_id.in_(fired), Attempt.state.in_(JUDGED))
-        .group_by(Slot.schedule_id, Attempt.state)
+        select(Attempt.slot_id, Attempt.state, func.count())
+        .where(Attempt.slot_id.in_(fired))
+        .group_by(Attempt.slot_id, Attempt.state)
     )
-    ends: dict[int, Counter] = defaultdict(Counter)
-    for schedule_id, state, count in session.execute(counted):
-        ends[schedule_id][state] = count
+    states: dict[int, Counter] = defaultdict(Counter)
+    for slot_id, state, count in session.execute(counted):
+        states[slot_id][state] = count
     has_fired = exists().where(Slot.schedule_id == Schedule.id, Slot.kind == SlotKind.fired)
     ever = set(session.scalars(select(Schedule.id).where(Schedule.id.in_(schedule_ids), has_fired)))
-    return {key: Facts(tuple(slots[key]), ends[key], key in ever) for key in schedule_ids}
+    return {key: Facts(tuple(slots[key][:SLOTS_KEPT]), states, key in ever) for key in schedule_ids}
 
 
 def verdict(schedule: Schedule, facts: Facts, is_held: bool, now: datetime) -> tuple[Health, str] | None:
