@@ -24,6 +24,10 @@ class NotFound(PdsError):
     """An id, name or identifier that names nothing, or nothing the asker may see."""
 
 
+class RowUnreadable(PdsError):
+    """A row holds what no door of this product writes: somebody has edited it in the database."""
+
+
 class NobodyEligible(PdsError):
     """An experiment (or all of them) has no active twin that may be asked now."""
 

@@ -177,7 +177,8 @@ class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
         validators=[Needed()],
         render_kw={"spellcheck": "false"},
         description="A lane is a named stream of work: attempts wait in it, one after the other, for a "
-        "worker that serves it. Leave it at default unless your workers are told otherwise. For example: default",
+        "worker that serves it. Leave it at default unless your workers are told otherwise. For example: "
+        "default",
     )
     missed_policy = SelectField(
         "If slots passed while nothing ran",

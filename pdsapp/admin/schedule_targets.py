@@ -55,6 +55,8 @@ class TargetForm:
 
     def wished_target(self, session: Session, experiment: Experiment | None) -> Target:
         """The target that was ticked and typed. Raises BadInput at the field that is to blame."""
+        if self.target.data != "everybody" and experiment is None:
+            raise BadInput(service.ONE_EXPERIMENT, "target")
         if self.target.data == "tags":
             if not self.tags.data:
                 raise BadInput("Tick at least one tag, or ask all active twins.", "tags")

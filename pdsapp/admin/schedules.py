@@ -144,7 +144,7 @@ class ScheduleScreen(ScheduleSimulating):
         "cadence": lambda _v, _c, row, _n: cells.two_lines(
             schedule_cells.brief_cadence(row), schedule_cells.zone_and_twins(row)
         ),
-        "target": lambda _v, _c, row, _n: service.targets.words_of(row, row.target_names),
+        "target": lambda _v, _c, row, _n: row.target_words,
         "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
         "is_enabled": lambda _v, _c, row, _n: schedule_cells.state_pill(row),
         "next_slot_at": lambda _v, _c, row, _n: schedule_cells.next_slot(row),
@@ -169,7 +169,7 @@ class ScheduleScreen(ScheduleSimulating):
     }
     column_formatters_export = {
         "cadence": lambda _v, _c, row, _n: schedule_cells.cadence_as_wished(row),
-        "target": lambda _v, _c, row, _n: service.targets.words_of(row, row.target_names),
+        "target": lambda _v, _c, row, _n: row.target_words,
         "experiment": lambda _v, _c, row, _n: row.experiment.identifier if row.experiment else "",
         "expression": lambda _v, _c, row, _n: schedule_cells.expression(row),
     }
@@ -194,9 +194,9 @@ class ScheduleScreen(ScheduleSimulating):
         """The last slots and the health of each, its chosen twins, and whether a change needs a reason."""
         found = schedule_health.facts_of(session, [row.id for row in rows])
         of_all = any(row.experiment_id is None for row in rows) and service.needs_reason(session, None)
-        names = service.targets.names_of(session, [service.targets.readable(row) for row in rows])
+        whom = service.target_words(session, rows)
         for row in rows:
-            row.target_names = names
+            row.target_words = whom[row.id]
             row.marks = slot_marks(found[row.id].slots, found[row.id].states, service.zone_of(row))
             row.facts = found[row.id]
             row.last_slot = row.facts.last_slot
@@ -233,10 +233,9 @@ class ScheduleScreen(ScheduleSimulating):
             return "It never fires again."
         return f"No slot is left: its last day is {day_text(row.last_day)}. To go on, give it a later one."
 
-    def latest_slots(self, row: Schedule) -> list[Slot]:
-        """The newest slot rows, newest first."""
-        query = select(Slot).where(Slot.schedule_id == row.id)
-        return list(db.session.scalars(query.order_by(Slot.slot_at.desc(), Slot.id.desc()).limit(ROWS_SHOWN)))
+    def latest_slots(self, row: Schedule) -> tuple[list[Slot], int]:
+        """The newest slot rows, newest first, and how many of them cannot be read."""
+        return schedule_health.latest_slots(db.session(), row.id, ROWS_SHOWN)
 
     def mark_kinds(self, rows: list[Schedule]) -> list[tuple[str, str]]:
         """What the marks of these schedules' slots mean."""

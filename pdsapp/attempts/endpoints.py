@@ -13,6 +13,12 @@ from ..models import ApiToken, DigitalTwin
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 OFFLINE_MODEL = "offline-writer"
+SOURCE_WORDS = {
+    "twin": "the twin's own URL",
+    "platform": "the platform's endpoint",
+    "offline": "the offline writer",
+    "token": "API token",
+}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..domain.prompt import Messages, PromptTemplates, Speaker
 from ..dt_service import DTService
 from ..llm.secrets import SecretBox
 from ..models import DigitalTwin
-from .endpoints import NoEndpoint, endpoint_for
+from .endpoints import SOURCE_WORDS, NoEndpoint, endpoint_for
 from .feed import twin_state
 from .limits import limit_on
 from .obstacles import Obstacle, obstacle_to
@@ -88,6 +88,7 @@ def preview(
     text = twin.persona_version.text if persona is None else persona
     speaker = Speaker(profile.username, profile.display_name, text)
     endpoint = endpoint_for(twin, settings, SecretBox(settings.require("fernet_keys")))
+    source = "" if isinstance(endpoint, NoEndpoint) else SOURCE_WORDS.get(endpoint.source, endpoint.source)
     return Preview(
         obstacle=obstacle_to(session, twin) or limit_on(session, twin, policy, now),
         twin=profile.username,
@@ -98,5 +99,5 @@ def preview(
         messages=service.build_messages(templates, speaker, context, target, now),
         endpoint_words=endpoint.detail
         if isinstance(endpoint, NoEndpoint)
-        else f"{endpoint.base_url}, model {endpoint.model} (from the {endpoint.source})",
+        else f"{endpoint.base_url}, model {endpoint.model} ({source})",
     )

@@ -5,18 +5,21 @@ from uuid import uuid4
 import click
 from flask.cli import AppGroup
 from sqlalchemy import select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import Session, joinedload
 
+from ..attempts.targets import reach
 from ..database import reading, transaction
 from ..domain.days import day_text
 from ..domain.reasons import Trigger
 from ..domain.zones import zone_shown
 from ..dt_service import load_service
-from ..errors import PdsError
+from ..errors import BadInput, PdsError
 from ..models import MissedPolicy, OverlapPolicy, Schedule
 from ..scheduling import cadence, projection, queue
+from ..scheduling.pauses import nobody_words
 from ..services import lookup, pauses
 from ..services import schedules as service
+from ..services.schedule_wishes import wish_of
 from . import common, pausing
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
@@ -27,6 +30,16 @@ reason_option = click.option(
     "--reason",
     default="",
     help="Why, for the protocol of a study under way. Default: no reason was given.",
+)
+twin_option = click.option(
+    "--twin",
+    "twin_names",
+    multiple=True,
+    metavar="NAME",
+    help="Ask only this twin of the experiment, and others given so. Not together with --tag.",
+)
+tag_option = click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="Ask only twins with this tag, or another given so."
 )
 SCOPE = pausing.Scope(lookup.find_schedule, lambda found: f"“{found.name}”")
 
@@ -43,7 +56,9 @@ def list_schedules(as_json):
             select(Schedule).options(joinedload(Schedule.experiment)).where(Schedule.is_archived.is_(False))
         )
         make = _object if as_json else _row
-        rows = [make(schedule) for schedule in session.scalars(query.order_by(Schedule.id))]
+        found = session.scalars(query.order_by(Schedule.id)).all()
+        whom = service.target_words(session, found)
+        rows = [make(schedule, whom) for schedule in found]
         pausing.note_of_everything(session)
     if as_json:
         for row in rows:
@@ -84,18 +99,22 @@ def list_schedules(as_json):
     help="If the slot before is still at work: skip this one, or fire it too.",
 )
 @click.option("--twins", type=int, default=1, show_default=True, help="Twins asked per slot.")
+@twin_option
+@tag_option
 @click.option("--force", is_flag=True, help="Post whatever the draw says.")
 @click.option("--lane", default="default", show_default=True)
 @click.option("--disabled", is_flag=True, help="Add it switched off.")
 @reason_option
 @common.json_option
 @common.with_database
-def add(name, experiment, twins, force, disabled, as_json, **options):
+def add(name, experiment, twins, twin_names, tags, force, disabled, as_json, **options):
     """Add a schedule. It never fires at once; its first slot is the next one."""
     with transaction() as session:
+        found = lookup.find_experiment(session, experiment) if experiment else None
         wish = service.Wish(
             name=name,
-            experiment=lookup.find_experiment(session, experiment) if experiment else None,
+            experiment=found,
+            target=service.targets.target_of(session, found, tags, _names(twin_names)),
             cron=options["cron"],
             interval_seconds=options["every"],
             zone=options["zone"],
@@ -111,14 +130,46 @@ def add(name, experiment, twins, force, disabled, as_json, **options):
         )
         schedule = service.add_schedule(session, wish, common.now(), reason=options["reason"])
         session.flush()
-        row = _object(schedule)
+        row = _object(schedule, service.target_words(session, [schedule]))
+        nobody = _nobody(session, schedule)
     _project(schedule)
+    if nobody:
+        common.note(nobody)
     if as_json:
         common.emit(row)
         return
     click.echo(f"Added “{schedule.name}”: {row['cadence']}. Next: {_next(row)}")
     if not experiment:
         click.echo("It asks twins of all running experiments. To ask those of one, give --experiment.")
+
+
+@schedules.command("change")
+@click.argument("schedule", metavar="NAME|ID")
+@twin_option
+@tag_option
+@click.option("--everybody", is_flag=True, help="Ask all active twins again.")
+@click.option("--twins", type=int, help="Twins asked per slot. Default: as many as now.")
+@reason_option
+@common.with_database
+def change(schedule, twin_names, tags, everybody, twins, reason):
+    """Change whom a schedule asks: its twins, by name or by tag, and how many of them."""
+    if not (twin_names or tags or everybody or twins is not None):
+        raise BadInput("Say whom it is to ask: --twin NAME, --tag TAG, --everybody, or --twins N.")
+    if everybody and (twin_names or tags):
+        raise BadInput("Give either --everybody, or twins and tags, not both.")
+    with transaction() as session:
+        found = lookup.find_schedule(session, schedule)
+        changes = {} if twins is None else {"twins_per_slot": twins}
+        if twin_names or tags or everybody:
+            changes["target"] = service.targets.target_of(session, found.experiment, tags, _names(twin_names))
+        wish = wish_of(found, **changes)
+        is_changed = service.change_schedule(session, found, wish, common.now(), reason=reason)
+        words = f"{found.twins_per_slot:,} of {service.target_words(session, [found])[found.id]}"
+        nobody = _nobody(session, found)
+    _project(found)
+    if nobody:
+        common.note(nobody)
+    click.echo(f"“{found.name}” asks {words}{'' if is_changed else ', as it did'}.")
 
 
 @schedules.command("preview")
@@ -130,7 +181,11 @@ def preview(schedule, count):
     with reading() as session:
         found = lookup.find_schedule(session, schedule)
         zone = cadence.zone_of(found)
+        whom = service.target_words(session, [found])[found.id]
         click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone})")
+        click.echo(f"It asks {found.twins_per_slot:,} of {whom} each time.")
+        if nobody := _nobody(session, found):
+            common.note(nobody)
         ahead = cadence.next_slots(found, common.now(), count)
         if not ahead and found.last_day is not None:
             click.echo(f"No slot is left: its last day is {day_text(found.last_day)}.")
@@ -227,13 +282,26 @@ def _project(schedule: Schedule) -> None:
         common.note("The queue does not answer; the scheduler will see the change when it is back.")
 
 
-def _row(schedule: Schedule) -> dict:
+def _names(given: tuple[str, ...]) -> list[str]:
+    return [name for text in given for name in service.targets.usernames_in(text)]
+
+
+def _nobody(session: Session, schedule: Schedule) -> str:
+    """A warning where nobody of those it asks can be asked now; "" for all other schedules."""
+    target = service.targets.readable(schedule)
+    if target.is_everybody or reach(session, schedule.experiment_id, target)[0]:
+        return ""
+    return f"Now it would ask nobody: {nobody_words(session, schedule)}"
+
+
+def _row(schedule: Schedule, whom: dict[int, str]) -> dict:
     return {
         "name": schedule.name,
         "experiment": schedule.experiment.identifier if schedule.experiment else "all",
         "cadence": cadence.words_of(schedule) or "unreadable",
         "zone": schedule.zone,
         "twins": schedule.twins_per_slot,
+        "asks": whom[schedule.id],
         "enabled": schedule.is_enabled,
         "paused": schedule.paused_at is not None,
         "next_slot_at": schedule.next_slot_at,
@@ -243,9 +311,9 @@ def _row(schedule: Schedule) -> dict:
     }
 
 
-def _object(schedule: Schedule) -> dict:
+def _object(schedule: Schedule, whom: dict[int, str]) -> dict:
     """The row with what its words hold, one by one."""
-    return _row(schedule) | {
+    return _row(schedule, whom) | {
         "first_day": schedule.first_day,
         "last_day": schedule.last_day,
         "jitter_seconds": schedule.jitter_seconds,

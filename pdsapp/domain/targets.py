@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_TAGS = 20
-MOST_CHOSEN = 1_000
+MOST_CHOSEN = 500  # what a form sends in one go; for more there are tags
 EVERYBODY_WORDS = "all active twins"
 
 

@@ -57,10 +57,11 @@ def mend_unsound(session: Session) -> int:
 
 
 def _wrong(row: Row) -> list[str]:
-    return [c.name for c, value in zip(_COLUMNS, row, strict=True) if not _is_sound(c, value)]
+    return [c.name for c, value in zip(_COLUMNS, row, strict=True) if not is_sound(c, value)]
 
 
-def _is_sound(column: Column, value: object) -> bool:
+def is_sound(column: Column, value: object) -> bool:
+    """Whether a column can hold this value; SQLite lets people write anything anywhere."""
     return value is None or isinstance(value, column.type.python_type)
 
 
@@ -87,7 +88,7 @@ def _put_back(session: Session, schedule_id: int, why: str) -> None:
             value = session.scalars(select(column).where(Schedule.id == schedule_id)).one()
         except UNREADABLE:
             value = UNREADABLE
-        if not _is_sound(column, value):
+        if not is_sound(column, value):
             _write(session, schedule_id, **{column.name: _plain(column, schedule_id)})
 
 

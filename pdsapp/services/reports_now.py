@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from ..database import UNREADABLE
 from ..domain.reasons import AttemptStage, AttemptState, SlotKind, TokenState
 from ..models import (
     IS_DUE,
@@ -288,7 +289,10 @@ def _outcomes(session: Session, schedule_ids: Sequence[int]) -> dict[int, tuple[
         )
         for schedule_id in schedule_ids
     ]
-    slots = session.execute(sa.union_all(*parts)).all()
+    try:
+        slots = session.execute(sa.union_all(*parts)).all()
+    except UNREADABLE:  # a row somebody has written by hand: no strip, but a page
+        return {}
     states: dict[int, set[AttemptState]] = {}
     fired = [slot.id for slot in slots if slot.kind == SlotKind.fired]
     for slot_id, state in session.execute(

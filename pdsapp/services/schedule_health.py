@@ -7,13 +7,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import Column, Select, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from ..database import UNREADABLE, read_each
 from ..domain.reasons import AttemptState, SlotKind
 from ..models import Attempt, Schedule, Slot
 from ..scheduling.cadence import ended_on
 from ..scheduling.outcomes import LATE_AFTER
+from ..scheduling.slot_facts import is_sound
 
 SLOTS_KEPT = 20
 SLOTS_LOOKED_AT = 5  # for the verdict, of those
@@ -75,7 +77,7 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
         .order_by(Slot.slot_at.desc(), Slot.id.desc())
     )
     slots: dict[int, list[Any]] = defaultdict(list)
-    for slot in session.execute(newest):
+    for slot in _readable(session, newest):
         slots[slot.schedule_id].append(slot)
     fired = [slot.id for rows in slots.values() for slot in rows if slot.kind == SlotKind.fired]
     counted = (
@@ -84,11 +86,44 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
         .group_by(Attempt.slot_id, Attempt.state)
     )
     states: dict[int, Counter] = defaultdict(Counter)
-    for slot_id, state, count in session.execute(counted):
-        states[slot_id][state] = count
+    try:
+        for slot_id, state, count in session.execute(counted):
+            states[slot_id][state] = count
+    except UNREADABLE:  # a state somebody has written by hand: what can be told is told
+        states.clear()
     has_fired = exists().where(Slot.schedule_id == Schedule.id, Slot.kind == SlotKind.fired)
     ever = set(session.scalars(select(Schedule.id).where(Schedule.id.in_(schedule_ids), has_fired)))
     return {key: Facts(tuple(slots[key][:SLOTS_KEPT]), states, key in ever) for key in schedule_ids}
+
+
+def latest_slots(session: Session, schedule_id: int, count: int) -> tuple[list[Slot], int]:
+    """The newest slot rows, newest first, and how many of them cannot be read and are left out."""
+    query = select(Slot).where(Slot.schedule_id == schedule_id)
+    found, broken = read_each(
+        session, query.order_by(Slot.slot_at.desc(), Slot.id.desc()).limit(count), Slot.id
+    )
+    columns = Slot.__table__.columns
+    sound = [slot for slot in found if all(_is_sound(c, getattr(slot, c.name)) for c in columns)]
+    return sound, len(broken) + len(found) - len(sound)
+
+
+def _readable(session: Session, query: Select) -> list[Any]:
+    """The rows of a query for some columns of slots, without those somebody has written nonsense into."""
+    try:
+        rows = session.execute(query).all()
+    except UNREADABLE:
+        rows = []
+        for key in session.scalars(query.with_only_columns(Slot.id)).all():
+            try:
+                rows += session.execute(query.where(Slot.id == key)).all()
+            except UNREADABLE:
+                continue
+    columns = Slot.__table__.columns
+    return [row for row in rows if all(_is_sound(columns[k], v) for k, v in row._mapping.items())]
+
+
+def _is_sound(column: Column, value: object) -> bool:
+    return is_sound(column, value) and (value is not None or column.nullable)
 
 
 def verdict(schedule: Schedule, facts: Facts, is_held: bool, now: datetime) -> tuple[Health, str] | None:

@@ -7,6 +7,7 @@ SQL is the truth. After its commit the caller tells Redis with `scheduling.proje
 be down, the scheduler's reconcile does it later.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
@@ -217,8 +218,14 @@ def shown(session: Session, schedule: Schedule) -> dict[str, object]:
     for key in cadence.INTENT:
         value = getattr(schedule, key)
         words[key] = value.isoformat() if isinstance(value, date) else value
-    names = targets.names_of(session, [targets.readable(schedule)])
-    return words | {"target": targets.words_of(schedule, names)}
+    return words | {"target": target_words(session, [schedule])[schedule.id]}
+
+
+def target_words(session: Session, schedules: Iterable[Schedule]) -> dict[int, str]:
+    """Which twins each of these asks, in words, by its id; one query at most."""
+    schedules = list(schedules)
+    names = targets.names_of(session, [targets.readable(schedule) for schedule in schedules])
+    return {schedule.id: targets.words_of(schedule, names) for schedule in schedules}
 
 
 def needs_reason(session: Session, experiment_id: int | None) -> bool:

@@ -87,7 +87,7 @@ def draw_bar(
         draw_words=f"drew {draw_text}",
         draw_anchor=_anchor(draw_at),
         zone_words=f"skips below {probability_text}" if threshold_at >= _ZONE_WORDS_FROM_PERCENT else "",
-        sum_words=f"sum {total:.2f}, clamped to 1" if total > 1.0 else "",
+        sum_words=f"sum {total:.2f}, more than 1, counts as 1" if total > 1.0 else "",
         axis=_axis(recency, probability, probability_text, total, scale),
     )
 

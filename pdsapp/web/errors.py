@@ -21,6 +21,7 @@ from ..errors import (
     PdsError,
     QueueDown,
     ReadOnly,
+    RowUnreadable,
     SecretUnreadable,
     Stopped,
 )
@@ -35,6 +36,7 @@ STATUS: dict[type[PdsError], int] = {
     LeaseLost: 409,
     Stopped: 409,
     SecretUnreadable: 409,
+    RowUnreadable: 409,
     CopyFailed: 500,
     DiskLow: 503,
     NotConfigured: 503,

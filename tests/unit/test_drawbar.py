@@ -48,7 +48,7 @@ def test_a_sum_above_1_is_drawn_to_the_sum_with_1_inside_the_bar():
     assert bar.is_clamped
     assert (bar.one_at, bar.threshold_at, bar.recency_width, bar.share_width) == (80, 80, 64, 36)
     assert bar.draw_at == 70.4
-    assert bar.sum_words == "sum 1.25, clamped to 1"
+    assert bar.sum_words == "sum 1.25, more than 1, counts as 1"
     assert [label.text for label in bar.axis] == ["0", "0.80", "1", "1.25"]
 
 

@@ -176,9 +176,9 @@ def test_every_factor_has_its_words(viewer, session, twin, values, words):
     assert words in words_of(viewer.get(decided(session, twin, draw=0.05, **values)))
 
 
-def test_a_sum_above_1_is_shown_clamped(viewer, session, twin):
+def test_a_sum_above_1_is_said_to_count_as_1(viewer, session, twin):
     words = words_of(viewer.get(decided(session, twin, draw=0.99, age_hours=0.5, own_count=10)))
-    assert "the sum is 1.30, clamped to 1 1.00" in words
+    assert "the sum is 1.30: more than 1, counts as 1 1.00" in words
 
 
 def test_a_forced_post_says_what_the_rule_would_have_done(viewer, session, twin):

@@ -3,19 +3,15 @@
 from markupsafe import Markup
 from sqlalchemy.orm import Session
 
+from ...attempts.endpoints import SOURCE_WORDS
 from ...domain.reasons import Trigger
 from ...models import Account, ApiToken, Attempt, ModelCall
+from ...services import schedule_targets
 from ...services.fields import parameters_words
 from . import links
 from .attempt_story import delay_words
 
 SHOWN_OF_HASH = 12
-SOURCES = {
-    "twin": "the twin's own URL",
-    "platform": "the platform's endpoint",
-    "offline": "the offline writer",
-    "token": "API token",
-}
 DOORS = {Trigger.button: "a button", Trigger.cli: "the command line", Trigger.api: "the API"}
 
 Fact = tuple[str, str] | tuple[str, str, str]
@@ -41,7 +37,7 @@ def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
         found.append(("Persona", str(version), links.details("persona", version.persona_id)))
     if attempt.calls:
         found += _of_call(session, attempt.calls[-1])
-    if attempt.length_band:
+    if attempt.length_band and (attempt.calls or attempt.post is not None):  # else nobody was asked for it
         found.append(("Length asked for", f"about {attempt.target_length} ({band_words(attempt)})"))
     if attempt.policy is not None:
         found.append(("Policy", Markup("{} {}").format(attempt.policy.label, _hash(attempt.policy.hash))))
@@ -49,6 +45,8 @@ def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
         found.append(("Prompt", _hash(attempt.prompt_version.hash)))
     if attempt.candidate_count is not None:
         found.append(("Selection", selection_words(attempt)))
+        if is_narrowed(attempt):
+            found.append(("Drawn among", _whom_words(session, attempt)))
         found.append(("Selection key", _code(attempt.selection_key)))
     if delay := delay_words(attempt):
         found.append(("Delay", delay))
@@ -72,14 +70,26 @@ def selection_words(attempt: Attempt) -> str:
     """How the twin was drawn among the candidates; ranks begin at 0."""
     count = attempt.candidate_count
     if count == 1:
-        return "the only active twin"
+        return "the only candidate" if is_narrowed(attempt) else "the only active twin"
     which = f", twin {attempt.ordinal + 1} of this draw" if attempt.ordinal else ""
     return f"rank {attempt.drawn_rank} of {count:,} candidates (0–{count - 1:,}){which}"
 
 
+def is_narrowed(attempt: Attempt) -> bool:
+    """Whether its schedule asked only some twins of the experiment then."""
+    return attempt.slot is not None and bool(attempt.slot.revision.target)
+
+
+def _whom_words(session: Session, attempt: Attempt) -> str:
+    """Which twins the schedule's revision of then asked."""
+    revision = attempt.slot.revision
+    names = schedule_targets.names_of(session, [schedule_targets.readable(revision)])
+    return schedule_targets.words_of(revision, names)
+
+
 def _of_call(session: Session, call: ModelCall) -> list[Fact]:
     token = session.get(ApiToken, call.api_token_id) if call.api_token_id else None
-    source = SOURCES.get(call.endpoint_source, call.endpoint_source)
+    source = SOURCE_WORDS.get(call.endpoint_source, call.endpoint_source)
     whose = f"{source} “{token.name}”" if token else source
     return [
         ("Endpoint", f"{whose}\n{call.endpoint}", links.details("apitoken", call.api_token_id)),

@@ -1,15 +1,20 @@
 """The attempt page: one attempt from due to its end, and whether it has changed since one looked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
+import structlog
 from flask import Blueprint, current_app, render_template, request
+from jinja2 import UndefinedError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from ...config import Settings
+from ...database import UNREADABLE
 from ...domain.reasons import TERMINAL_STATES
 from ...dt_service import DTService, load_service
-from ...errors import NotConfigured, NotFound
+from ...errors import NotConfigured, NotFound, RowUnreadable
 from ...extensions import db
 from ...models import Attempt, DigitalTwin, ModelCall, ProcessKind, utc_now
 from ...services import heartbeats
@@ -17,6 +22,7 @@ from ...services.lookup import parse_uuid
 from .. import frame
 from .attempt_view import attempt_page
 
+log = structlog.get_logger(__name__)
 routes = Blueprint("attempt_page", __name__)
 
 
@@ -24,29 +30,45 @@ routes = Blueprint("attempt_page", __name__)
 def show(uuid: str):
     """Everything about one attempt."""
     session = db.session()
-    attempt = _find(session, uuid)
-    frame.speak_of(attempt.experiment)
-    is_served = _is_served(session, attempt)
-    page = attempt_page(session, attempt, _service(), is_served, _cursor(session, attempt, is_served))
-    return render_template("web/attempt.html", page=page)
+    with _told_if_unreadable(uuid):
+        attempt = _find(session, uuid)
+        frame.speak_of(attempt.experiment)
+        is_served = _is_served(session, attempt)
+        page = attempt_page(session, attempt, _service(), is_served, _cursor(session, attempt, is_served))
+        return render_template("web/attempt.html", page=page)
 
 
 @routes.route("/attempts/<uuid>/state")
 def state(uuid: str):
     """Where the attempt stands as JSON; 204 if that is what `since` says."""
     session = db.session()
-    attempt = _find(session, uuid)
-    cursor = _cursor(session, attempt, _is_served(session, attempt))
-    if request.args.get("since") == cursor:
-        return "", 204
-    return {
-        "state": attempt.state.value,
-        "stage": attempt.stage.value if attempt.stage else None,
-        "reason": attempt.reason.value if attempt.reason else None,
-        "detail": attempt.detail,
-        "is_over": attempt.state in TERMINAL_STATES,
-        "cursor": cursor,
-    }
+    with _told_if_unreadable(uuid):
+        attempt = _find(session, uuid)
+        cursor = _cursor(session, attempt, _is_served(session, attempt))
+        if request.args.get("since") == cursor:
+            return "", 204
+        return {
+            "state": attempt.state.value,
+            "stage": attempt.stage.value if attempt.stage else None,
+            "reason": attempt.reason.value if attempt.reason else None,
+            "detail": attempt.detail,
+            "is_over": attempt.state in TERMINAL_STATES,
+            "cursor": cursor,
+        }
+
+
+@contextmanager
+def _told_if_unreadable(uuid: str) -> Iterator[None]:
+    """Raises RowUnreadable where the rows of the attempt hold what their columns are not for."""
+    try:
+        yield
+    except (*UNREADABLE, AttributeError, UndefinedError) as error:
+        log.exception("attempt cannot be read", attempt=uuid[:40])
+        raise RowUnreadable(
+            f"The row of this attempt cannot be read ({type(error).__name__}): it holds what is never stored "
+            "there, as after an edit in the database itself. flask ledger names rows that do not add up; a "
+            "backup has the row as it was."
+        ) from error
 
 
 def _find(session: Session, text: str) -> Attempt:

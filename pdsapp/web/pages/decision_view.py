@@ -125,7 +125,7 @@ def _share_note(attempt: Attempt, policy: PostingPolicy | None) -> str:
 
 def _sum_note(attempt: Attempt) -> str:
     if attempt.probability_sum is not None and attempt.probability_sum > 1:
-        return f"the sum is {number(attempt.probability_sum)}, clamped to 1"
+        return f"the sum is {number(attempt.probability_sum)}: more than 1, counts as 1"
     return ""
 
 
