@@ -5,10 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from pdsapp.domain import cron
+from pdsapp.domain.targets import Target
 from pdsapp.domain.turn_words import about, ahead_words, mean_spacing, turn_words
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)  # a Monday
 MINUTES = timedelta(minutes=1)
+MORNING, THREE = Target.tagged(["morning"]), Target.chosen("abc")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,25 @@ MINUTES = timedelta(minutes=1)
 )
 def test_who_is_asked_and_how_often(candidates, per_slot, spacing, words):
     assert turn_words(candidates, per_slot, spacing) == words
+
+
+@pytest.mark.parametrize(
+    ("target", "candidates", "of_all", "per_slot", "words"),
+    [
+        (MORNING, 5, 5, 2, "2 of the 5 twins tagged “morning”, about one turn per twin every 25 min"),
+        (MORNING, 5, 6, 1, "one of the 5 twins tagged “morning” (1 more is not active), about one turn per twin "
+         "every 50 min"),
+        (MORNING, 2, 2, 9, "all 2 twins tagged “morning” each time, about one turn per twin every 10 min"),
+        (MORNING, 1, 1, 1, "the only active twin tagged “morning”, about one turn per twin every 10 min"),
+        (MORNING, 0, 0, 1, "nobody yet: no twin has the tag “morning”"),
+        (THREE, 3, 3, 1, "one of the 3 chosen twins, about one turn per twin every 30 min"),
+        (THREE, 1, 3, 1, "the only active one of the chosen twins (2 more are not active), about one turn per "
+         "twin every 10 min"),
+        (THREE, 0, 3, 1, "nobody yet: none of the 3 chosen twins is active"),
+    ],
+)  # fmt: skip
+def test_who_of_a_target_is_asked_and_how_often(target, candidates, of_all, per_slot, words):
+    assert turn_words(candidates, per_slot, 10 * MINUTES, target, of_all) == words
 
 
 @pytest.mark.parametrize(
