@@ -148,16 +148,17 @@ def offered_twins(
     Both by username. At most TWINS_OFFERED that are not chosen.
     """
     ticked = {username_key(name): name for name in chosen}
+    known = _askable(ticked)
     key, shown = UserProfile.username_key, UserProfile.display_name
     query = (
-        select(UserProfile.username, shown, DigitalTwin.active_rank.is_not(None), key.in_(ticked))
+        select(UserProfile.username, shown, DigitalTwin.active_rank.is_not(None), key.in_(known))
         .join(DigitalTwin, DigitalTwin.user_profile_id == UserProfile.id)
         .where(UserProfile.experiment_id == experiment.id)
         .order_by(key)
     )
-    rows = list(session.execute(query.where(key.in_(ticked)))) if ticked else []
-    others = query.where(key.not_in(ticked)) if ticked else query
-    if wanted := text.strip().lstrip("@").casefold():
+    rows = list(session.execute(query.where(key.in_(known)))) if known else []
+    others = query.where(key.not_in(known)) if known else query
+    if wanted := "".join(filter(str.isprintable, text)).strip().lstrip("@").casefold():
         held = key.contains(wanted, autoescape=True)
         others = others.where(or_(held, func.lower(shown).contains(wanted, autoescape=True)))
     listed = session.execute(others.limit(TWINS_OFFERED)).all()
@@ -191,13 +192,18 @@ def _found(session: Session, experiment: Experiment, names: dict[str, str]) -> l
     query = (
         select(UserProfile.username_key, DigitalTwin.uuid)
         .join(DigitalTwin, DigitalTwin.user_profile_id == UserProfile.id)
-        .where(UserProfile.experiment_id == experiment.id, UserProfile.username_key.in_(names))
+        .where(UserProfile.experiment_id == experiment.id, UserProfile.username_key.in_(_askable(names)))
     )
     found = dict(session.execute(query).all())
     missing = [name for key, name in names.items() if key not in found]
     if missing:
         raise BadInput(_missing_words(session, experiment, missing), "twins")
     return list(found.values())
+
+
+def _askable(keys: Iterable[str]) -> list[str]:
+    """Those that a database can be asked for: no NUL, no half characters."""
+    return [key for key in keys if key.isprintable()]
 
 
 def _missing_words(session: Session, experiment: Experiment, missing: list[str]) -> str:
@@ -207,7 +213,7 @@ def _missing_words(session: Session, experiment: Experiment, missing: list[str])
         return f"{listed}{more} are no twins of {experiment}. Take them out, or choose others."
     key = username_key(missing[0])
     is_person = select(UserProfile.id).where(
-        UserProfile.experiment_id == experiment.id, UserProfile.username_key == key
+        UserProfile.experiment_id == experiment.id, UserProfile.username_key.in_(_askable([key]))
     )
     if session.scalar(is_person.limit(1)) is not None:
         return f"{listed} is a person, not a twin. Take it out, or choose another."

@@ -46,12 +46,7 @@ def cast(study):
     """Five active twins by username; maya, jon and kim are tagged morning, bo evening."""
     found = {name: builders.make_twin(study, name) for name in NAMES}
     with transaction() as session:
-        for name, tags in (
-            ("maya", "morning, pilot"),
-            ("jon", "morning"),
-            ("kim", "morning"),
-            ("bo", "evening"),
-        ):
+        for name, tags in zip(NAMES, ("morning, pilot", "morning", "morning", "", "evening"), strict=True):
             edits.set_tags(session, session.get_one(DigitalTwin, found[name].id), tags)
     return found
 
@@ -285,7 +280,7 @@ def test_a_twin_is_not_deleted_while_a_revision_has_chosen_it_and_deactivating_l
     schedule = make_schedule(study, target=chosen(cast, "maya", "jon"))
     change(schedule, START, target=chosen(cast, "jon"))
     for name in ("maya", "jon"):
-        with pytest.raises(BadInput, match="“Test”.*Deactivate it instead"), transaction() as writing:
+        with pytest.raises(BadInput, match=r"“Test”.*Deactivate it instead"), transaction() as writing:
             removals.remove_twin(writing, writing.get_one(DigitalTwin, cast[name].id), utc_now())
     with transaction() as writing:
         removals.remove_twin(writing, writing.get_one(DigitalTwin, cast["kim"].id), utc_now())

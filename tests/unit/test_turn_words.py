@@ -32,14 +32,14 @@ def test_who_is_asked_and_how_often(candidates, per_slot, spacing, words):
     ("target", "candidates", "of_all", "per_slot", "words"),
     [
         (MORNING, 5, 5, 2, "2 of the 5 twins tagged “morning”, about one turn per twin every 25 min"),
-        (MORNING, 5, 6, 1, "one of the 5 twins tagged “morning” (1 more is not active), about one turn per twin "
-         "every 50 min"),
+        (MORNING, 5, 6, 1, "one of the 5 twins tagged “morning” (1 more is not active), about one turn "
+         "per twin every 50 min"),
         (MORNING, 2, 2, 9, "all 2 twins tagged “morning” each time, about one turn per twin every 10 min"),
         (MORNING, 1, 1, 1, "the only active twin tagged “morning”, about one turn per twin every 10 min"),
         (MORNING, 0, 0, 1, "nobody yet: no twin has the tag “morning”"),
         (THREE, 3, 3, 1, "one of the 3 chosen twins, about one turn per twin every 30 min"),
-        (THREE, 1, 3, 1, "the only active one of the chosen twins (2 more are not active), about one turn per "
-         "twin every 10 min"),
+        (THREE, 1, 3, 1, "the only active one of the chosen twins (2 more are not active), about one turn "
+         "per twin every 10 min"),
         (THREE, 0, 3, 1, "nobody yet: none of the 3 chosen twins is active"),
     ],
 )  # fmt: skip
