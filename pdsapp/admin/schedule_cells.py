@@ -123,6 +123,15 @@ def health(row: Schedule) -> Markup | str:
     )
 
 
+def state_and_health(row: Schedule) -> Markup:
+    """Its state, and below it how it is doing, unless that is the same."""
+    found = health(row)
+    is_said = not found or row.broken_reason or holds.on_schedule(db.session(), row)
+    return (
+        state_pill(row) if is_said else Markup('{}<div class="below">{}</div>').format(state_pill(row), found)
+    )
+
+
 def next_slot(row: Schedule) -> Markup | str:
     """When it is due next."""
     if not row.is_enabled or row.next_slot_at is None:
