@@ -46,7 +46,7 @@ def test_twins_are_chosen_by_name_or_tag_and_listed_and_previewed(run):
     assert [row["asks"] for row in listed(run)] == [
         "@jon, @maya", "twins tagged “evening” or “morning”", "all active twins",
     ]  # fmt: skip
-    assert "It asks 1 of @jon, @maya each time." in run("preview", "By name").stdout
+    assert ", asks 1 of @jon, @maya\n" in run("preview", "By name").stdout
     assert "twins tagged" in run("list").stdout
 
 

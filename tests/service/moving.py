@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from pdsapp import create_app
 from pdsapp.database import transaction
+from pdsapp.domain.targets import Target
 from pdsapp.extensions import db
 from pdsapp.models import (
     Account,
@@ -18,6 +19,7 @@ from pdsapp.models import (
     Base,
     DigitalTwin,
     Downtime,
+    Experiment,
     Installation,
     LostLease,
     Post,
@@ -84,6 +86,10 @@ def furnish(app, model_server, posts=3):
             ),
             now - timedelta(hours=3),
         )
+        for name, target in (("By tag", Target.tagged(["Öl", "Z"])), ("Chosen", Target.chosen([twin.uuid]))):
+            study = session.get_one(Experiment, twin.experiment_id)
+            wish = schedules.Wish(name=name, experiment=study, cron="0 * * * *", target=target)
+            schedules.add_schedule(session, wish, now)
         session.execute(sa.text("UPDATE schedule SET first_day = :day"), {"day": date(2026, 3, 29)})
     return twin
 

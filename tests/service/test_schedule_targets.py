@@ -92,11 +92,11 @@ def test_draws_are_uniform_among_the_active_twins_of_the_target_also_after_one_l
         experiment = session.get_one(Experiment, study.id)
         counts = Counter(
             pick.twin_id
-            for number in range(2000)
+            for number in range(600)
             for pick in draw_twins(session, experiment, 3, f"draw|{number}", target)
         )
         assert sorted(counts) == expected
-        even = 6000 / len(expected)
+        even = 1800 / len(expected)
         # Three of a draw are without replacement, which only makes the counts more alike.
         assert p_value(chi_square(list(counts.values()), [even] * len(expected)), len(expected) - 1) > 0.001
         session.rollback()
