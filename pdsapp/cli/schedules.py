@@ -182,8 +182,8 @@ def preview(schedule, count):
         found = lookup.find_schedule(session, schedule)
         zone = cadence.zone_of(found)
         whom = service.target_words(session, [found])[found.id]
-        asks = f"asks {found.twins_per_slot:,} of {whom}"
-        click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone}), {asks}")
+        asks = f", asks {found.twins_per_slot:,} of {whom}" if found.target else ""
+        click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone}){asks}")
         if nobody := _nobody(session, found):
             common.note(nobody)
         ahead = cadence.next_slots(found, common.now(), count)
