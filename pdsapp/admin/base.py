@@ -3,37 +3,30 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo
 
 from flask import abort, flash, redirect, request
 from flask_admin import expose
-from flask_admin.contrib.sqla import ModelView
 from flask_admin.model.base import FormOpts
 from markupsafe import Markup
-from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Query, Session
-from sqlalchemy.sql.base import ExecutableOption
+from sqlalchemy.orm import Session
 
 from ..database import set_read_only
-from ..errors import BadInput, NotFound, ReadOnly
+from ..errors import BadInput, ReadOnly
 from ..extensions import db
 from ..models import Account, utc_now
-from ..services.editing import is_open, read_only_words
+from ..services.editing import is_open
 from ..web import access, frame
-from . import cells, filters
+from .reading import MOST_EXPORTED, Reading
 from .row_actions import EditAction
 
 WRITING_VIEWS = frozenset({"create_view", "edit_view", "delete_view", "action_view"})
-MOST_PAGES = 100_000
-MOST_EXPORTED = 100_000
-IDS_AT_ONCE = 5_000
 TAKEN_MEANWHILE = (
     "Somebody else saved something with the same name in this moment. Nothing was saved; try again."
 )
 
 
-class Screen(ModelView):
+class Screen(Reading):
     """A list with search, filters, details and forms.
 
     A screen says what may be seen and typed (`column_list`, `column_details_list`, `column_export_list`,
@@ -61,13 +54,9 @@ class Screen(ModelView):
     simple_list_pager = True
     export_max_rows = MOST_EXPORTED + 1
 
-    noun = "entry"
-    plural = "entries"
     lead = ""
     create_lead = ""
     edit_lead = ""
-    list_filters: Sequence[filters.ListFilter] = ()
-    is_of_experiments = False  # the model has an experiment_id, and lists show the chosen one's rows
     form_sections: Sequence[tuple] = ()
     details_sections: Sequence[tuple] = ()
 
@@ -129,99 +118,6 @@ class Screen(ModelView):
     def offers_edit_of(self, row: Any) -> bool:
         """Whether the row's form is offered: not where its experiment is only read."""
         return self.can_edit and is_open(row) and self.may_edit(row)
-
-    # reading
-
-    def get_query(self) -> Query:
-        """The rows of the list: of the chosen experiment, narrowed by the address's filters."""
-        query = super().get_query()
-        experiment = frame.current_experiment()
-        if experiment is not None and self.is_of_experiments:
-            query = self.of_experiment(query, experiment.id)
-        return filters.narrow(query, self.list_filters, request)
-
-    def of_experiment(self, query: Query, experiment_id: int) -> Query:
-        """The query narrowed to one experiment."""
-        return query.filter(self.model.experiment_id == experiment_id)
-
-    def loads(self) -> Sequence[ExecutableOption]:
-        """What a row shows of other tables, as options of the query that loads a page's rows."""
-        return ()
-
-    def get_list(self, page, sort_column, sort_desc, search, list_filters, execute=True, page_size=None):
-        """A page of rows; addresses with impossible pages or characters are taken as the nearest possible."""
-        page = max(0, min(page or 0, MOST_PAGES))
-        search = (search or "").replace("\x00", "")[:200] or None
-        _, query = super().get_list(page, sort_column, sort_desc, search, list_filters, False, page_size)
-        rows = self._rows_of(query)
-        self.enrich(db.session(), rows)
-        return None, rows
-
-    def _rows_of(self, query: Query) -> list[Any]:
-        """The rows of a page: first its ids, which costs little however far one has turned, then those rows
-        with all that they show."""
-        ids = [key for (key,) in query.with_entities(self.model.id)]
-        found = {}
-        for first in range(0, len(ids), IDS_AT_ONCE):
-            part = select(self.model).where(self.model.id.in_(ids[first : first + IDS_AT_ONCE]))
-            found |= {row.id: row for row in query.session.scalars(part.options(*self.loads()))}
-        return [found[key] for key in ids if key in found]
-
-    def enrich(self, session: Session, rows: list[Any]) -> None:
-        """Sets on all rows at once what they show of other tables; the queries do not grow with the rows."""
-
-    def get_one(self, id: Any) -> Any:
-        """The row. Raises NotFound for what is no id of one."""
-        text = str(id)
-        row = None
-        if text.isascii() and text.isdigit() and len(text) <= 12:
-            row = db.session.get(self.model, int(text))
-        if row is None:
-            raise NotFound(f"There is no such {self.noun}. It may have been removed.")
-        return row
-
-    def get_changeable(self, id: Any, even_if_over: bool = False) -> Any:
-        """The row, as `get_one`; 403 for whoever may not change it.
-
-        Raises ReadOnly for one of an experiment that is over, unless `even_if_over`.
-        """
-        row = self.get_one(id)
-        if not access.may_change(row):
-            abort(403)
-        if not (even_if_over or is_open(row)):
-            raise ReadOnly(read_only_words(row))
-        return row
-
-    def filter_bar(self, _request) -> list[filters.ShownFilter]:
-        """The list's filters, for the template."""
-        return filters.shown(self.list_filters, request)
-
-    def search_placeholder(self) -> str | None:
-        """What the search looks into."""
-        return getattr(self, "search_words", None) or super().search_placeholder()
-
-    def record_title(self, row: Any) -> str:
-        """A row's name in headings."""
-        return str(row)
-
-    def zone_of(self, row: Any) -> ZoneInfo:
-        """The zone a row's times are shown in."""
-        experiment = getattr(row, "experiment", None)
-        return ZoneInfo(experiment.zone) if experiment is not None else frame.current_zone()
-
-    def get_export_value(self, model: Any, name: str) -> str:
-        """A cell of an export, never a formula."""
-        return cells.csv_value(super().get_export_value(model, name))
-
-    def _export_data(self):
-        count, data = super()._export_data()
-        if len(data) > MOST_EXPORTED:
-            raise BadInput(
-                f"More than {MOST_EXPORTED:,} {self.plural} match. Narrow the list with its filters."
-            )
-        return count, data
-
-    # writing
 
     def values(self, row: Any) -> dict[str, Any]:
         """What the edit form shows at first."""
