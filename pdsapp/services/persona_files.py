@@ -51,7 +51,7 @@ class FileErrors(BadInput):
 
 def read_files(files: Iterable[NamedFile]) -> list[PersonaRow]:
     """The personas of all files together, in their order. Raises FileErrors naming file and line."""
-    files = [NamedFile(_own_name(file.name), file.data) for file in files if file.name]
+    files = [NamedFile(own_name(file.name), file.data) for file in files if file.name]
     if not files:
         raise FileErrors(["Choose at least one file."])
     if len(files) > FILE_LIMIT:
@@ -93,7 +93,8 @@ def json_line(row: dict[str, Any]) -> str:
     return line.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
+    """The file's name without its folders, as it can be shown."""
     shown = name.replace("\\", "/").rpartition("/")[2]
     return "".join(character for character in shown if character.isprintable())[-120:] or "a file"
 

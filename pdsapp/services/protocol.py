@@ -4,7 +4,7 @@ While an experiment runs, or is paused on its way, a change needs a reason. Each
 to the caller and raises BadInput at the field that is to blame.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from ..models import Account, Experiment, ProtocolChange
 from . import audit
 from .editing import begin
 from .experiments import stored_policy, stored_prompt
-from .fields import clean_line
+from .fields import clean_line, parameters_words
 
 GUARDED = (ExperimentState.running, ExperimentState.paused)
 NEEDS_REASON = (
@@ -101,6 +101,43 @@ def record_values(
         )
         for experiment in experiments
     ]  # fmt: skip
+
+
+def record_twins(
+    session: Session,
+    experiment: Experiment,
+    part: ProtocolPart,
+    edits: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+    now: datetime,
+    *,
+    reason: str = "",
+    account: Account | None = None,
+) -> ProtocolChange | None:
+    """Writes down that many twins have other values now, as one change that counts them by value.
+
+    `edits`: what changed of each, before and after. Raises BadInput at `reason` as `record` does.
+    """
+    if not edits:
+        return None
+    before, after = ({}, {})
+    for old, new in edits:
+        for counts, values in ((before, old), (after, new)):
+            for name, value in values.items():
+                of_value = counts.setdefault(name, {})
+                words = _value_words(value)
+                of_value[words] = of_value.get(words, 0) + 1
+    names = ", ".join(name.removeprefix("llm_").replace("_", " ") for name in after)
+    noun = "twin" if len(edits) == 1 else "twins"
+    return record(
+        session, experiment, part, f"{len(edits):,} {noun} at once: {names}", now,
+        reason=reason, before=before, after=after, account=account,
+    )  # fmt: skip
+
+
+def _value_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return parameters_words(value) or "none"
+    return str(value) if value else "none"
 
 
 def save_policy(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from ..errors import BadInput
 
 CheckColumns = Callable[[list[str], str], None]
+Complain = Callable[[str, str], None]
 # What a spreadsheet takes for the beginning of a formula; the wide ones where it is set to Japanese.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -33,10 +34,13 @@ def decode(data: bytes, name: str, field: str) -> str:
         raise BadInput(f"{name} is not UTF-8 ({place}). Save it as UTF-8 and try again.", field) from None
 
 
-def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[tuple[str, dict[str, str]]]:
+def csv_rows(
+    text: str, name: str, field: str, check: CheckColumns, complain: Complain | None = None
+) -> Iterator[tuple[str, dict[str, str]]]:
     """(place, cells by column) of each row. `check(columns, place)` raises BadInput on those not known.
 
-    A row's place is the line it ends on: cells may hold line breaks. Raises BadInput.
+    A row's place is the line it ends on: cells may hold line breaks. Raises BadInput; rows with another
+    number of cells are left out instead where `complain(place, sentence)` is given.
     """
     first = re.split(r"[\r\n]", text, maxsplit=1)[0]
     for separator, words in ((";", "semicolons"), ("\t", "tabs")):
@@ -52,7 +56,8 @@ def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[
         for cells in reader:
             place = f"{name}, line {reader.line_num}"
             if None in cells or None in cells.values():
-                raise BadInput(f"{place} has another number of cells than the first line.", field)
+                _refuse(place, "has another number of cells than the first line.", field, complain)
+                continue
             yield place, cells
     except csv.Error as error:
         line = max(reader.reader.line_num, 1)  # that of DictReader is the last good row's
@@ -62,8 +67,11 @@ def csv_rows(text: str, name: str, field: str, check: CheckColumns) -> Iterator[
         raise BadInput(f"{name}, line {line}: {problem}. Look at its quotation marks.", field) from None
 
 
-def json_rows(text: str, name: str, field: str) -> Iterator[tuple[str, dict]]:
-    """(place, object) of each line that is not empty. Raises BadInput."""
+def json_rows(
+    text: str, name: str, field: str, complain: Complain | None = None
+) -> Iterator[tuple[str, dict]]:
+    """(place, object) of each line that is not empty. Raises BadInput; lines that are no object are left
+    out instead where `complain(place, sentence)` is given."""
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if not line.strip():
             continue
@@ -71,7 +79,15 @@ def json_rows(text: str, name: str, field: str) -> Iterator[tuple[str, dict]]:
         try:
             cells = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise BadInput(f"{place} is not JSON: {error}.", field) from None
+            _refuse(place, f"is not JSON: {error}.", field, complain)
+            continue
         if not isinstance(cells, dict):
-            raise BadInput(f"{place} is not a JSON object.", field)
+            _refuse(place, "is not a JSON object.", field, complain)
+            continue
         yield place, cells
+
+
+def _refuse(place: str, words: str, field: str, complain: Complain | None) -> None:
+    if complain is None:
+        raise BadInput(f"{place} {words}", field) from None
+    complain(place, f"This row {words}")

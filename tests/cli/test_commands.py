@@ -237,7 +237,7 @@ def test_a_folder_gives_one_persona_a_file(runner, study, session, tmp_path):
     ("text", "said"),
     [
         pytest.param(
-            "username,persona\nann,ok\nann,again\n", "exists in this experiment already", id="duplicate"
+            "username,persona\nann,ok\nann,again\n", "stands in twins.csv, line 2 already", id="duplicate"
         ),
         pytest.param("username,persona\nann,\n", "no persona", id="empty persona"),
         pytest.param(f"username,persona\nann,{'x' * 100_000}\n", "at most 20,000", id="100 kB persona"),
