@@ -32,7 +32,7 @@ from .dt_service import load_service
 from .errors import PdsError
 from .models import Attempt, DigitalTwin, utc_now
 from .scheduling import projection, queue, slots
-from .services import disk, lookup
+from .services import bulk_imports, disk, lookup
 
 # What giving attempts back takes at most, so that a worker is gone within PDS_STOP_SECONDS.
 GIVE_BACK_SECONDS = 0.4
@@ -103,6 +103,16 @@ def claim_slot(schedule_uuid: str) -> dict[str, int]:
             claimed = slots.claim_due(session, service, [UUID(schedule_uuid)], utc_now(), _worker_name())
         _quietly(lambda: _tell(settings, claimed))
         return {kind.value: count for kind, count in claimed.slots.items()}
+
+
+def set_up_twins(import_id: int) -> dict[str, str | int]:
+    """Sets up the twins of one confirmed bulk import, all or none; what its row says afterwards.
+
+    Run for one that somebody is at, or that is over, it does nothing.
+    """
+    with _application():
+        state = bulk_imports.run(int(import_id), utc_now)
+        return {"import": int(import_id), "state": state.value if state else "not taken"}
 
 
 def _tell(settings: Settings, claimed: slots.Claimed) -> None:

@@ -3,6 +3,7 @@
 from .accounts import ADMINISTRATOR, Account, AuditEvent, Membership, Role, SignInLink, account_role
 from .attempts import BY_ID, IS_DUE, IS_RUNNING, Attempt, AttemptContext, LostLease, ModelCall
 from .base import Base, Json, UtcDateTime, utc_now
+from .bulk import BulkImport, ImportState
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
 from .personas import Persona, PersonaVersion
 from .posts import Post, PostRevision
@@ -23,11 +24,13 @@ __all__ = [
     "AttemptContext",
     "AuditEvent",
     "Base",
+    "BulkImport",
     "Cadence",
     "DigitalTwin",
     "Downtime",
     "Experiment",
     "Heartbeat",
+    "ImportState",
     "Installation",
     "Json",
     "LostLease",

@@ -24,16 +24,19 @@ from ..errors import NotConfigured, PdsError, QueueDown
 
 GENERATE_ATTEMPTS = "pdsapp.tasks.generate_attempts"
 CLAIM_SLOT = "pdsapp.tasks.claim_slot"
+SET_UP_TWINS = "pdsapp.tasks.set_up_twins"
 # What a job may name. Anybody who can write to Redis can write a job: nothing else is ever imported for one.
 ALLOWED = frozenset(
     {
         GENERATE_ATTEMPTS,
         CLAIM_SLOT,
+        SET_UP_TWINS,
         "pdsapp.tasks.generate_digital_twin_post",
         "pdsapp.tasks.get_random_digital_twins",
     }
 )
 QUEUE_PREFIX = "pds:"
+IMPORT_LANE = "default"
 LANE = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 MAX_WAITING = 50
 ATTEMPTS_PER_WAKE = 10
@@ -297,18 +300,37 @@ def wake_idle(connection: redis.Redis, lanes: Sequence[str]) -> list[str]:
         return [lane for lane, _ in idle]
 
 
-def _put(queue: LaneQueue, job_ids: list[str], lane: str) -> None:
+def wake_imports(connection: redis.Redis, ids: Iterable[int]) -> None:
+    """Has a worker set up these bulk imports, in the default lane; one job each, however often it is asked.
+
+    Raises QueueDown: they are stored then, and the scheduler asks again.
+    """
+    with errors_as_down():
+        queue = lane_queue(connection, IMPORT_LANE)
+        for number in ids:
+            job_id = f"import-{number}"
+            if connection.lpos(queue.key, job_id) is None:
+                _put(queue, [job_id], number, SET_UP_TWINS, f"set up import {number}")
+
+
+def _put(
+    queue: LaneQueue,
+    job_ids: list[str],
+    argument: str | int,
+    function: str = GENERATE_ATTEMPTS,
+    words: str = "",
+) -> None:
     pipeline = queue.connection.pipeline()
     pipeline.sadd(queue.redis_queues_keys, queue.key)
     for job_id in job_ids:
         job = queue.create_job(
-            GENERATE_ATTEMPTS,
-            args=(lane,),
+            function,
+            args=(argument,),
             job_id=job_id,
             timeout=JOB_SECONDS,
             result_ttl=RESULT_SECONDS,
             failure_ttl=FAILURE_SECONDS,
-            description=f"wake lane {lane}",
+            description=words or f"wake lane {argument}",
             status=JobStatus.QUEUED,
         )
         job.origin = queue.name

@@ -27,7 +27,7 @@ from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
 from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
-from ..services import database, deletion, downtimes, heartbeats, lifecycle
+from ..services import bulk_imports, database, deletion, downtimes, heartbeats, lifecycle
 from ..wall_clock import WallClock
 from . import projection, queue, slot_facts, slots
 from .bell import end_undisturbed
@@ -41,6 +41,8 @@ RECONCILE_SECONDS = 60.0
 CATCH_UP_SECONDS = 5.0
 # With the longest sleep, what becomes due by itself (jitter, back-off) is woken within a second.
 LANES_SECONDS = 0.5
+# Bulk imports that wait, or whose worker was lost, are asked for again.
+IMPORTS_SECONDS = 2.0
 # A slot that is still unclaimed so long after its instant has lost its entry.
 OVERDUE = timedelta(seconds=2)
 # After the clock went forward every lease looks over. By then each worker that lives has renewed its own.
@@ -126,6 +128,7 @@ class TwinScheduler(Scheduler):
             if self.is_leader:
                 self._now_and_then("lanes", LANES_SECONDS, self._wake_waiting_lanes)
                 self._now_and_then("deletions", 0, lambda: deletion.delete_for(DELETING_SECONDS))
+                self._now_and_then("imports", IMPORTS_SECONDS, self._wake_imports)
             self._database.over()
         except QueueDown as error:
             self._lose_queue(error)
@@ -293,6 +296,12 @@ class TwinScheduler(Scheduler):
         if lanes := [lane for lane in lanes if queue.is_lane(lane)]:
             with self._waiting():
                 queue.wake_idle(self.connection, lanes)
+
+    def _wake_imports(self) -> None:
+        """Has bulk imports set up that nobody is at, and forgets old ones."""
+        if ids := bulk_imports.tend(self._clock()):
+            with self._waiting():
+                queue.wake_imports(self.connection, ids)
 
     def _beat(self) -> None:
         now = self._clock()

@@ -1,0 +1,244 @@
+"""Bulk set-ups from the dry run to their end: kept in SQL, done at once or by a worker, all or nothing.
+
+A worker looks at the rows in transactions of its own and only writes in one: killed in the middle it leaves
+nothing, and another takes the import when its lease is over.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import ColumnElement, and_, delete, or_, select
+from sqlalchemy.orm import Session
+
+from ..database import reading, transaction
+from ..domain.protocol import MOST_REASON
+from ..errors import BadInput, LeaseLost, NotFound
+from ..models import Account, BulkImport, Experiment, ImportState
+from . import bulk
+from .bulk_facts import read_facts
+from .bulk_files import Sheet
+from .bulk_plan import Options, Plan, decide, make_plan
+from .fields import clean_line
+from .lookup import parse_uuid
+from .protocol import NEEDS_REASON
+
+# Above so many rows a worker does it: the request would hold SQLite's write lock and the browser too long.
+AT_ONCE_LIMIT = 500
+LEASE = timedelta(seconds=60)
+KEPT = timedelta(days=1)
+MOST_TRIES = 3
+LOST = (
+    f"{MOST_TRIES} workers have begun it and were lost. Nothing was set up. Run it again; if it ends like "
+    "this once more, look at what the workers print."
+)
+log = structlog.get_logger()
+
+
+def keep(
+    session: Session,
+    experiment: Experiment,
+    source: str,
+    sheet: Sheet,
+    options: Options,
+    now: datetime,
+    account: Account | None,
+) -> BulkImport:
+    """The row that keeps these rows of twins until they are set up. The caller commits."""
+    forget(session, now)
+    row = BulkImport(
+        account_id=account.id if account else None,
+        experiment_id=experiment.id,
+        token_id=options.token_id,
+        is_active=options.is_active,
+        source="".join(c for c in source if c.isprintable())[:200],
+        content=sheet.pack(),
+        row_count=len(sheet.rows),
+        created_at=now,
+        changed_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def find(session: Session, text: str) -> BulkImport:
+    """The import with this UUID. Raises NotFound."""
+    uuid = parse_uuid(text)
+    found = uuid and session.scalars(select(BulkImport).where(BulkImport.uuid == uuid)).one_or_none()
+    if not found:
+        raise NotFound("This set-up is not kept any more. Choose the files again.")
+    return found
+
+
+def plan_of(session: Session, row: BulkImport) -> Plan:
+    """What it would do now. Reads only."""
+    return make_plan(session, row.experiment, Sheet.unpack(row.content), _options(row))
+
+
+def confirm(
+    session: Session,
+    row: BulkImport,
+    fingerprint: str,
+    reason: str,
+    now: datetime,
+    account: Account | None,
+) -> None:
+    """Carries out the plan that somebody saw, or leaves it to a worker if it is large. The caller commits.
+
+    Raises BulkErrors; PlanChanged when it is another plan by now; BadInput at `reason` when one is needed.
+    The caller rolls back then.
+    """
+    _lock(session, row.id)
+    session.refresh(row)
+    if row.state != ImportState.planned:
+        raise BadInput("This was confirmed before. Nothing was done twice.")
+    reason = clean_line(reason, "reason", MOST_REASON, required=False)
+    plan = plan_of(session, row)
+    if plan.fingerprint != fingerprint:
+        raise bulk.PlanChanged
+    if plan.errors:
+        raise bulk.BulkErrors(plan.errors)
+    if plan.needs_reason and not reason:
+        raise BadInput(NEEDS_REASON, "reason")
+    row.message, row.reason, row.fingerprint, row.changed_at = "", reason, fingerprint, now
+    if row.row_count > AT_ONCE_LIMIT:
+        row.state, row.progress, row.tries = ImportState.waiting, 0, 0
+        return
+    _end(row, bulk.carry_out(session, row.experiment, plan, now, reason, account), now)
+
+
+def run_again(session: Session, row: BulkImport, now: datetime) -> None:
+    """Leaves a failed one to the workers once more. The caller commits."""
+    _lock(session, row.id)
+    session.refresh(row)
+    if row.state != ImportState.failed:
+        raise BadInput("This has not failed, so it is not run again.")
+    row.state, row.tries, row.progress, row.message, row.changed_at = ImportState.waiting, 0, 0, "", now
+
+
+def drop(session: Session, row: BulkImport) -> None:
+    """Forgets one that nobody is at. The caller commits."""
+    _lock(session, row.id)
+    session.refresh(row)
+    if row.state == ImportState.running:
+        raise BadInput("A worker is setting it up. Wait until it is done.")
+    session.delete(row)
+
+
+def tend(now: datetime) -> list[int]:
+    """The imports a worker should take: confirmed ones, and those whose worker was lost. Forgets old ones.
+
+    In transactions of its own; it writes only if there is something to forget.
+    """
+    with reading() as session:
+        query = select(BulkImport.id).order_by(BulkImport.id)
+        ids = list(session.scalars(query.where(_is_free(now)).limit(20)))
+        is_any_old = session.scalars(query.where(_is_old(now)).limit(1)).first() is not None
+    if is_any_old:
+        with transaction() as session:
+            forget(session, now)
+    return ids
+
+
+def forget(session: Session, now: datetime) -> None:
+    """Takes away what is older than a day and not on its way. The caller commits."""
+    session.execute(delete(BulkImport).where(_is_old(now)).execution_options(synchronize_session=False))
+
+
+def run(import_id: int, clock: Callable[[], datetime]) -> ImportState | None:
+    """Sets up one import in transactions of its own; the state it ended in, None if it was not to be taken.
+
+    A plan that is another one by now is shown again instead of being carried out.
+    """
+    token = uuid4().hex
+    with transaction() as session:
+        row = _take(session, import_id, token, clock())
+        if row is None or row.state != ImportState.running:
+            return row and row.state
+        sheet, options, experiment_id = Sheet.unpack(row.content), _options(row), row.experiment_id
+        fingerprint = row.fingerprint
+    try:
+        with reading() as session:
+            facts = read_facts(session, session.get_one(Experiment, experiment_id), sheet.rows)
+        plan = decide(sheet, facts, options, lambda done: _tell(import_id, token, done, clock()))
+        if plan.fingerprint != fingerprint:
+            raise bulk.PlanChanged
+        _tell(import_id, token, len(sheet.rows), clock())
+        with transaction() as session:
+            row = _held(session, import_id, token)
+            account = session.get(Account, row.account_id) if row.account_id else None
+            done = bulk.carry_out(session, row.experiment, plan, clock(), row.reason, account)
+            _end(row, done, clock())
+            return row.state
+    except LeaseLost:
+        log.warning("lease of an import lost, result dropped", number=import_id)
+        return None
+    except BadInput as error:
+        with transaction() as session:
+            row = _held(session, import_id, token)
+            row.state, row.message, row.lease_until = ImportState.planned, str(error), None
+            return row.state
+
+
+def _take(session: Session, import_id: int, token: str, now: datetime) -> BulkImport | None:
+    """The import, held by this worker; failed if too many have been lost with it; None if it is not free."""
+    row = session.scalars(
+        select(BulkImport).where(BulkImport.id == import_id, _is_free(now)).with_for_update(of=BulkImport)
+    ).one_or_none()
+    if row is None:
+        return None
+    row.changed_at = now
+    if row.tries >= MOST_TRIES:
+        row.state, row.message, row.lease_until = ImportState.failed, LOST, None
+        return row
+    row.state, row.tries, row.progress = ImportState.running, row.tries + 1, 0
+    row.lease_token, row.lease_until = token, now + LEASE
+    return row
+
+
+def _tell(import_id: int, token: str, done: int, now: datetime) -> None:
+    """Writes down how far it is and renews the lease, in a transaction of its own. Raises LeaseLost."""
+    with transaction() as session:
+        row = _held(session, import_id, token)
+        row.progress, row.lease_until = done, now + LEASE
+
+
+def _held(session: Session, import_id: int, token: str) -> BulkImport:
+    row = session.scalars(
+        select(BulkImport)
+        .where(
+            BulkImport.id == import_id,
+            BulkImport.state == ImportState.running,
+            BulkImport.lease_token == token,
+        )
+        .with_for_update(of=BulkImport)
+    ).one_or_none()
+    if row is None:
+        raise LeaseLost(f"Bulk import {import_id} is no longer held by this worker.")
+    return row
+
+
+def _lock(session: Session, import_id: int) -> None:
+    session.execute(select(BulkImport.id).where(BulkImport.id == import_id).with_for_update())
+
+
+def _end(row: BulkImport, done: bulk.Done, now: datetime) -> None:
+    row.state, row.content, row.progress = ImportState.done, "", row.row_count
+    row.created_count, row.updated_count, row.skipped_count = len(done.created), done.updated, done.skipped
+    row.changed_at, row.lease_until = now, None
+
+
+def _options(row: BulkImport) -> Options:
+    return Options(row.token_id, row.is_active)
+
+
+def _is_free(now: datetime) -> ColumnElement[bool]:
+    is_lost = and_(BulkImport.state == ImportState.running, BulkImport.lease_until < now)
+    return or_(BulkImport.state == ImportState.waiting, is_lost)
+
+
+def _is_old(now: datetime) -> ColumnElement[bool]:
+    on_its_way = (ImportState.waiting, ImportState.running)
+    return and_(BulkImport.created_at < now - KEPT, BulkImport.state.notin_(on_its_way))
