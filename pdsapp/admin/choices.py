@@ -29,6 +29,12 @@ def personas(session: Session) -> Pairs:
     ]
 
 
+def library(session: Session) -> Pairs:
+    """The personas that are not archived, by name."""
+    query = select(Persona.id, Persona.name).where(Persona.is_archived.is_(False))
+    return [tuple(row) for row in session.execute(query.order_by(Persona.name).limit(MOST))]
+
+
 def persona_versions(session: Session, present: PersonaVersion | None = None) -> Pairs:
     """The latest version of each persona by name; `present` too, if it is an older one."""
     query = (

@@ -24,16 +24,16 @@ from ..services.fields import parameters_words
 from ..web import access
 from ..web.pages.rows import AttemptRow, attempt_row
 from . import asking, cells, choices, filters
-from .base import Screen
 from .forms import leave_out_reason
 from .row_actions import PostAction
+from .twin_bulk import TwinBulk
 from .twin_forms import FORM_SECTIONS, TwinEditForm, TwinForm
 
 ATTEMPTS_SHOWN = 10
 NAMES_SHOWN = 8
 
 
-class TwinScreen(Screen):
+class TwinScreen(TwinBulk):
     """Digital twins."""
 
     noun = "twin"
@@ -94,6 +94,7 @@ class TwinScreen(Screen):
         filters.ListFilter("tag", "Tag", lambda query, value: query.filter(DigitalTwin.tags.any(tag=value))),
     )
     is_of_experiments = True
+    list_template = "admin/twin/list.html"
     details_template = "admin/twin/details.html"
     details_sections = (
         (

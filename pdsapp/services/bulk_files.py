@@ -15,7 +15,8 @@ from .tables import Complain, csv_rows, decode, json_rows
 FILE_LIMIT = 20_000_000  # bytes, all files together
 ROW_LIMIT = 100_000
 FIELD = "personas"
-KINDS = (".csv", ".jsonl", ".ndjson", *TEXT_SUFFIXES)
+TABLE_KINDS = (".csv", ".jsonl", ".ndjson")
+KINDS = (*TABLE_KINDS, *TEXT_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def read_path(path: Path) -> Sheet:
             return read_files([NamedFile(p.name, p.read_bytes()) for p in found])
         if path.stat().st_size > FILE_LIMIT:
             raise _too_large(path.stat().st_size)
-        if path.suffix.lower() not in KINDS[:3]:
+        if path.suffix.lower() not in TABLE_KINDS:
             raise BadInput(
                 f"{path.name} is neither .csv nor .jsonl nor a folder of .txt or .md files.", FIELD
             )

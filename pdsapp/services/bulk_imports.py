@@ -80,6 +80,7 @@ def plan_of(session: Session, row: BulkImport) -> Plan:
 def confirm(
     session: Session,
     row: BulkImport,
+    plan: Plan,
     fingerprint: str,
     reason: str,
     now: datetime,
@@ -87,15 +88,15 @@ def confirm(
 ) -> None:
     """Carries out the plan that somebody saw, or leaves it to a worker if it is large. The caller commits.
 
-    Raises BulkErrors; PlanChanged when it is another plan by now; BadInput at `reason` when one is needed.
-    The caller rolls back then.
+    `plan` is that of this moment, made before this transaction; `fingerprint` that of what was seen. Raises
+    BulkErrors; PlanChanged when it is another plan by now; BadInput at `reason` when one is needed. The
+    caller rolls back then.
     """
     _lock(session, row.id)
     session.refresh(row)
     if row.state != ImportState.planned:
         raise BadInput("This was confirmed before. Nothing was done twice.")
     reason = clean_line(reason, "reason", MOST_REASON, required=False)
-    plan = plan_of(session, row)
     if plan.fingerprint != fingerprint:
         raise bulk.PlanChanged
     if plan.errors:

@@ -78,11 +78,17 @@ def error_page(code: int, sentence: str = "", reference: str = ""):
 def _http_error(error: HTTPException):
     if error.code is None or error.code < 400:
         return error
-    page, code = error_page(error.code)
+    page, code = error_page(error.code, _too_large_words() if error.code == 413 else "")
     headers = [(k, v) for k, v in error.get_headers() if k.lower() in ("allow", "retry-after")]
     if code == 429:
         headers.append(("Retry-After", "60"))
     return page, code, headers
+
+
+def _too_large_words() -> str:
+    """What is said of a request that is larger than its view takes."""
+    limit = (request.max_content_length or 0) // 1_000_000
+    return f"Send a smaller text or file: at most {limit} MB in one go. Nothing was changed."
 
 
 def _csrf_error(_error: CSRFError):

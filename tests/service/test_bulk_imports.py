@@ -31,8 +31,9 @@ def kept(study, count=3, **options):
 def confirm(number, fingerprint=None):
     with transaction() as session:
         row = session.get_one(BulkImport, number)
-        fingerprint = fingerprint or bulk_imports.plan_of(session, row).fingerprint
-        bulk_imports.confirm(session, row, fingerprint, "", utc_now(), None)
+        plan = bulk_imports.plan_of(session, row) if row.content else None
+        fingerprint = fingerprint or plan.fingerprint
+        bulk_imports.confirm(session, row, plan, fingerprint, "", utc_now(), None)
 
 
 def state_of(session, number):
