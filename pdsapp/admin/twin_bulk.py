@@ -188,7 +188,11 @@ def _sheet(session, form: BulkForm) -> tuple[str, Sheet]:
             names += session.scalars(select(Persona.name).where(Persona.id.in_(part)).order_by(Persona.name))
         return "pattern", Sheet(bulk.pattern_rows(names, form.count.data or 0, form.pattern.data or ""))
     field = TABLE if source == TABLE else TEXTS
-    files = [NamedFile(each.filename, each.read()) for each in request.files.getlist(field) if each.filename]
+    files = []
+    for each in request.files.getlist(field):
+        with each.stream:
+            if each.filename:
+                files.append(NamedFile(each.filename, each.read()))
     kinds = bulk_files.TABLE_KINDS if source == TABLE else bulk_files.TEXT_SUFFIXES
     wrong = [file.name for file in files if not file.name.lower().endswith(kinds)]
     if wrong:

@@ -3,10 +3,12 @@
 A change swaps with the last rank, in the caller's transaction, with the experiment's row locked.
 """
 
-from sqlalchemy import select
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Select, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from ..models import DigitalTwin, Experiment
+from ..models import DigitalTwin, Experiment, UserProfile
 
 
 def set_active(session: Session, twin: DigitalTwin, is_active: bool) -> None:
@@ -17,6 +19,58 @@ def set_active(session: Session, twin: DigitalTwin, is_active: bool) -> None:
     twin.is_active = is_active
     session.flush()
     refresh_rank(session, twin, experiment)
+
+
+def set_active_many(
+    session: Session, experiment: Experiment, twin_ids: Sequence[int], is_active: bool
+) -> None:
+    """Activates or deactivates these twins of one experiment and keeps the ranks dense. The caller commits.
+
+    In portions of statements however many they are; banned ones get no rank.
+    """
+    session.flush()
+    session.execute(_locking(experiment.id)).all()
+    session.refresh(experiment, ["active_twin_count"])
+    wanted = set(twin_ids)
+    query = (
+        select(DigitalTwin.id, DigitalTwin.active_rank, UserProfile.is_banned)
+        .join(UserProfile, UserProfile.id == DigitalTwin.user_profile_id)
+        .where(DigitalTwin.experiment_id == experiment.id)
+        .order_by(DigitalTwin.id)
+    )
+    rows = session.execute(query).all()
+    before = experiment.active_twin_count
+    if is_active:
+        _switch(session, wanted, True)
+        new = [key for key, rank, is_banned in rows if key in wanted and rank is None and not is_banned]
+        _put_ranks(session, {key: before + number for number, key in enumerate(new)})
+        count = before + len(new)
+    else:
+        gone = {rank: key for key, rank, _ in rows if key in wanted and rank is not None}
+        count = before - len(gone)
+        movers = [key for key, rank, _ in rows if rank is not None and rank >= count and rank not in gone]
+        _put_ranks(session, dict.fromkeys([*gone.values(), *movers]))
+        _put_ranks(session, dict(zip(movers, sorted(rank for rank in gone if rank < count), strict=True)))
+        _switch(session, wanted, False)
+    experiment.active_twin_count = count
+    session.flush()
+    for row in [each for each in session if isinstance(each, DigitalTwin)]:
+        session.expire(row)
+
+
+def _switch(session: Session, keys: Iterable[int], is_active: bool) -> None:
+    table = DigitalTwin.__table__
+    statement = update(table).where(table.c.id == bindparam("of_id")).values(is_active=is_active)
+    session.connection().execute(statement, [{"of_id": key} for key in sorted(keys)])
+
+
+def _put_ranks(session: Session, ranks: Mapping[int, int | None]) -> None:
+    table = DigitalTwin.__table__
+    statement = update(table).where(table.c.id == bindparam("of_id")).values(active_rank=bindparam("to_rank"))
+    if ranks:
+        session.connection().execute(
+            statement, [{"of_id": key, "to_rank": rank} for key, rank in ranks.items()]
+        )
 
 
 def refresh_rank(session: Session, twin: DigitalTwin, experiment: Experiment | None = None) -> None:
@@ -58,11 +112,15 @@ def _locked(session: Session, twin: DigitalTwin) -> Experiment:
     The twin's rank is read anew behind the lock: another change may have moved it meanwhile.
     """
     session.flush()
-    experiment = session.scalars(
-        select(Experiment)
-        .where(Experiment.id == twin.experiment_id)
-        .with_for_update(of=Experiment, key_share=True)
-        .execution_options(populate_existing=True)
-    ).one()
+    experiment = session.scalars(_locking(twin.experiment_id)).one()
     session.refresh(twin, ["active_rank", "is_active"])
     return experiment
+
+
+def _locking(experiment_id: int) -> Select[tuple[Experiment]]:
+    return (
+        select(Experiment)
+        .where(Experiment.id == experiment_id)
+        .with_for_update(of=Experiment, key_share=True)
+        .execution_options(populate_existing=True)
+    )

@@ -44,6 +44,7 @@ from ..models.base import HasStop
 from ..scheduling import slots
 from . import audit
 from .accounts import may_administer
+from .chunks import portions
 from .fields import clean_line
 from .pause_scopes import (
     attempts_of,
@@ -182,9 +183,26 @@ def cancel_waiting_of(session: Session, twin: DigitalTwin, now: datetime, accoun
 
     The caller has closed the gate, and commits.
     """
-    who, when = _who(account), moment_words(now, twin.experiment.zone)
-    words = f"The twin was deactivated on {when} by {who}. {QUEUED} Activate it to let it post again."
+    words = _deactivated_words(twin.experiment.zone, now, account)
     return cancel_waiting(session, attempts_of(twin), Reason.inactive, words, now)
+
+
+def cancel_waiting_of_many(
+    session: Session, twin_ids: Sequence[int], zone: str, now: datetime, account: Account | None
+) -> int:
+    """Cancels what waits for twins that are deactivated at once; how many. As `cancel_waiting_of`."""
+    words = _deactivated_words(zone, now, account)
+    return sum(
+        cancel_waiting(session, Attempt.digital_twin_id.in_(part), Reason.inactive, words, now)
+        for part in portions(twin_ids)
+    )
+
+
+def _deactivated_words(zone: str, now: datetime, account: Account | None) -> str:
+    when = moment_words(now, zone)
+    return (
+        f"The twin was deactivated on {when} by {_who(account)}. {QUEUED} Activate it to let it post again."
+    )
 
 
 def unfinished_of(session: Session, scope: Any) -> tuple[int, int]:

@@ -18,11 +18,25 @@ HEADER = "username,persona_name,persona\n"
 
 def send(browser, rows, files=(), **values):
     """What a browser sends of the form; `files`: (field, name, text or bytes)."""
-    data = {"experiment": str(rows.experiment.id), "source": "table", "is_active": "y", **values}
-    for field, name, text in files:
-        content = text if isinstance(text, bytes) else text.encode()
-        data.setdefault(field, []).append((io.BytesIO(content), name))
-    return browser.post(PAGE, data=data, content_type="multipart/form-data", follow_redirects=True)
+    fields = {"experiment": str(rows.experiment.id), "source": "table", "is_active": "y", **values}
+    pairs = [
+        (name, each)
+        for name, value in fields.items()
+        for each in ([value] if isinstance(value, str) else value)
+    ]
+    parts = [(f'name="{name}"', value.encode()) for name, value in pairs]
+    parts += [
+        (f'name="{field}"; filename="{name}"', text if isinstance(text, bytes) else text.encode())
+        for field, name, text in files
+    ]
+    body = b"".join(
+        f"--limit\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + value + b"\r\n"
+        for head, value in parts
+    )
+    return browser.post(
+        PAGE, data=body + b"--limit--\r\n", content_type="multipart/form-data; boundary=limit",
+        follow_redirects=True,
+    )  # fmt: skip
 
 
 def table(browser, rows, text, **values):
