@@ -15,6 +15,7 @@ from ..database import set_read_only
 from ..errors import BadInput, ReadOnly
 from ..extensions import db
 from ..models import Account, utc_now
+from ..services.chunks import rows_by_id
 from ..services.editing import is_open
 from ..web import access, frame
 from .reading import MOST_EXPORTED, Reading
@@ -264,7 +265,7 @@ class Screen(Reading):
     def selected(self, session: Session, ids: Sequence[str]) -> list[Any]:
         """The rows that were ticked, in the order of their ids."""
         keys = [int(key) for key in ids if key.isascii() and key.isdigit() and len(key) <= 12]
-        return session.query(self.model).filter(self.model.id.in_(keys)).order_by(self.model.id).all()
+        return rows_by_id(session.query(self.model), self.model.id, keys)
 
     def handle_action(self, return_view: str | None = None):
         """Does what was chosen for the ticked rows; back to the list where the form's address is not ours."""

@@ -6,19 +6,18 @@ from zoneinfo import ZoneInfo
 
 from flask import abort, request
 from flask_admin.contrib.sqla import ModelView
-from sqlalchemy import select
 from sqlalchemy.orm import Query, Session
 from sqlalchemy.sql.base import ExecutableOption
 
 from ..errors import BadInput, NotFound, ReadOnly
 from ..extensions import db
+from ..services.chunks import portions, rows_by_id
 from ..services.editing import is_open, read_only_words
 from ..web import access, frame
 from . import cells, filters
 
 MOST_PAGES = 100_000
 MOST_EXPORTED = 100_000
-IDS_AT_ONCE = 5_000
 
 
 class Reading(ModelView):
@@ -53,18 +52,19 @@ class Reading(ModelView):
         page = max(0, min(page or 0, MOST_PAGES))
         search = (search or "").replace("\x00", "")[:200] or None
         _, query = super().get_list(page, sort_column, sort_desc, search, list_filters, False, page_size)
+        if not execute:
+            return None, query
         rows = self._rows_of(query)
-        self.enrich(db.session(), rows)
+        for part in portions(rows):
+            self.enrich(db.session(), part)
         return None, rows
 
     def _rows_of(self, query: Query) -> list[Any]:
         """The rows of a page: first its ids, which costs little however far one has turned, then those rows
         with all that they show."""
         ids = [key for (key,) in query.with_entities(self.model.id)]
-        found = {}
-        for first in range(0, len(ids), IDS_AT_ONCE):
-            part = select(self.model).where(self.model.id.in_(ids[first : first + IDS_AT_ONCE]))
-            found |= {row.id: row for row in query.session.scalars(part.options(*self.loads()))}
+        shown = query.session.query(self.model).options(*self.loads())
+        found = {row.id: row for row in rows_by_id(shown, self.model.id, ids)}
         return [found[key] for key in ids if key in found]
 
     def enrich(self, session: Session, rows: list[Any]) -> None:

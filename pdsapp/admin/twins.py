@@ -26,14 +26,14 @@ from ..web.pages.rows import AttemptRow, attempt_row
 from . import asking, cells, choices, filters
 from .forms import leave_out_reason
 from .row_actions import PostAction
-from .twin_bulk_edit import TwinBulkEdit
 from .twin_forms import FORM_SECTIONS, TwinEditForm, TwinForm
+from .twin_pages import TwinPages
 
 ATTEMPTS_SHOWN = 10
 NAMES_SHOWN = 8
 
 
-class TwinScreen(TwinBulkEdit):
+class TwinScreen(TwinPages):
     """Digital twins."""
 
     noun = "twin"

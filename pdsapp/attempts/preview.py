@@ -11,9 +11,11 @@ from ..domain.decision import Decision, TwinState, draw_for
 from ..domain.length import LengthTarget
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import Messages, PromptTemplates, Speaker
+from ..domain.reasons import Reason
 from ..dt_service import DTService
+from ..llm.endpoint import Endpoint
 from ..llm.secrets import SecretBox
-from ..models import DigitalTwin
+from ..models import DigitalTwin, Schedule
 from .endpoints import SOURCE_WORDS, NoEndpoint, endpoint_for
 from .feed import twin_state
 from .limits import limit_on
@@ -71,13 +73,14 @@ def preview(
     key: str,
     now: datetime,
     is_forced: bool = False,
+    schedule: Schedule | None = None,
     templates: PromptTemplates | None = None,
     persona: str | None = None,
 ) -> Preview:
     """The verdict and the prompt for this twin with this key, at `now`. Stores nothing.
 
-    `templates`: other words than the experiment's present ones; `persona`: another text than that of the
-    twin's persona version.
+    `schedule`: as if a slot of it asked. `templates`: other words than the experiment's present ones;
+    `persona`: another text than that of the twin's persona version.
     """
     experiment, profile = twin.experiment, twin.user_profile
     policy = PostingPolicy.from_dict(experiment.policy.body)
@@ -90,7 +93,9 @@ def preview(
     endpoint = endpoint_for(twin, settings, SecretBox(settings.require("fernet_keys")))
     source = "" if isinstance(endpoint, NoEndpoint) else SOURCE_WORDS.get(endpoint.source, endpoint.source)
     return Preview(
-        obstacle=obstacle_to(session, twin) or limit_on(session, twin, policy, now),
+        obstacle=obstacle_to(session, twin, schedule)
+        or limit_on(session, twin, policy, now)
+        or _paused_token(endpoint),
         twin=profile.username,
         experiment=experiment.identifier,
         state=state,
@@ -101,3 +106,10 @@ def preview(
         if isinstance(endpoint, NoEndpoint)
         else f"{endpoint.base_url}, model {endpoint.model} ({source})",
     )
+
+
+def _paused_token(endpoint: Endpoint | NoEndpoint) -> Obstacle | None:
+    """A token that was paused, archived or never activated: the attempt would fail before it asks."""
+    if isinstance(endpoint, NoEndpoint) and endpoint.reason == Reason.token_paused:
+        return Obstacle(endpoint.reason, endpoint.detail)
+    return None

@@ -34,8 +34,8 @@ def comparison(draw: float, skip_probability: float) -> str:
     return f"drew {left} < {right}: skips" if draw < skip_probability else f"drew {left} ≥ {right}: posts"
 
 
-def decision_sentence(decision: Decision, own_count: int, window_count: int) -> str:
-    """The whole verdict in one sentence: the factors, their sum and the draw."""
+def factors_words(decision: Decision, own_count: int, window_count: int) -> str:
+    """What speaks against posting: "last post 2 h ago: 0.50; 3 of the last 20 posts are its own: 0.15"."""
     if decision.age_seconds is None:
         recency = "never posted: 0.00"
     else:
@@ -46,8 +46,13 @@ def decision_sentence(decision: Decision, own_count: int, window_count: int) -> 
         share = f"{own}: {decision.share_probability:.2f}"
     else:
         share = "no posts yet: 0.00"
+    return f"{recency}; {share}"
+
+
+def decision_sentence(decision: Decision, own_count: int, window_count: int) -> str:
+    """The whole verdict in one sentence: the factors, their sum and the draw."""
     verdict = comparison(decision.draw, decision.skip_probability)
-    sentence = f"{recency}; {share}; {verdict}"
+    sentence = f"{factors_words(decision, own_count, window_count)}; {verdict}"
     if decision.forced and not decision.would_post:
         return f"{sentence}, but it was asked to post whatever the draw"
     return sentence

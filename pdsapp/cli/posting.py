@@ -38,6 +38,7 @@ class _Wish:
     experiment: str | None
     twin: str | None
     is_forced: bool
+    schedule: str | None = None
 
 
 @click.command("generate-dt-post")
@@ -47,11 +48,12 @@ class _Wish:
 @click.option(
     "--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="How many attempts."
 )
+@click.option("--schedule", metavar="NAME|ID", help="With --dry-run: as if a slot of this schedule asked.")
 @click.option("--queue", is_flag=True, help="Leave the work to a worker instead of doing it here.")
 @click.option("--dry-run", is_flag=True, help="Decide and show the prompt; ask no model, store nothing.")
 @common.json_option
 @common.with_database
-def generate_dt_post(experiment, twin, force, count, queue, dry_run, as_json):
+def generate_dt_post(experiment, twin, force, count, schedule, queue, dry_run, as_json):
     """Ask a twin whether and what to post, now.
 
     Exit status: 1 if any attempt failed, else 0 if any posted or was queued, else 3 if all skipped,
@@ -59,7 +61,9 @@ def generate_dt_post(experiment, twin, force, count, queue, dry_run, as_json):
     """
     if dry_run and queue:
         raise BadInput("--dry-run and --queue exclude each other.")
-    wish = _Wish(experiment, twin, force)
+    if schedule and not dry_run:
+        raise BadInput("--schedule goes with --dry-run. To fire a schedule: flask schedules fire")
+    wish = _Wish(experiment, twin, force, schedule)
     with ExitStack() as stack:
         settings = _with_writer(stack, common.settings(), wish, needs_model=not (queue or dry_run))
         service = load_service(settings)
@@ -171,8 +175,9 @@ def _dry_run(wish: _Wish, service: DTService, settings: Settings, count: int, as
     for _ in range(count):
         with reading() as session:
             twin = _drawn_twin(session, wish, service)
+            schedule = lookup.find_schedule(session, wish.schedule) if wish.schedule else None
             found = preview(
-                session, twin, service, settings, f"dry-run-{uuid4()}", common.now(), wish.is_forced
+                session, twin, service, settings, f"dry-run-{uuid4()}", common.now(), wish.is_forced, schedule
             )
         posts += found.posts
         common.emit(found.to_dict()) if as_json else _print_preview(found)

@@ -80,7 +80,7 @@ def simulate(
         begins_at = slot_at + timedelta(seconds=delay)
         made = preview(
             session, twins[pick.twin_id], service, settings, key_of(key, PURPOSE, pick.ordinal), begins_at,
-            schedule.is_forced,
+            schedule.is_forced, schedule,
         )  # fmt: skip
         asked.append(Asked(pick.twin_id, pick.ordinal, pick.rank, begins_at, made))
     return Simulation(slot_at, picks[0].candidate_count, len(picks), tuple(asked))

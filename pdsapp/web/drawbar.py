@@ -28,7 +28,8 @@ class DrawBar:
     """What the bar shows. Every `…_at` and `…_width` is a percentage of the bar's width.
 
     `skips` is the rule's answer. `is_hatched` says that the rule did not decide; `words` then says who did.
-    With `is_clamped` the track goes on to the unclamped sum, and 1 stands at `one_at`.
+    With `is_clamped` the track goes on to the unclamped sum, and 1 stands at `one_at`. Without `draw_words`
+    nothing was drawn.
     """
 
     words: str
@@ -89,6 +90,31 @@ def draw_bar(
         zone_words=f"skips below {probability_text}" if threshold_at >= _ZONE_WORDS_FROM_PERCENT else "",
         sum_words=f"sum {total:.2f}, more than 1, counts as 1" if total > 1.0 else "",
         axis=_axis(recency, probability, probability_text, total, scale),
+    )
+
+
+def rule_bar(recency: float, share: float, probability: float) -> DrawBar:
+    """The bar of what the rule would say now: its zone and its causes, nothing drawn."""
+    recency, share = max(0.0, recency), max(0.0, share)
+    total = recency + share
+    scale = max(1.0, total)
+    text = f"{probability:.2f}"
+    threshold_at = _percent(probability, scale)
+    return DrawBar(
+        words=f"skip probability {text}",
+        skips=False,
+        is_hatched=False,
+        is_clamped=total > 1.0,
+        one_at=_percent(1.0, scale),
+        threshold_at=threshold_at,
+        recency_width=_percent(recency, scale),
+        share_width=round(_percent(total, scale) - _percent(recency, scale), 2),
+        draw_at=0.0,
+        draw_words="",
+        draw_anchor="start",
+        zone_words=f"skips below {text}" if threshold_at >= _ZONE_WORDS_FROM_PERCENT else "",
+        sum_words=f"sum {total:.2f}, clamped to 1" if total > 1.0 else "",
+        axis=_axis(recency, probability, text, total, scale),
     )
 
 
