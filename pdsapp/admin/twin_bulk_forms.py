@@ -23,6 +23,15 @@ SOURCES = {
 LIMITS = f"In UTF-8, {FILE_LIMIT // 1_000_000} MB and {ROW_LIMIT:,} rows at most."
 
 
+class NeededIfChosen:
+    """Marks a field that must be filled if its source is the chosen one; the services say so if it is not."""
+
+    field_flags = {"required": True}
+
+    def __call__(self, _form, _field) -> None:
+        return None
+
+
 class BulkForm(Form):
     """Where the twins come from, and what goes for all of them."""
 
@@ -32,11 +41,13 @@ class BulkForm(Form):
     source = RadioField("Where they come from", choices=SOURCES, default=TABLE)
     table = FileField(
         "File",
+        validators=[NeededIfChosen()],
         render_kw={"accept": ".csv,.jsonl,.ndjson"},
         description=f"Commas between the cells. {LIMITS} For example: twins.csv",
     )
     texts = MultipleFileField(
         "Files",
+        validators=[NeededIfChosen()],
         render_kw={"accept": ".txt,.md"},
         description="All files of a folder at once. The file's name is the persona's, and the twin's "
         f"username is made up from it. {LIMITS} For example: retired_bus_driver.txt",
@@ -44,7 +55,7 @@ class BulkForm(Form):
     chosen = SelectMultipleField("Personas", coerce=str, choices={})
     count = IntegerField(
         "Twins of each",
-        validators=[Optional()],
+        validators=[Optional(), NeededIfChosen()],
         default=10,
         render_kw={"min": "1", "inputmode": "numeric"},
         description="How many twins every chosen persona gets. For example: 20",
@@ -52,6 +63,7 @@ class BulkForm(Form):
     pattern = StringField(
         "Usernames",
         default="{persona}_{n}",
+        validators=[NeededIfChosen()],
         render_kw={"spellcheck": "false", "autocapitalize": "none"},
         description="{persona} is the persona's name, {n} counts up and passes over usernames that are "
         "taken. For example: {persona}_{n} gives bus_driver_1, bus_driver_2",

@@ -37,12 +37,12 @@ def menu(page: Page) -> list[str]:
 
 
 def _of_list(page: Page) -> list[str]:
-    """On the list of an area: where its form, its newest entry and that entry's form are; and a start."""
+    """On the list of an area: where its forms, its newest entry, that entry's form and a start are."""
     if not re.search(r"/admin/\w+/$", page.url) or page.url.endswith("/attempt/"):
         return []
     row = page.locator("table.rows tbody tr").first
     links = [
-        page.locator(".head a", has_text="Add"),
+        *page.locator(".head a", has_text=re.compile("^(Add|Edit all)")).all(),
         row.locator("td a").first,
         row.get_by_role("link", name="Edit"),
         page.get_by_role("link", name="Start …").first,

@@ -58,7 +58,7 @@ def usernames(session):
 def test_two_hundred_twins_are_a_file_a_plan_and_a_click(researcher, rows, session):
     text = HEADER + "".join(f"user_{n},Bus driver,\n" for n in range(200))
     plan = table(researcher, rows, text)
-    assert "200 create ." in words_of(plan).replace("create.", "create .")
+    assert "200 to create." in words_of(plan)
     assert usernames(session) == ["maya_reads"]
     done = confirm(researcher, plan)
     assert "200 twins set up, 0 updated, 0 skipped." in words_of(done)
@@ -137,7 +137,7 @@ def test_a_file_that_is_far_too_large_is_refused_with_the_limit(researcher, rows
 
 def test_a_table_larger_than_other_forms_may_be_is_taken(researcher, rows):
     plan = table(researcher, rows, HEADER + "".join(f"u{n},P{n},{'x' * 15_000}\n" for n in range(200)))
-    assert plan.status_code == 200 and "200 create" in words_of(plan)
+    assert plan.status_code == 200 and "200 to create" in words_of(plan)
 
 
 def test_a_username_taken_between_plan_and_click_shows_the_new_plan(researcher, rows, session):
@@ -154,7 +154,7 @@ def test_updating_twins_of_a_study_under_way_asks_for_a_reason_and_keeps_it(rese
     text = "username,llm_model,bio\nmaya_reads,large,New.\n"
     plan = table(researcher, rows, text)
     words = words_of(plan)
-    assert "1 update" in words and "model: none → large" in words
+    assert "1 to update" in words and "model: none → large" in words
     refused = confirm(researcher, plan, reason=" ")
     assert refused.status_code == 400 and "has begun" in words_of(refused)
     done = confirm(researcher, refused, reason="The small one was withdrawn")
@@ -194,7 +194,7 @@ def test_one_that_failed_says_why_and_can_be_run_again(researcher, rows, session
 
 def test_an_upload_can_be_forgotten(researcher, rows, session):
     plan = table(researcher, rows, f"{HEADER}ann,Bus driver,\n")
-    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+/drop/)"', plan.text)[1]
+    address = re.search(r'formaction="([^"]+/drop/)"', plan.text)[1]
     assert "is forgotten" in words_of(researcher.post(address, follow_redirects=True))
     assert session.scalar(select(func.count(BulkImport.id))) == 0
 
