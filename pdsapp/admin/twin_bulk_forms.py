@@ -11,7 +11,8 @@ from wtforms import (
 )
 from wtforms.validators import Optional
 
-from ..services.bulk_files import FILE_LIMIT, ROW_LIMIT
+from ..services.bulk_files import FILE_LIMIT
+from ..services.bulk_imports import MOST_ROWS
 from .forms import Form, Needed, RowField
 
 TABLE, TEXTS, PATTERN = "table", "texts", "pattern"
@@ -20,7 +21,7 @@ SOURCES = {
     TEXTS: "Persona texts: one twin a file, from .txt or .md files",
     PATTERN: "Personas of the library: so many twins of each",
 }
-LIMITS = f"In UTF-8, {FILE_LIMIT // 1_000_000} MB and {ROW_LIMIT:,} rows at most."
+LIMITS = f"In UTF-8, {FILE_LIMIT // 1_000_000} MB and {MOST_ROWS:,} rows at most."
 
 
 class NeededIfChosen:

@@ -13,14 +13,16 @@ from sqlalchemy.orm import Session
 from ..attempts.gate import close_gate
 from ..attempts.ranks import set_active_many
 from ..errors import BadInput
-from ..models import Account, ApiToken, Experiment, PersonaVersion, UserProfile
+from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile
 from . import pauses, persona_moves, protocol, twin_rows, twins
 from .bulk_plan import MOST_TAGS
+from .chunks import portions
 from .edits import TWIN_PARTS
 from .fields import parameters_words, username_key
 from .twin_rows import NewTwin, TwinEdit, TwinNow
 
-MOST_TWINS = 10_000
+# One write transaction; on SQLite everybody else waits for it, some 2 s for so many.
+MOST_TWINS = 5_000
 CHANGED = (
     "Somebody has changed one of these twins since the counts were made, so nothing was changed. Look at the "
     "counts again and confirm once more."
@@ -157,7 +159,11 @@ def carry_out(
     """
     if wish.is_active is False:
         close_gate(session)  # what waits for them has to be cancelled
-    keys = {twin.experiment_id for twin in twin_rows.read_twins_by_id(session, ids)}
+    keys: set[int] = set()
+    for part in portions(sorted(set(ids))):
+        keys.update(
+            session.scalars(select(DigitalTwin.experiment_id).where(DigitalTwin.id.in_(part)).distinct())
+        )
     persona_moves.hold(session, keys | ({wish.copy_to.id} if wish.copy_to else set()))
     plan = make_plan(session, ids, wish)
     if plan.fingerprint != fingerprint:

@@ -26,6 +26,8 @@ from .protocol import NEEDS_REASON
 
 # Above so many rows a worker does it: the request would hold SQLite's write lock and the browser too long.
 AT_ONCE_LIMIT = 500
+# Written in one transaction: 10,000 hold SQLite's write lock for 2 to 5 s.
+MOST_ROWS = 20_000
 LEASE = timedelta(seconds=60)
 KEPT = timedelta(days=1)
 MOST_TRIES = 3
@@ -45,7 +47,12 @@ def keep(
     now: datetime,
     account: Account | None,
 ) -> BulkImport:
-    """The row that keeps these rows of twins until they are set up. The caller commits."""
+    """The row that keeps these rows of twins until they are set up. The caller commits. Raises BadInput."""
+    if len(sheet.rows) > MOST_ROWS:
+        raise BadInput(
+            f"There are {len(sheet.rows):,} rows; at most {MOST_ROWS:,} are set up at once. Use several files, or "
+            "flask setup-digital-twins."
+        )
     forget(session, now)
     row = BulkImport(
         account_id=account.id if account else None,

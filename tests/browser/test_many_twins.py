@@ -1,4 +1,4 @@
-"""Many twins: from a file to two hundred of them in four steps, then changed at once; on a desk and a phone."""
+"""Many twins: from a file to two hundred of them in four steps, then changed at once, on desk and phone."""
 
 import pytest
 from playwright.sync_api import expect
@@ -57,7 +57,7 @@ def test_six_hundred_are_set_up_by_a_worker_while_the_page_shows_how_far(page, s
     page.get_by_role("link", name="Add twins").click()
     page.get_by_label("Personas of the library").check()
     page.get_by_label(studio.persona).check()
-    page.get_by_label("Twins of each").fill("600")
+    page.get_by_role("spinbutton", name="Twins of each").fill("600")
     page.get_by_role("button", name="Show what it would do").click()
     expect(page.get_by_text("A worker sets them up")).to_be_visible()
     page.get_by_role("button", name="Set up all of it").click()
