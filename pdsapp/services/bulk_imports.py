@@ -50,8 +50,8 @@ def keep(
     """The row that keeps these rows of twins until they are set up. The caller commits. Raises BadInput."""
     if len(sheet.rows) > MOST_ROWS:
         raise BadInput(
-            f"There are {len(sheet.rows):,} rows; at most {MOST_ROWS:,} are set up at once. Use several files, "
-            "or flask setup-digital-twins."
+            f"There are {len(sheet.rows):,} rows; at most {MOST_ROWS:,} are set up at once. Use several "
+            "files, or flask setup-digital-twins."
         )
     forget(session, now)
     row = BulkImport(
