@@ -93,8 +93,8 @@ class TwinBulk(Screen):
             writer.writerow([cells.csv_value(value) for value in values])
         return _csv(text.getvalue(), "errors.csv")
 
-    @expose("/bulk/<uuid>/confirm/", methods=("POST",))
-    def bulk_confirm(self, uuid: str):
+    @expose("/bulk/<uuid>/set-up/", methods=("POST",))
+    def bulk_set_up(self, uuid: str):
         """Sets them up, or leaves it to a worker."""
         row = self._import(uuid)
         self.end_transaction()

@@ -58,6 +58,7 @@ def test_six_hundred_are_set_up_by_a_worker_while_the_page_shows_how_far(page, s
     page.get_by_label("Personas of the library").check()
     page.get_by_label(studio.persona).check()
     page.get_by_role("spinbutton", name="Twins of each").fill("600")
+    page.get_by_label("Usernames").fill("large_{n}")
     page.get_by_role("button", name="Show what it would do").click()
     expect(page.get_by_text("A worker sets them up")).to_be_visible()
     page.get_by_role("button", name="Set up all of it").click()
@@ -65,8 +66,8 @@ def test_six_hundred_are_set_up_by_a_worker_while_the_page_shows_how_far(page, s
 
 
 def test_the_page_of_a_twin_leads_to_its_preview_and_back(page, studio):
-    steps.go(page, "Twins")
-    page.get_by_role("link", name=f"@{studio.twin}").click()
+    page.goto(f"/admin/digitaltwin/?search={studio.twin}")
+    page.get_by_role("link", name=f"@{studio.twin}", exact=True).click()
     expect(page.get_by_role("img", name="skip probability")).to_be_visible()
     page.get_by_role("link", name="Preview").click()
     expect(page.get_by_text("You study at night and write in plain sentences.")).to_be_visible()

@@ -59,7 +59,7 @@ def test_a_new_username_is_created_and_the_same_file_again_is_skipped(study, ses
     assert [step.verb for step in again.steps] == [Verb.skip, Verb.skip]
     assert {step.cause for step in again.steps} == {"is there and nothing differs"}
     assert session.get_one(Experiment, study.id).active_twin_count == 2
-    assert [twin.active_rank for twin in session.scalars(select(DigitalTwin))] == [0, 1]
+    assert session.scalars(select(DigitalTwin.active_rank).order_by(DigitalTwin.id)).all() == [0, 1]
 
 
 def test_a_twin_that_is_there_is_updated_where_a_cell_differs_and_an_empty_cell_leaves_it(study, session):

@@ -44,7 +44,7 @@ def table(browser, rows, text, **values):
 
 
 def confirm(browser, answer, **values):
-    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+/confirm/)"', answer.text)[1]
+    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+/set-up/)"', answer.text)[1]
     return browser.post(address, data=fields_of(answer, "fingerprint") | values, follow_redirects=True)
 
 
@@ -201,10 +201,10 @@ def test_an_upload_can_be_forgotten(researcher, rows, session):
 
 def test_somebody_else_s_upload_is_not_shown(sign_in, researcher, rows, session):
     plan = table(researcher, rows, f"{HEADER}ann,Bus driver,\n")
-    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+)confirm/"', plan.text)[1]
+    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+)set-up/"', plan.text)[1]
     other = sign_in("researcher", "other@example.org")
     assert other.get(address).status_code == 404
-    assert other.post(f"{address}confirm/").status_code == 404
+    assert other.post(f"{address}set-up/").status_code == 404
     assert other.post(f"{address}drop/").status_code == 404
     viewer = sign_in("viewer")
     assert {viewer.get(address).status_code, viewer.get(PAGE).status_code} == {403}
@@ -215,7 +215,7 @@ def test_a_plan_asks_the_database_no_more_for_more_rows(researcher, rows, count_
     counts = []
     for number in (2, 150):
         plan = table(researcher, rows, HEADER + "".join(f"u{n},Bus driver,\n" for n in range(number)))
-        address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+)confirm/"', plan.text)[1]
+        address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+)set-up/"', plan.text)[1]
         with count_queries() as statements:
             researcher.get(address)
         counts.append(len(statements))
