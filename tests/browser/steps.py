@@ -105,7 +105,7 @@ def row(page: Page, name: str) -> Locator:
 
 def twin_row(page: Page, username: str) -> Locator:
     """A twin's row in the list of twins."""
-    page.goto("/admin/digitaltwin/")
+    page.goto(f"/admin/digitaltwin/?search={username}")
     return row(page, f"@{username}")
 
 
