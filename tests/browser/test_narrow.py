@@ -121,7 +121,7 @@ def test_on_a_phone_the_menu_opens_and_leads_on(page):
 
 
 def test_on_a_phone_a_list_becomes_labelled_pairs(page, studio):
-    page.goto("/admin/digitaltwin/")
+    page.goto(f"/admin/digitaltwin/?search={studio.twin}")
     heads = page.locator("table.rows thead")
     expect(heads.get_by_text("Persona")).to_be_visible()
     page.set_viewport_size(PHONE)
