@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
 from ..attempts.ranks import set_active_many
+from ..domain.reasons import OVER_STATES
 from ..errors import BadInput
 from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile
 from . import pauses, persona_moves, protocol, twin_rows, twins
@@ -137,7 +138,7 @@ def make_plan(session: Session, ids: Sequence[int], wish: Wish) -> EditPlan:
     return EditPlan(
         wish, tuple(found), edits, switched, copies,
         tuple(_counted(edits)),
-        tuple(experiments[key] for key in sorted(touched) if experiments[key].state in pauses.OVER),
+        tuple(experiments[key] for key in sorted(touched) if experiments[key].state in OVER_STATES),
         tuple(experiments[key] for key in sorted(guarded) if protocol.needs_reason(experiments[key])),
         sha256(repr(facts).encode()).hexdigest()[:32],
     )  # fmt: skip
@@ -274,7 +275,7 @@ def _protocol_names(edit: TwinEdit) -> set[str]:
 def _copies(session: Session, found: Sequence[TwinNow], wish: Wish) -> tuple[Copy, ...]:
     """The copies; a username that is taken there gets the first number that is free."""
     target = wish.copy_to
-    if target.state in pauses.OVER:
+    if target.state in OVER_STATES:
         raise BadInput(f"{target} is {target.state}: it takes no more twins.", "copy_to")
     query = select(UserProfile.username_key).where(UserProfile.experiment_id == target.id)
     taken = set(session.scalars(query))

@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from ..domain.policy import content_hash
+from ..domain.reasons import OVER_STATES
 from ..errors import BadInput
 from ..models import Experiment
 from . import twins
 from .bulk_facts import Facts, PersonaNow, TokenNow, persona_name, read_facts
 from .bulk_files import CellError, Row, Sheet
 from .fields import PERSONA_LIMIT, clean_line, clean_parameters, clean_text, clean_username, username_key
-from .pauses import OVER
 from .protocol import GUARDED
 from .twin_rows import TwinNow
 
@@ -139,7 +139,7 @@ def decide(
     sheet: Sheet, facts: Facts, options: Options, tell: Callable[[int], None] = lambda done: None
 ) -> Plan:
     """The plan, from facts alone."""
-    if facts.state in OVER:
+    if facts.state in OVER_STATES:
         raise BadInput(f"The experiment is {facts.state}: it takes no more twins.", "experiment")
     desk = _Desk(sheet.rows, facts, options)
     steps = []

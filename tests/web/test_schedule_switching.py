@@ -99,7 +99,7 @@ def test_a_schedule_of_all_experiments_is_switched_by_administrators_only(
 
 
 def health_of(answer):
-    cell = answer.text.split('data-label="Health">')[1].split("</td>")[0]
+    cell = answer.text.split('data-label="State">')[1].split("</td>")[0]
     return " ".join(re.sub(r"<[^>]+>", " ", cell).split())
 
 
