@@ -21,6 +21,7 @@ from ..models import (
     Attempt,
     AttemptContext,
     AuditEvent,
+    BulkImport,
     DigitalTwin,
     Experiment,
     LostLease,
@@ -171,10 +172,18 @@ def _schedules(session: Session, experiment_id: int) -> bool:
     return False
 
 
+def _twins(session: Session, experiment_id: int) -> bool:
+    """A chunk of twins with their tags."""
+    keys = session.scalars(
+        select(DigitalTwin.id).where(DigitalTwin.experiment_id == experiment_id).limit(CHUNK)
+    ).all()
+    _remove(session, TwinTag, TwinTag.digital_twin_id.in_(keys))
+    _remove(session, DigitalTwin, DigitalTwin.id.in_(keys))
+    return bool(keys)
+
+
 def _the_rest(session: Session, experiment_id: int) -> bool:
-    own = select(DigitalTwin.id).where(DigitalTwin.experiment_id == experiment_id)
-    _remove(session, TwinTag, TwinTag.digital_twin_id.in_(own))
-    for kind in (DigitalTwin, UserProfile, Membership, ProtocolChange):
+    for kind in (BulkImport, Membership, ProtocolChange):
         _remove(session, kind, kind.experiment_id == experiment_id)
     _remove(session, Experiment, Experiment.id == experiment_id)
     return True
@@ -206,5 +215,6 @@ def _remove(session: Session, kind: type, condition: ColumnElement[bool]) -> Non
 
 # In the order in which nothing points at what goes: each is done until it says that nothing is left of it.
 _STEPS: tuple[Callable[[Session, int], bool], ...] = (
-    _attempts, _posts, _chunk_of(ModelCall), _chunk_of(Slot), _unlink_events, _schedules, _the_rest,
+    _attempts, _posts, _chunk_of(ModelCall), _chunk_of(Slot), _unlink_events, _schedules, _twins,
+    _chunk_of(UserProfile), _the_rest,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pdsapp.models import (
     Attempt,
     AuditEvent,
     Base,
+    BulkImport,
     Experiment,
     Membership,
     ModelCall,
@@ -59,6 +60,11 @@ def fill(session, settings, write, token, name):
         account = accounts.add_account(writing, f"{study.identifier}@example.org", "viewer", utc_now())
         writing.flush()
         writing.add(Membership(account_id=account.id, experiment_id=study.id))
+        writing.add(
+            BulkImport(
+                account_id=account.id, experiment_id=study.id, source="twins.csv", content="", row_count=1
+            )
+        )
         policy = protocol.PostingPolicy(share_cap=0.2)
         protocol.save_policy(writing, found, found.edit_version, policy, utc_now(), "why")
     return study
