@@ -96,6 +96,11 @@ class Reading(ModelView):
         """The list's filters, for the template."""
         return filters.shown(self.list_filters, request)
 
+    def address_args(self) -> dict[str, str]:
+        """What the address narrows the list by, to be handed on; none of the names that url_for knows."""
+        names = request.args.keys() - {"endpoint", "export_type"}
+        return {name: request.args[name] for name in names if not name.startswith("_")}
+
     def search_placeholder(self) -> str | None:
         """What the search looks into."""
         return getattr(self, "search_words", None) or super().search_placeholder()

@@ -124,6 +124,17 @@ def change_the_skip_numbers(hand: Hand, _endpoint: steps.Endpoint) -> None:
     hand.saved()
 
 
+def import_twins(hand: Hand, _endpoint: steps.Endpoint) -> None:
+    hand.menu("Twins")
+    hand.link("Add many")
+    lines = "".join(f"student_{number},Bus driver\n" for number in range(IMPORTED))
+    hand.upload(hand.page.get_by_label("File", exact=True), "twins.csv", f"username,persona_name\n{lines}")
+    hand.button("Show what it would do")
+    expect(hand.page.get_by_text(f"{IMPORTED} to create.")).to_be_visible()
+    hand.button("Set up all of it")
+    expect(hand.page.get_by_text(f"{IMPORTED} twins set up, 0 updated, 0 skipped.")).to_be_visible()
+
+
 def set_up_six_sections(hand: Hand, _endpoint: steps.Endpoint) -> None:
     hand.menu("Experiments")
     hand.click(hand.page.locator("table.rows tbody tr td a").first)
@@ -137,6 +148,7 @@ TASKS = (
     Task("Attach an API token and test it", attach_and_test_token),
     Task("Create a persona and a twin", create_persona_and_twin),
     Task("Schedule working hours", schedule_working_hours),
+    Task(f"Import {IMPORTED} twins from a table", import_twins),
     Task("Find out why a twin was silent", find_out_why_a_twin_was_silent),
     Task("Change the skip numbers of a running study", change_the_skip_numbers),
     Task(f"Set up {SECTIONS} sections of a course", set_up_six_sections),
@@ -163,6 +175,7 @@ def prepare(page: Page, endpoint: steps.Endpoint) -> None:
     steps.add(
         page, "digitaltwin", Experiment="Course", Username="night_owl", Persona="Night owl", API_token="Lab"
     )
+    steps.start(page, "Course")
     steps.post_now(page, "night_owl")
     steps.expect_end(page, "posted")
 

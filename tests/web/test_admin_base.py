@@ -178,3 +178,10 @@ def test_bulk_deleting_is_for_nobody(researcher, rows, session):
 
     researcher.post("/admin/persona/action/", data={"action": "delete", "rowid": rows.persona.id})
     assert session.get(Persona, rows.persona.id) is not None
+
+
+@pytest.mark.parametrize("name", ["endpoint", "export_type", "_external", "_scheme", "_method", "_anchor"])
+def test_an_address_with_the_names_of_addresses_leads_nowhere_else(researcher, rows, name):
+    answer = researcher.get(f"/admin/digitaltwin/?{name}=javascript")
+    assert answer.status_code == 200
+    assert not re.search(r'href="(?:javascript|http)', answer.text)
