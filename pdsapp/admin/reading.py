@@ -98,8 +98,12 @@ class Reading(ModelView):
 
     def address_args(self) -> dict[str, str]:
         """What the address narrows the list by, to be handed on; none of the names that url_for knows."""
-        names = request.args.keys() - {"endpoint", "export_type"}
-        return {name: request.args[name] for name in names if not name.startswith("_")}
+        return {name: value for name, value in request.args.items() if _is_handed_on(name)}
+
+    def _get_list_extra_args(self):
+        found = super()._get_list_extra_args()
+        found.extra_args = {name: value for name, value in found.extra_args.items() if _is_handed_on(name)}
+        return found
 
     def search_placeholder(self) -> str | None:
         """What the search looks into."""
@@ -125,3 +129,8 @@ class Reading(ModelView):
                 f"More than {MOST_EXPORTED:,} {self.plural} match. Narrow the list with its filters."
             )
         return count, data
+
+
+def _is_handed_on(name: str) -> bool:
+    """Whether an address may hold this name again: url_for would take the others for its own."""
+    return name not in ("endpoint", "export_type") and not name.startswith("_")
