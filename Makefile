@@ -18,7 +18,7 @@ SAME := import sys; sys.exit(open(sys.argv[1]).read() != open(sys.argv[2]).read(
 WORKERS := $(if $(ARGS),0,auto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lock bench faults screenshots venv dev
+.PHONY: help setup run test check lock bench faults screenshots tasks venv dev
 
 help: ## Show this list
 	@echo "Discourse Twins"
@@ -49,6 +49,9 @@ faults: dev ## Kill and freeze real stacks and count what is left; ARGS="--small
 
 screenshots: dev ## Take the pictures in docs/img anew, and one of every screen; ARGS="--screens-only" is quick
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+tasks: dev ## Do the common tasks in a browser and count clicks and page loads
+	@$(BIN)/python -m tests.browser.tasks
 
 dev: venv
 	@$(call install,dev,dev main)

@@ -1,6 +1,6 @@
 """What the common tasks cost in clicks and page loads: each is done in a browser and counted.
 
-`python -m tests.browser.tasks` starts a stack of its own and prints the table of docs/tasks.md.
+`make tasks` starts a stack of its own and prints the table of docs/tasks.md.
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.model_server import MODEL, ModelServer
 
@@ -18,6 +18,7 @@ from .chromium import CHROMIUM, FLAGS
 from .real_stack import Stack
 
 IMPORTED = 200
+KEY = "sk-tasks"
 SECTIONS = 6
 
 
@@ -180,23 +181,29 @@ def prepare(page: Page, endpoint: steps.Endpoint) -> None:
     steps.expect_end(page, "posted")
 
 
+def measured(browser: Browser) -> Iterator[str]:
+    """The lines, on a stack and a model server of their own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ModelServer(key=KEY) as server,
+        Stack(Path(folder) / "data", PDS_DEMO="0") as stack,
+    ):
+        server.default = lambda request: lab.answer(request, len(server.history))
+        page = browser.new_page(base_url=stack.address, viewport={"width": 1280, "height": 900})
+        steps.set_password(page, stack.one_time_link, "a password for the tasks")
+        endpoint = steps.Endpoint(server.base_url, KEY, MODEL)
+        prepare(page, endpoint)
+        yield from lines(page, endpoint)
+        page.close()
+
+
 def main() -> str | None:
     """What is wrong, or None when the table is printed."""
     if CHROMIUM is None:
         return "Chromium is needed to do the tasks. Debian, Ubuntu: apt install chromium."
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ModelServer(key="sk-tasks") as server,
-        Stack(Path(folder) / "data", PDS_DEMO="0") as stack,
-        sync_playwright() as playwright,
-    ):
-        server.default = lambda request: lab.answer(request, len(server.history))
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(base_url=stack.address, viewport={"width": 1280, "height": 900})
-        steps.set_password(page, stack.one_time_link, "a password for the tasks")
-        endpoint = steps.Endpoint(server.base_url, "sk-tasks", MODEL)
-        prepare(page, endpoint)
-        for line in lines(page, endpoint):
+        for line in measured(browser):
             print(line, flush=True)
         browser.close()
     return None
