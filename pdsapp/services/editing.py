@@ -5,14 +5,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from .. import grants
+from ..attempts.obstacles import moment_words
+from ..domain.quoting import one_line
 from ..domain.reasons import OVER_STATES
 from ..errors import BadInput, ReadOnly
-from ..models import Experiment
+from ..models import AuditEvent, Experiment
 
-CHANGED_BY_ANOTHER = (
-    "Somebody else has saved this since you opened it. Copy what you want to keep, open it again and save "
-    "once more."
-)
+VALUES_SHOWN, LONGEST_VALUE = 3, 60
 
 
 def begin(session: Session, row: Any, seen: int | None) -> None:
@@ -25,8 +25,40 @@ def begin(session: Session, row: Any, seen: int | None) -> None:
     kind = type(row)
     present = session.scalar(select(kind.edit_version).where(kind.id == row.id).with_for_update())
     if seen != present:
-        raise BadInput(CHANGED_BY_ANOTHER)
+        raise BadInput(changed_words(session, row))
     row.edit_version = present + 1
+
+
+def changed_words(session: Session, row: Any) -> str:
+    """That somebody else has saved a row: who, when, and what, by the newest audit event about it."""
+    query = select(AuditEvent).where(
+        AuditEvent.object_type == row.__tablename__, AuditEvent.object_id == row.id
+    )
+    with grants.everything():  # of personas and tokens, which belong to no experiment
+        event = session.scalars(query.order_by(AuditEvent.id.desc()).limit(1)).first()
+    found = ""
+    if event is not None:
+        experiment = row if isinstance(row, Experiment) else getattr(row, "experiment", None)
+        when = moment_words(event.created_at, experiment.zone if experiment is not None else "UTC")
+        found = f" Last was {event.actor}, {when}{_what_changed(event)}."
+    return (
+        f"Somebody else has saved this since you opened it.{found} Copy what you want to keep, open it again "
+        "and save once more."
+    )
+
+
+def _what_changed(event: AuditEvent) -> str:
+    before, after = event.before or {}, event.after or {}
+    parts = [
+        f"{name.replace('_', ' ')}: {_value(before.get(name))} → {_value(value)}"
+        for name, value in list(after.items())[:VALUES_SHOWN]
+    ]
+    more = len(after) - len(parts)
+    return f" ({'; '.join(parts)}{f'; and {more} more' if more > 0 else ''})" if parts else ""
+
+
+def _value(value: Any) -> str:
+    return "–" if value in (None, "", {}, []) else f"“{one_line(str(value), LONGEST_VALUE)}”"
 
 
 def hold_experiment(session: Session, experiment_id: int) -> None:

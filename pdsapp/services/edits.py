@@ -40,7 +40,7 @@ from . import (
     tokens,
     twins,
 )
-from .editing import CHANGED_BY_ANOTHER, begin, hold_experiment, require_open
+from .editing import begin, changed_words, hold_experiment, require_open
 from .ends import clean_end, last_day_of
 from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
 from .token_sharing import refuse_if_shared
@@ -291,7 +291,7 @@ def change_post(
     """Another text for a person's post; `seen` is the revision the form was made from."""
     present = session.scalar(select(Post.revision).where(Post.id == post.id).with_for_update())
     if seen != present:
-        raise BadInput(CHANGED_BY_ANOTHER)
+        raise BadInput(changed_words(session, post))
     posts.change_text(session, post, text, now, account)
 
 

@@ -26,7 +26,9 @@ def test_a_typed_address_is_shown_in_its_one_spelling_and_a_wrong_one_with_what_
     expect(page.locator("#effect")).to_contain_text("PDS_LLM_ALLOWED_HOSTS")
 
 
-def test_after_a_test_the_model_field_proposes_what_the_endpoint_offers(page, studio, lab):
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+def test_after_a_test_the_model_field_proposes_what_the_endpoint_offers(page, studio, lab, width):
+    page.set_viewport_size({"width": width, "height": 900})
     page.goto("/admin/apitoken/")
     page.locator("table.rows").get_by_role("link", name=studio.token, exact=True).click()
     page.get_by_role("button", name="Test", exact=True).click()
