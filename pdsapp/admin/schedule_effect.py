@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from .. import grants
 from ..attempts.targets import reach
 from ..domain import cron
 from ..domain.reasons import ASKING_STATES, ExperimentState
@@ -101,12 +102,18 @@ def asked_now(session: Session, schedule: Schedule) -> list[Experiment]:
 def asks_words(
     session: Session, asked: list[Experiment], schedule: Schedule, spacing: timedelta | None
 ) -> str:
-    """ "It asks one of 12 active twins, about one turn per twin every 2 h." Raises TargetError."""
+    """ "It asks one of 12 active twins, about one turn per twin every 2 h." Raises TargetError.
+
+    Of all experiments, whoever sees a part of them reads so, and no spacing: others take turns too.
+    """
+    is_part = schedule.experiment_id is None and grants.is_limited()
     candidates, of_all = sum(experiment.active_twin_count for experiment in asked), 0
     target = Target.from_dict(schedule.target)
     if not target.is_everybody:
         candidates, of_all = reach(session, schedule.experiment_id, target)
-    words = turn_words(candidates, schedule.twins_per_slot, spacing, target, of_all)
+    words = turn_words(candidates, schedule.twins_per_slot, None if is_part else spacing, target, of_all)
+    if is_part:
+        return f"It asks {words}, of the experiments you see."
     waits = schedule.experiment_id is not None and asked[0].state not in ASKING_STATES
     return f"It asks {words}{', while the experiment is running' if waits else ''}."
 

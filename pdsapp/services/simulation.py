@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
+from .. import grants
 from ..attempts.preview import Preview, preview
 from ..attempts.selection import installation_seed, slot_key
 from ..config import Settings
@@ -21,6 +22,10 @@ from ..scheduling.pauses import nobody_words
 
 MOST_DECIDED = 20
 PURPOSE = "simulation"
+PART_SEEN = (
+    "This schedule asks all experiments, and you see some of them only: its draw cannot be shown. Ask an "
+    "administrator to simulate it."
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,11 @@ def simulate(
     """The first slot at or after `at`, with the twins of now. Raises BadInput where there is none.
 
     Its twins and delays are those the slot will have if the active twins stay the same; its draws are not:
-    an attempt draws with a key of its own, which does not exist yet.
+    an attempt draws with a key of its own, which does not exist yet. Also raises BadInput for a schedule of
+    all experiments where only some are seen: it would draw among a part of its twins.
     """
+    if schedule.experiment_id is None and grants.is_limited():
+        raise BadInput(PART_SEEN)
     try:
         slot_at = cron.next_slot(cadence_of(schedule), at - timedelta.resolution)
         check_values(schedule)
