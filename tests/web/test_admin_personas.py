@@ -58,7 +58,7 @@ def test_a_concurrent_edit_leaves_no_version_behind(researcher, rows, session):
     answer = researcher.post(page, data=form(name="Bus driver", text="Second", edit_version=1))
     assert "Somebody else has saved this since you opened it." in answer.text
     assert "Last was researcher@example.org, " in answer.text
-    assert "(version: “1” → “2”)" in answer.text
+    assert "version: “1” → “2”)" in answer.text
     assert session.scalars(select(PersonaVersion.text).order_by(PersonaVersion.id)).all() == [
         "You drove buses for thirty years.",
         "First",

@@ -42,7 +42,7 @@ def test_a_costly_sleep_is_told_with_its_hours_zone_and_missed_slots(viewer, stu
     assert f"–{now.astimezone(EAST):%H:%M %Z}, " in words and "Asleep " in words
     assert f"/admin/schedule/details/?id={schedule.id}" in page.text
     details = words_of(viewer.get(f"/admin/schedule/details/?id={schedule.id}"))
-    assert "Latest slots what became of each due instant, newest first" in details
+    assert "Latest slots the marks oldest to newest, the table newest first" in details
     assert "Passed before a scheduler claimed it." in details
 
 
