@@ -54,6 +54,11 @@ def link(url: str, text: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(url, text)
 
 
+def zone(name: str) -> Markup:
+    """A zone's name that breaks between its parts, if it has to, and not within one."""
+    return Markup("/<wbr>").join(name.split("/"))
+
+
 def sub(text: str) -> Markup:
     """Quieter words below or beside others."""
     return Markup('<span class="sub">{}</span>').format(text)

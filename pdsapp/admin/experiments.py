@@ -150,6 +150,7 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Lifecycle, PausingScr
         "posts": lambda _v, _c, row, _n: cells.two_lines(
             f"{row.posts:,}", f"{row.rehearsal_posts:,} in rehearsal" if row.rehearsal_posts else ""
         ),
+        "zone": lambda _v, _c, row, _n: cells.zone(row.zone),
         "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, ZoneInfo(row.zone), "day"),
     }
     column_formatters_detail = column_formatters | {

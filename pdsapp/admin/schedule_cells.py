@@ -84,9 +84,9 @@ def brief_cadence(row: Schedule) -> str:
     return _ASIDE.sub("", cadence(row))
 
 
-def zone_and_twins(row: Schedule) -> str:
+def zone_and_twins(row: Schedule) -> Markup:
     """ "Europe/Rome, 3 twins": where its times are meant, and whom it asks each time."""
-    return f"{row.zone}, {service.targets.brief_words(row)}"
+    return Markup("{}, {}").format(cells.zone(row.zone), service.targets.brief_words(row))
 
 
 def last_slot(row: Schedule) -> Markup | str:
