@@ -10,6 +10,15 @@ OPEN_FOLDS = (
     "document.querySelectorAll('details.fold, .change details').forEach((fold) => (fold.open = true))"
 )
 
+# What reaches beyond the right edge; what scrolls by itself inside a box may.
+TOO_WIDE = """() => {
+  const root = document.documentElement;
+  if (root.scrollWidth <= root.clientWidth) return [];
+  const isFar = (each) => each.getBoundingClientRect().right > root.clientWidth + 1;
+  const far = [...document.querySelectorAll("body *")].filter(isFar).slice(0, 4);
+  return [`${root.scrollWidth} px wide: ${far.map((each) => each.outerHTML.slice(0, 60)).join(" … ")}`];
+}"""
+
 
 def walk(page: Page, first: str) -> Iterator[str]:
     """Opens `first` and then every screen, one after the other, and gives its path.
@@ -22,9 +31,7 @@ def walk(page: Page, first: str) -> Iterator[str]:
         page.goto(address)
         expect(page.locator("h1")).to_be_visible()
         addresses += [each for each in (*_of_list(page), *_of_entry(page)) if each not in addresses]
-        page.evaluate(
-            "document.querySelectorAll('details.fold, .change details').forEach(d => (d.open = true))"
-        )
+        page.evaluate(OPEN_FOLDS)
         yield page.url.removeprefix(page.url[: page.url.index("/", 8)])
     assert len(addresses) >= LEAST_SCREENS, addresses
 

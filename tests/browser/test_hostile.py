@@ -1,10 +1,10 @@
-"""The five worst texts in a real browser: nothing runs, nothing is loaded from elsewhere."""
+"""The worst texts in a real browser: nothing runs, nothing is loaded from elsewhere."""
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from . import steps
-from .screens import walk
+from .screens import TOO_WIDE, walk
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
@@ -14,7 +14,8 @@ WORST = {
     "picture": f"'\"><img src=x onerror={PWNED}>",
     "vector": f"<svg/onload={PWNED}><math><mtext></form>",
     "frame": f"</select><iframe src=javascript:{PWNED}>",
-    "template": "{{7191*7}} שלום עולם " + "W" * 34,
+    "template": "{{7191*7}} שלום עולם " + "W" * 60,
+    "zalgo": "👩\u200d👩\u200d👧 z" + "\u0316\u0301\u0489" * 9 + "漢" * 20,
 }
 LISTEN = """
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -25,7 +26,7 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 @pytest.fixture(scope="module")
 def hostile_rows(chromium, address, administrator, endpoint, studio):
-    """A row of everything for each of the five, put in through the forms."""
+    """A row of everything for each of them, put in through the forms."""
     context = chromium.new_context(base_url=address, storage_state=str(administrator.state))
     page = context.new_page()
     for number, (name, text) in enumerate(WORST.items()):
@@ -36,22 +37,29 @@ def hostile_rows(chromium, address, administrator, endpoint, studio):
             steps.add_token(page, token, endpoint)
         steps.add(
             page, "digitaltwin",
-            Experiment=experiment, Username=f"worst_{name}", Display_name=text[:80], Bio=text,
-            Persona=persona, API_token=f"T{number % 2} ", Tags=text[:40].replace(",", ""),
+            Experiment=f"E{number} ", Username=f"worst_{name}", Display_name=text[:80], Bio=text,
+            Persona=f"P{number} ", API_token=f"T{number % 2} ", Tags=text[:40].replace(",", ""),
         )  # fmt: skip
         steps.add(
-            page, "userprofile", Experiment=experiment, Username=f"person_{name}", Display_name=text[:80]
+            page, "userprofile", Experiment=f"E{number} ", Username=f"person_{name}", Display_name=text[:80]
         )
         steps.add(page, "post", Who_says_it=f"person_{name}", Text=text)
     context.close()
 
 
-def test_the_worst_texts_do_nothing_on_any_screen(hostile_rows, open_window, administrator):
+def test_the_worst_texts_do_nothing_on_any_screen_and_make_none_wider(
+    hostile_rows, open_window, administrator
+):
     page = open_window(storage_state=str(administrator.state))
     page.add_init_script(LISTEN)
+    wrong = []
     for path in walk(page, "/admin/post/?page_size=100"):
         assert page.evaluate("window.__pwned") is None, path
         assert_inert(page, path)
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            wrong += [f"{path} at {width} px: {words}" for words in page.evaluate(TOO_WIDE)]
+    assert not wrong, "\n".join(wrong)
 
 
 def assert_inert(page: Page, path: str) -> None:

@@ -31,15 +31,6 @@ MISTAKES = """() => {
   return wrong;
 }"""
 
-# What reaches beyond the right edge; what scrolls by itself inside a box may.
-TOO_WIDE = """() => {
-  const root = document.documentElement;
-  if (root.scrollWidth <= root.clientWidth) return [];
-  const isFar = (each) => each.getBoundingClientRect().right > root.clientWidth + 1;
-  const far = [...document.querySelectorAll("body *")].filter(isFar).slice(0, 4);
-  return [`${root.scrollWidth} px wide: ${far.map((each) => each.outerHTML.slice(0, 60)).join(" … ")}`];
-}"""
-
 # What reaches beyond the card it stands in; lists hide their heads where they become pairs.
 OUT_OF_CARD = """() => {
   const wrong = [];
@@ -95,7 +86,7 @@ def test_every_screen_fits_a_phone_in_light_and_in_the_dark_and_every_control_ha
         wrong += [f"{path}: {mistake}" for mistake in page.evaluate(MISTAKES)]
         for size in (SMALL_PHONE, PHONE, DESK):
             page.set_viewport_size(size)
-            mistakes = page.evaluate(TOO_WIDE) + page.evaluate(OUT_OF_CARD)
+            mistakes = page.evaluate(screens.TOO_WIDE) + page.evaluate(OUT_OF_CARD)
             wrong += [f"{path} at {size['width']} px: {mistake}" for mistake in mistakes]
         ground, type_ = page.evaluate(LIGHTNESS)
         page.emulate_media(color_scheme="dark")

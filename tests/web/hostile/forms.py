@@ -3,13 +3,16 @@
 import re
 from collections import deque
 from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urljoin, urlsplit
+
+from .markup import VOID, Markup
 
 TYPED = frozenset({"text", "textarea", "search", "url", "email", "password", "tel", "date", "time", "hidden"})
 # Never changed: without it nothing is sent at all.
 GIVEN = frozenset({"csrf_token"})
 ALIKE = frozenset({"csrf_token", "id", "sort", "desc"})
+IDS = re.compile(r"\?id=\d+$")
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 EXAMPLE = re.compile(r"(?:[Ff]or example|Example)[:,]? ([^.;]+)")
 
 
@@ -45,15 +48,14 @@ class Form:
     def key(self) -> str:
         """What tells it from others: the same form on many pages, of many rows and orders, is one."""
         names = {re.sub(r"\d+", "#", each.name) for each in self.fields} - ALIKE
-        path = re.sub(r"^/experiments/[^/]+/", "/experiments/#/", urlsplit(self.action).path)
-        button = f" [{self.button[0]}]" if self.button else ""
-        return f"{self.method} {path}{button} {' '.join(sorted(names))}"
+        return f"{self.label} {' '.join(sorted(names))}"
 
     @property
     def label(self) -> str:
-        """Its address and button, for messages."""
+        """Its address, without what only tells rows apart, and its button."""
+        path = re.sub(r"^/experiments/[^/]+/", "/experiments/#/", urlsplit(self.action).path)
         button = f" [{self.button[0]}]" if self.button else ""
-        return f"{self.method} {urlsplit(self.action).path}{button}"
+        return f"{self.method} {UUID.sub('#', path)}{button}"
 
     def values(self) -> dict[str, list[str]]:
         """What a browser sends if nobody touches anything."""
@@ -66,11 +68,10 @@ class Form:
         return found
 
 
-class Page(HTMLParser):
+class Page(Markup):
     """A page's forms, links, values of controls by name, and the sentences that say what is wrong."""
 
     def __init__(self, address: str, text: str):
-        super().__init__()
         self.address, self.links, self.forms = address, [], []
         self.values: dict[str, list[str]] = {}
         self.complaints: list[str] = []
@@ -85,8 +86,7 @@ class Page(HTMLParser):
         self._helps: dict[str, str] = {}
         self._described: list[tuple[Form, int, str]] = []
         self._depth = 0
-        self.feed(text.replace("\r\n", "\n").replace("\r", "\n"))
-        self.close()
+        self.read(text)
         for owner, control in self._apart:
             if owner in self._by_id:
                 self._by_id[owner].fields.append(control)
@@ -181,11 +181,6 @@ class Page(HTMLParser):
             self._depth -= 1
 
 
-VOID = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
-)
-
-
 def _is_complaint(tag, given, classes) -> bool:
     return given.get("role") == "alert" or (tag == "p" and not {"error", "refusal"}.isdisjoint(classes))
 
@@ -202,20 +197,20 @@ def _variants(form: Form) -> list[Form]:
 
 
 def addresses(app, values: dict[str, str]) -> list[str]:
-    """Every address that GET may ask for, bare and with the id of a row."""
+    """Every address that GET may ask for, bare and with the ids of some rows."""
     found = []
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         if "GET" not in rule.methods or rule.endpoint == "static":
             continue
         path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", lambda m: values.get(m[1], "1"), rule.rule)
-        found += [path, f"{path}?id=1"]
+        found += [path, *(f"{path}?id={key}" for key in values["ids"].split())]
     return found
 
 
 def shape(address: str) -> str:
     """An address without what only tells rows apart, so that of a thousand links to rows one is followed."""
     parts = urlsplit(address)
-    path = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|/\d+\b", "/#", parts.path)
+    path = re.sub(r"/\d+\b", "/#", UUID.sub("#", parts.path))
     names = sorted(
         name for name, value in parse_qsl(parts.query) if name not in ("url", "page_size") and value
     )
@@ -228,12 +223,12 @@ def walk(app, browser, values: dict[str, str]):
     seen, shown = {shape(address) for address in waiting}, set()
     while waiting:
         address = waiting.popleft()
-        if address.endswith("?id=1") and address.removesuffix("?id=1") in shown:
-            continue  # a list or an empty form, which asks for no row
+        if IDS.search(address) and {IDS.sub("", address), shape(address)} & shown:
+            continue  # a list or an empty form, which asks for no row; or a form that was seen with one
         answer = browser.get(address)
         yield address, answer
         if answer.status_code == 200:
-            shown.add(address)
+            shown.add(shape(address) if IDS.search(address) else address)
         if answer.status_code != 200 or answer.mimetype != "text/html":
             continue
         for link in Page(address, answer.text).links:

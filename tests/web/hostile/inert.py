@@ -1,8 +1,9 @@
 """Whether a page holds a text as a text: no element, attribute, address or computation of its making."""
 
 import re
-from html.parser import HTMLParser
 
+from .forms import Page
+from .markup import VOID
 from .texts import COMPUTED, DIRECTIONS
 
 TAGS = frozenset(
@@ -20,23 +21,19 @@ TAGS = frozenset(
 )
 ADDRESSES = frozenset({"href", "src", "action", "formaction", "data", "poster", "xlink:href", "srcset"})
 FORBIDDEN = frozenset({"style", "srcdoc", "http-equiv", "ping", "background"})
-VOID = frozenset(
-    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
-)
 
 
 def problems_of(text: str, marks: list[str]) -> list[str]:
     """What is wrong with a page; empty if everything foreign in it is inert."""
-    page = _Inert(marks)
-    page.feed(text)
-    page.close()
-    return page.problems
+    return JudgedPage("/", text, marks).problems
 
 
-class _Inert(HTMLParser):
-    def __init__(self, marks):
-        super().__init__()
+class JudgedPage(Page):
+    """A page, and in `problems` where it is not inert."""
+
+    def __init__(self, address: str, text: str, marks: list[str]):
         self.marks, self.problems, self._open = marks, [], []
+        super().__init__(address, text)
 
     def _holds(self, text: str) -> bool:
         return any(mark in text for mark in self.marks)
@@ -46,6 +43,7 @@ class _Inert(HTMLParser):
         self.problems.append(f"{words[:150]!r} at {line}:{column}")
 
     def handle_starttag(self, tag, attrs):
+        super().handle_starttag(tag, attrs)
         if tag not in TAGS or self._holds(tag):
             self._wrong(f"element {tag}")
         given = dict(attrs)
@@ -64,6 +62,7 @@ class _Inert(HTMLParser):
             self._open.append((tag, given))
 
     def handle_endtag(self, tag):
+        super().handle_endtag(tag)
         for place in range(len(self._open) - 1, -1, -1):
             if self._open[place][0] == tag:
                 del self._open[place:]
@@ -71,6 +70,7 @@ class _Inert(HTMLParser):
         self._wrong(f"closes {tag}, which is not open")
 
     def handle_data(self, data):
+        super().handle_data(data)
         if COMPUTED in data or "&lt;class &#39;" in data or "<class '" in data:
             self._wrong(f"computed: {data}")
         if any(c in data for c in DIRECTIONS) and not self._is_apart():
@@ -82,14 +82,8 @@ class _Inert(HTMLParser):
             tag in ("textarea", "bdi", "pre") or given.get("dir") == "auto" for tag, given in self._open
         )
 
-    def handle_comment(self, data):
-        self._wrong(f"comment {data}")
-
-    def handle_pi(self, data):
-        self._wrong(f"instruction {data}")
-
-    def unknown_decl(self, data):
-        self._wrong(f"declaration {data}")
+    def handle_other(self, words):
+        self._wrong(f"not plainly written: {words}")
 
 
 def is_ours(address: str) -> bool:

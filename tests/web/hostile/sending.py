@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from .forms import EXAMPLE, Form, Page
-from .inert import problems_of
+from .inert import JudgedPage
 from .texts import Hostile
 
 # What a form that is empty at first is filled with; else the example of the field's own help.
@@ -27,7 +27,10 @@ PLAIN = {
 # What makes a form change something, so that a reason or a sentence beside it is kept.
 PLAIN_OF = {
     "POST /admin/persona/edit/": {"text": "You drove trams.", "moves": "1"},
+    "POST /admin/apitoken/edit/": {"default_model": "another"},
     "POST /admin/digitaltwin/edit/": {"llm_model": "another"},
+    "POST /admin/digitaltwin/bulk/": {"source": "pattern", "chosen": "1", "count": "1"},
+    "POST /admin/experiment/start/": {"accepts_warnings": "y"},
     "POST /admin/experiment/prompt/": {
         "system": "You are {display_name}, as described: {persona}",
         "disclosure_rule": "sentence",
@@ -37,6 +40,8 @@ PLAIN_OF = {
     "POST /admin/schedule/enable/": {"id": "2"},
 }
 NOT_TAKEN = ("neither kept nor refused", "saved, but without the text")
+# Fields whose text is kept in parts, and what stands between these.
+PARTED = {"tags": ",", "tags_added": ",", "tags_removed": ",", "names": "\n"}
 # Fields whose text is nowhere kept: where to go back to, which row, what was seen of it.
 KEPT_NOWHERE = frozenset({"url", "next", "edit_version", "csrf_token", "id", "fingerprint"})
 COOKIE = "discourse_twins"
@@ -179,12 +184,15 @@ def _judged(lab: Lab, form: Form, name: str, hostile: Hostile, values: dict[str,
     if last.status_code >= 500:
         return [f"{last.status_code}"]
     marks = [hostile.mark] if hostile.mark else []
-    pages = [page for page in {id(first): first, id(last): last}.values() if page.mimetype == "text/html"]
-    for page in pages:
-        wrong += problems_of(page.text, marks)
+    page = None
+    for answer in {id(first): first, id(last): last}.values():
+        if answer.mimetype == "text/html":
+            page = JudgedPage(form.page, answer.text, marks)
+            wrong += page.problems
     if form.method == "GET":
         return wrong
-    page = Page(form.page, last.text if last.mimetype == "text/html" else "")
+    if page is None or last.mimetype != "text/html":
+        page = Page(form.page, "")
     control = next(each for each in form.fields if each.name == name)
     if lab.has_changed():
         if first.status_code >= 400:
@@ -207,7 +215,8 @@ def _not_kept(lab: Lab, control, hostile: Hostile) -> list[str]:
     kept = lab.texts_with(hostile.mark)
     if not kept:
         return [NOT_TAKEN[1]]
-    if not kept & kept_forms(hostile.text):
+    parts = as_block(hostile.text).split(PARTED[control.name]) if control.name in PARTED else ()
+    if not kept & set().union(kept_forms(hostile.text), *map(kept_forms, parts)):
         return [f"kept as something else: {sorted(kept, key=len)[0][:100]!r}"]
     return []
 

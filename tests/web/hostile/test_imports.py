@@ -10,6 +10,7 @@ import pytest
 from pdsapp.errors import BadInput
 from pdsapp.models import Experiment, Persona
 from pdsapp.services import bulk, bulk_files, persona_files
+from pdsapp.services.bulk_plan import Options, make_plan
 from pdsapp.services.fields import clean_line, clean_text
 from pdsapp.services.tables import guarded
 from tests.conftest import NOON
@@ -82,7 +83,8 @@ def test_a_file_of_twins_that_cannot_be_read_is_refused_alike(app, rows, write, 
     path.write_bytes(data.replace(b"name,text", b"persona_name,persona", 1))
     with pytest.raises(BadInput) as refused, write() as session:
         experiment = session.get_one(Experiment, rows.experiment.id)
-        bulk.set_up_twins(session, experiment, bulk_files.read_rows(path), None, NOON)
+        plan = make_plan(session, experiment, bulk_files.read_path(path), Options(None, True))
+        bulk.carry_out(session, experiment, plan, NOON)
     assert "personas.csv" in str(refused.value)
 
 
