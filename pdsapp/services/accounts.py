@@ -25,6 +25,7 @@ ROLES = {
 }
 LINK_LIFETIME = timedelta(days=2)
 PASSWORD_MINIMUM = 10
+PASSWORD_MAXIMUM = 4096  # characters; no longer one is hashed
 # The cost of a password hash: passes, KiB, threads. Source: RFC 9106, second recommended option.
 ARGON2 = {"time_cost": 3, "memory_cost": 65536, "parallelism": 4}
 
@@ -69,6 +70,8 @@ def set_password(account: Account, password: str) -> None:
     """Sets the password (argon2) and ends all sessions. Raises BadInput when it is too short."""
     if len(password) < PASSWORD_MINIMUM:
         raise BadInput(f"Use at least {PASSWORD_MINIMUM} characters.", "password")
+    if len(password) > PASSWORD_MAXIMUM:
+        raise BadInput(f"Use at most {PASSWORD_MAXIMUM:,} characters.", "password")
     if len(password) > 500:
         raise BadInput("Use at most 500 characters.", "password")
     account.password = PasswordHasher(**ARGON2).hash(password)

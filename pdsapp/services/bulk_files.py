@@ -10,7 +10,7 @@ from pathlib import Path
 from ..domain.quoting import quote
 from ..errors import BadInput
 from .persona_files import TEXT_SUFFIXES, NamedFile, own_name
-from .tables import Complain, csv_rows, decode, json_rows
+from .tables import Complain, csv_rows, decode, json_rows, unguarded
 
 FILE_LIMIT = 20_000_000  # bytes, all files together
 ROW_LIMIT = 100_000
@@ -182,7 +182,7 @@ def _read(file: NamedFile, rows: list[Row], errors: list[CellError]) -> None:
 
 def _read_csv(text: str, name: str, complain: Complain) -> Iterator[Row]:
     for place, cells in csv_rows(text, name, FIELD, _check_columns, complain):
-        yield Row(place=place, **cells)
+        yield Row(place=place, **{column: unguarded(cell) for column, cell in cells.items()})
 
 
 def _read_json_lines(text: str, name: str, complain: Complain) -> Iterator[Row]:

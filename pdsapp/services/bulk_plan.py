@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from ..domain.policy import content_hash
+from ..domain.quoting import quote
 from ..domain.reasons import OVER_STATES
 from ..errors import BadInput
 from ..models import Experiment
@@ -244,7 +245,7 @@ class _Desk:
             if key in self._personas:  # a text of this file has made it, or it was looked up
                 return self._personas[key][0]
             if known is None:
-                raise BadInput(f"There is no persona “{name[:80]}” in the library.", "persona_name")
+                raise BadInput(f"There is no persona {quote(name[:80])} in the library.", "persona_name")
             choice = PersonaChoice(key, known.name, known.number, known.version_id, known.id)
             self._personas[key] = choice, row.place
             return choice
@@ -253,7 +254,8 @@ class _Desk:
         first, place = self._personas.setdefault(key, (choice, row.place))
         if first != choice:
             raise BadInput(
-                f"Persona “{name[:80]}” has another text in {place}. Give one of them another persona_name."
+                f"Persona {quote(name[:80])} has another text in {place}. Give one of them another "
+                "persona_name."
             )
         return first
 
@@ -263,7 +265,7 @@ class _Desk:
             return self._default if twin is None else None
         found = self._facts.token(text)
         if found is None:
-            raise BadInput(f"There is no API token “{text[:80]}”.")
+            raise BadInput(f"There is no API token {quote(text[:80])}.")
         if found.is_archived:
             raise BadInput(f"API token “{found.name}” is archived. Choose another.")
         return found

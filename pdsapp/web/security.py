@@ -13,7 +13,7 @@ from flask_security.utils import login_user, logout_user
 from flask_wtf import FlaskForm
 from werkzeug.middleware.proxy_fix import ProxyFix
 from wtforms import BooleanField, EmailField, HiddenField, PasswordField
-from wtforms.validators import DataRequired, EqualTo
+from wtforms.validators import DataRequired, EqualTo, Length
 
 from ..config import Settings
 from ..database import reading
@@ -33,11 +33,17 @@ REMEMBERED_FOR = timedelta(days=14)
 pages = Blueprint("sign_in", __name__)
 
 
+NO_LONGER = Length(
+    max=accounts.PASSWORD_MAXIMUM,
+    message=f"No password is longer than {accounts.PASSWORD_MAXIMUM:,} characters. Check it and try again.",
+)
+
+
 class SignInForm(FlaskForm):
     """E-mail address and password."""
 
     email = EmailField("E-mail", validators=[DataRequired("Enter your e-mail address.")])
-    password = PasswordField("Password", validators=[DataRequired("Enter your password.")])
+    password = PasswordField("Password", validators=[DataRequired("Enter your password."), NO_LONGER])
     remember = BooleanField(f"Keep me signed in on this computer for {REMEMBERED_FOR.days} days")
     next = HiddenField()
 

@@ -16,7 +16,7 @@ from ...extensions import db, limiter
 from ...models import Experiment, utc_now
 from ...services import accounts, granting
 from .. import access, frame, zones
-from ..security import PasswordForm
+from ..security import NO_LONGER, PasswordForm
 
 TRIES = "10 per minute"
 WRONG_PASSWORD = "This is not your present password. Check it and try again."
@@ -39,7 +39,9 @@ class ZoneForm(FlaskForm):
 class OwnPasswordForm(PasswordForm):
     """Another password, and the present one."""
 
-    present = PasswordField("Present password", validators=[DataRequired("Enter your present password.")])
+    present = PasswordField(
+        "Present password", validators=[DataRequired("Enter your present password."), NO_LONGER]
+    )
 
 
 @dataclass(frozen=True)
