@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ...attempts.words import span_words
+from ...domain.quoting import quote
 from ...domain.reasons import REASON_WORDS, AttemptState, Reason, ReasonClass, Trigger
 from ...errors import BadInput, NotFound
 from ...extensions import db
@@ -244,7 +245,7 @@ def _one_of(values: type[Closed], given: Mapping[str, str], name: str) -> Closed
         return values(text)
     except ValueError:
         known = ", ".join(value.value.replace("_", " ") for value in values)
-        raise BadInput(f"“{text[:40]}” is no {name} of an attempt. Known: {known}.", name) from None
+        raise BadInput(f"{quote(text[:40])} is no {name} of an attempt. Known: {known}.", name) from None
 
 
 def _twin(session: Session, experiment: Experiment | None, text: str) -> DigitalTwin | None:

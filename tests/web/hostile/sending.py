@@ -40,8 +40,8 @@ PLAIN_OF = {
     "POST /admin/schedule/enable/": {"id": "2"},
 }
 NOT_TAKEN = ("neither kept nor refused", "saved, but without the text")
-# Fields whose text is kept in parts, and what stands between these.
-PARTED = {"tags": ",", "tags_added": ",", "tags_removed": ",", "names": "\n"}
+# Fields whose text is kept in parts, and what stands between these; None: ends of lines.
+PARTED = {"tags": ",", "tags_added": ",", "tags_removed": ",", "names": None}
 # Fields whose text is nowhere kept: where to go back to, which row, what was seen of it.
 KEPT_NOWHERE = frozenset({"url", "next", "edit_version", "csrf_token", "id", "fingerprint"})
 COOKIE = "discourse_twins"
@@ -98,7 +98,7 @@ def _leaves(value) -> set[str]:
     if isinstance(value, str) and value[:1] in ("{", "[", '"'):
         try:
             return _leaves_of(json.loads(value)) | {value}
-        except ValueError:
+        except (ValueError, RecursionError):
             return {value}
     return {value}
 
@@ -215,10 +215,16 @@ def _not_kept(lab: Lab, control, hostile: Hostile) -> list[str]:
     kept = lab.texts_with(hostile.mark)
     if not kept:
         return [NOT_TAKEN[1]]
-    parts = as_block(hostile.text).split(PARTED[control.name]) if control.name in PARTED else ()
+    parts = _parts(hostile.text, control.name)
     if not kept & set().union(kept_forms(hostile.text), *map(kept_forms, parts)):
         return [f"kept as something else: {sorted(kept, key=len)[0][:100]!r}"]
     return []
+
+
+def _parts(text: str, name: str) -> list[str]:
+    if name not in PARTED:
+        return []
+    return text.splitlines() if PARTED[name] is None else text.split(PARTED[name])
 
 
 def _is_asked(control) -> bool:
