@@ -283,16 +283,7 @@ def _copies(session: Session, found: Sequence[TwinNow], wish: Wish) -> tuple[Cop
     for twin in found:
         username = _free(twin.username, taken)
         taken.add(username_key(username))
-        copies.append(
-            Copy(
-                twin,
-                NewTwin(
-                    username, twin.display_name, twin.bio, twin.persona_version_id, twin.persona_words,
-                    twin.token_id, twin.token, twin.llm_url, twin.llm_model, twin.parameters, twin.tags,
-                    twin.is_active and wish.copies_are_active,
-                ),
-            )
-        )  # fmt: skip
+        copies.append(Copy(twin, twin_rows.as_new(twin, username, twin.is_active and wish.copies_are_active)))
     return tuple(copies)
 
 

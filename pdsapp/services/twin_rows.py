@@ -91,6 +91,14 @@ class TwinEdit:
     after: Values
 
 
+def as_new(twin: TwinNow, username: str, is_active: bool) -> NewTwin:
+    """A copy of a twin for another experiment."""
+    return NewTwin(
+        username, twin.display_name, twin.bio, twin.persona_version_id, twin.persona_words, twin.token_id,
+        twin.token, twin.llm_url, twin.llm_model, twin.parameters, twin.tags, is_active,
+    )  # fmt: skip
+
+
 def read_twins(session: Session, *where: ColumnElement[bool]) -> list[TwinNow]:
     """The twins for which this holds, by id. Two queries."""
     query = (
