@@ -124,12 +124,21 @@ class WholeField(IntegerField):
             raise ValueError(self.gettext("Not a valid integer value."))
 
 
+class NeededThen:
+    """Marks a field that is only there when it is needed, or that the service asks for."""
+
+    field_flags = {"needed_then": True}
+
+    def __call__(self, _form, _field) -> None:
+        """Refuses nothing: whether it is needed is known where the change is made."""
+
+
 class ReasonForm:
     """The part of a form that asks why a study under way is changed; `leave_out_reason` where none is."""
 
     reason = StringField(
         "Reason for the change",
-        validators=[Clean(lambda text: clean_line(text, "reason", MOST_REASON))],
+        validators=[NeededThen(), Clean(lambda text: clean_line(text, "reason", MOST_REASON))],
         render_kw={"maxlength": str(MOST_REASON), "autocomplete": "off"},
         description="Listed among the protocol changes, and shown in every chart. For example: Pilot showed "
         "that twins posted too often",
