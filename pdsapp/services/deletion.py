@@ -43,7 +43,7 @@ CHUNK = 100
 COUNTED: tuple[tuple[str, type], ...] = (
     ("posts", Post), ("attempts", Attempt), ("model calls", ModelCall), ("slots", Slot),
     ("schedules", Schedule), ("digital twins", DigitalTwin), ("user profiles", UserProfile),
-    ("protocol changes", ProtocolChange), ("memberships", Membership),
+    ("protocol changes", ProtocolChange), ("grants to accounts", Membership),
 )  # fmt: skip
 NOT_COUNTED = "Attempts of an experiment that was deleted are not counted any more."
 
