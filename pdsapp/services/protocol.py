@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from ..domain.diffs import changed_leaves
 from ..domain.disclosure import RULE_LABELS, DisclosureRule
@@ -217,13 +217,17 @@ def changes_of(session: Session, experiment: Experiment, limit: int = MOST_LISTE
 
 
 def changes_between(
-    session: Session, experiment_id: int, start: datetime, end: datetime
+    session: Session, experiment: Experiment | None, start: datetime, end: datetime
 ) -> list[ProtocolChange]:
-    """Changes of a study under way in a period, oldest first: what charts mark. MOST_LISTED at most."""
+    """Changes of a study under way, or of all of them, in a period, oldest first: what charts mark.
+
+    MOST_LISTED at most, with their experiments.
+    """
     query = (
         select(ProtocolChange)
+        .options(joinedload(ProtocolChange.experiment))
         .where(
-            ProtocolChange.experiment_id == experiment_id,
+            *(() if experiment is None else (ProtocolChange.experiment_id == experiment.id,)),
             ProtocolChange.made_at >= start,
             ProtocolChange.made_at < end,
             ProtocolChange.state.in_(GUARDED),

@@ -76,7 +76,7 @@ def test_a_draft_is_changed_without_one_and_the_change_is_no_mark_in_charts(sess
     save_policy(write, study, OTHER, "")
     assert [c.state for c in protocol.changes_of(session, load(session, study))] == [ExperimentState.draft]
     day = timedelta(days=1)
-    assert protocol.changes_between(session, study.id, NOON - day, NOON + day) == []
+    assert protocol.changes_between(session, study, NOON - day, NOON + day) == []
 
 
 def test_saving_the_present_numbers_is_no_change(session, study, write):
@@ -122,7 +122,7 @@ def test_charts_get_the_changes_of_their_period_oldest_first(session, study, wri
             at = NOON + timedelta(hours=number)
             policy = replace(PostingPolicy(), share_cap=0.1 * (number + 1))
             protocol.save_policy(writing, load(writing, study), number + 1, policy, at, "step")
-    found = protocol.changes_between(session, study.id, NOON, NOON + timedelta(hours=2))
+    found = protocol.changes_between(session, study, NOON, NOON + timedelta(hours=2))
     assert [change.after["share_cap"] for change in found] == [0.1, 0.2]
     latest = protocol.changes_of(session, load(session, study), limit=2)
     assert [change.made_at - NOON for change in latest] == [timedelta(hours=2), timedelta(hours=1)]

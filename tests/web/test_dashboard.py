@@ -285,3 +285,5 @@ def test_a_protocol_change_is_a_line_in_the_chart_with_its_reason_below(research
     )
     assert "Protocol changes in this period" in words_of(answer)
     assert "Posting policy: share cap too <b>chatty</b> What differs" in words_of(answer)
+    researcher.post("/switch", data={"experiment": ""})
+    assert f"{rows.experiment}: Posting policy: share cap too" in words_of(researcher.get("/admin/"))

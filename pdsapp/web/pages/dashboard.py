@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
 from ...extensions import db
-from ...models import Attempt, Experiment, utc_now
+from ...models import Attempt, Experiment, ProtocolChange, utc_now
 from ...services import protocol, reports, reports_attempts, reports_now
 from ...services.editing import is_open
 from ...services.ledger import Ledger, brief, kind_words
@@ -97,7 +97,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     schedules = reports_now.schedule_counts(session, experiment)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
     bins = list(reports.bins(current, period, now, zone))
-    marked = protocol.changes_between(session, experiment.id, bins[0].starts_at, now) if experiment else []
+    marked = protocol.changes_between(session, experiment, bins[0].starts_at, now)
     return Dashboard(
         lead=_lead(experiment, period, zone, now),
         periods=[
@@ -113,8 +113,8 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         chart_title=f"Attempts per {period.bin_words}",
         chart_note="by when they were asked",
         chart_first=f"{period.bin_words.capitalize()}, {zone.key}",
-        changes=[(each.made_at, each.summary, each.reason) for each in marked],
-        changes_url=_changes_url(experiment) if marked else "",
+        changes=[(each.made_at, _change_words(each, experiment), each.reason) for each in marked],
+        changes_url=_changes_url(experiment) if marked and experiment else "",
         zone=zone,
         why=_why(reports.reasons(current, reports.SILENT)),
         why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
@@ -208,6 +208,11 @@ def percent_words(part: int, whole: int) -> str:
 def _commonest(failures: dict[ReasonClass, dict[Reason, int]]) -> Reason | None:
     everything = [(count, reason) for of_class in failures.values() for reason, count in of_class.items()]
     return max(everything, key=lambda pair: pair[0])[1] if everything else None
+
+
+def _change_words(change: ProtocolChange, experiment: Experiment | None) -> str:
+    """What was changed; of which experiment, where the page shows several."""
+    return change.summary if experiment else f"{change.experiment}: {change.summary}"
 
 
 def _changes_url(experiment: Experiment) -> str:
