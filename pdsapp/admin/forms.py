@@ -68,11 +68,15 @@ class Clean:
 
 
 class RowField(SelectField):
-    """A choice among rows by their integer id; the empty choice is None. Choices are set per request."""
+    """A choice among rows by their integer id; the empty choice is None. Choices are set per request.
 
-    def __init__(self, label: str, empty: str = "choose …", **kwargs):
+    `added_by` is the endpoint that adds such a row: the way on while there is none to choose.
+    """
+
+    def __init__(self, label: str, empty: str = "choose …", added_by: str = "", **kwargs):
         super().__init__(label, coerce=str, choices={}, **kwargs)
         self.empty = empty
+        self.added_by = added_by
 
     def offer(self, pairs: list[tuple[int, str]]) -> None:
         """Offers these rows, the empty choice first."""

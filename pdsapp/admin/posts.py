@@ -28,6 +28,7 @@ class PostForm(Form):
 
     user_profile = RowField(
         "Who says it",
+        added_by="userprofile.create_view",
         validators=[Needed()],
         description="A person of the experiment; twins post through attempts only. For example: @ada_reads, "
         "Ada",

@@ -92,6 +92,7 @@ class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
     )
     experiment = RowField(
         "Experiment",
+        added_by="experiment.create_view",
         description="Whose twins are asked. An administrator may leave it empty: then all running "
         "experiments, "
         "each as often as it has active twins. For example: Pilot (a41f9)",

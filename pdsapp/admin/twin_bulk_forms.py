@@ -37,7 +37,10 @@ class BulkForm(Form):
     """Where the twins come from, and what goes for all of them."""
 
     experiment = RowField(
-        "Experiment", validators=[Needed()], description="Where they post. For example: Pilot (a41f9)"
+        "Experiment",
+        added_by="experiment.create_view",
+        validators=[Needed()],
+        description="Where they post. For example: Pilot (a41f9)",
     )
     source = RadioField("Where they come from", choices=SOURCES, default=TABLE)
     table = FileField(

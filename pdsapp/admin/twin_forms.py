@@ -36,7 +36,10 @@ class MemberForm(Form):
     """What people type about a member of an experiment."""
 
     experiment = RowField(
-        "Experiment", validators=[Needed()], description="Where they post. For example: Pilot (a41f9)"
+        "Experiment",
+        added_by="experiment.create_view",
+        validators=[Needed()],
+        description="Where they post. For example: Pilot (a41f9)",
     )
     username = StringField(
         "Username",
@@ -62,6 +65,7 @@ class TwinForm(MemberForm):
 
     persona_version = RowField(
         "Persona",
+        added_by="persona.create_view",
         validators=[Needed()],
         description="Whose voice it writes in, at the latest version. For example: Retired bus driver, "
         "version 2",

@@ -1,5 +1,7 @@
 """What somebody meets who is new here: lists and pages on which there is nothing yet, names that are long."""
 
+import pytest
+
 from pdsapp.admin import cells
 from pdsapp.models import Experiment
 from tests.web.looking import words_of
@@ -37,3 +39,22 @@ def test_a_long_zone_breaks_between_its_parts(administrator):
 
 def test_a_zone_is_escaped():
     assert cells.zone("a/<b>") == "a/<wbr>&lt;b&gt;"
+
+
+@pytest.mark.parametrize(
+    ("page", "endpoints"),
+    [
+        ("/admin/digitaltwin/new/", ("/admin/experiment/new/", "/admin/persona/new/")),
+        ("/admin/digitaltwin/bulk/", ("/admin/experiment/new/",)),
+        ("/admin/schedule/new/", ("/admin/experiment/new/",)),
+        ("/admin/post/new/", ("/admin/userprofile/new/",)),
+    ],
+)
+def test_a_form_with_nothing_to_choose_leads_to_where_one_is_added(researcher, page, endpoints):
+    text = researcher.get(page).text
+    assert text.count("There is none to choose yet: add one") == len(endpoints)
+    assert all(f'<a href="{endpoint}">There is none' in text for endpoint in endpoints)
+
+
+def test_a_form_with_something_to_choose_does_not(researcher, rows):
+    assert "There is none to choose yet" not in researcher.get("/admin/digitaltwin/new/").text
