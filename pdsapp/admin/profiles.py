@@ -41,7 +41,9 @@ class ProfileScreen(Screen):
     column_sortable_list = ("username", ("kind", "is_bot"), "is_banned", "created_at")
     column_searchable_list = ("username", "display_name", "bio")
     search_words = "username, name, bio"
-    column_labels = {"is_banned": "State", "created_at": "Added", "uuid": "UUID"}
+    column_labels = {
+        "display_name": "Display name", "is_banned": "State", "created_at": "Added", "uuid": "UUID",
+    }  # fmt: skip
     list_filters = (
         filters.of_flag("kind", "Kind", UserProfile.is_bot, "twins", "people"),
         filters.of_flag("banned", "Banned", UserProfile.is_banned),

@@ -71,6 +71,7 @@ class TwinScreen(TwinPages):
         "llm_url": "Own URL",
         "llm_model": "Own model",
         "parameters": "Own parameters",
+        "display_name": "Display name",
         "last_post": "Last post",
         "created_at": "Added",
         "uuid": "UUID",
