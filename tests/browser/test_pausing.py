@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from . import steps
-from .test_narrow import SMALL_PHONE, TOO_WIDE
+from .screens import TOO_WIDE
+from .test_narrow import SMALL_PHONE
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
