@@ -128,7 +128,7 @@ class TwinBulk(Screen):
     def bulk_again(self, uuid: str):
         """Leaves a failed one to the workers once more."""
         row = self._import(uuid)
-        if self.act(lambda session, now, _account: bulk_imports.run_again(session, row, now)):
+        if self.act(lambda session, now, account: bulk_imports.run_again(session, row, now, account)):
             number = row.id
             self.end_transaction()
             queue_sign.tell(lambda connection: queue.wake_imports(connection, [number]))

@@ -10,13 +10,14 @@ from uuid import uuid4
 
 import structlog
 from sqlalchemy import ColumnElement, and_, delete, or_, select
+from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm import Session
 
 from ..database import reading, transaction
 from ..domain.protocol import MOST_REASON
 from ..errors import BadInput, LeaseLost, NotFound
 from ..models import Account, BulkImport, Experiment, ImportState
-from . import bulk
+from . import bulk, granting
 from .bulk_facts import read_facts
 from .bulk_files import Sheet
 from .bulk_plan import Options, Plan, decide, make_plan
@@ -34,6 +35,10 @@ MOST_TRIES = 3
 LOST = (
     f"{MOST_TRIES} workers have begun it and were lost. Nothing was set up. Run it again; if it ends like "
     "this once more, look at what the workers print."
+)
+MAY_NOT = (
+    "{account} may not set up twins in this experiment any more: the account is shut, a viewer, or not "
+    "granted the experiment. Nothing was set up. An administrator can run it again."
 )
 log = structlog.get_logger()
 
@@ -113,17 +118,19 @@ def confirm(
     row.message, row.reason, row.fingerprint, row.changed_at = "", reason, fingerprint, now
     if row.row_count > AT_ONCE_LIMIT:
         row.state, row.progress, row.tries = ImportState.waiting, 0, 0
+        _take_over(row, account)
         return
     _end(row, bulk.carry_out(session, row.experiment, plan, now, reason, account), now)
 
 
-def run_again(session: Session, row: BulkImport, now: datetime) -> None:
-    """Leaves a failed one to the workers once more. The caller commits."""
+def run_again(session: Session, row: BulkImport, now: datetime, account: Account | None = None) -> None:
+    """Leaves a failed one to the workers once more, in the name of `account`. The caller commits."""
     _lock(session, row.id)
     session.refresh(row)
     if row.state != ImportState.failed:
         raise BadInput("This has not failed, so it is not run again.")
     row.state, row.tries, row.progress, row.message, row.changed_at = ImportState.waiting, 0, 0, "", now
+    _take_over(row, account)
 
 
 def drop(session: Session, row: BulkImport) -> None:
@@ -158,7 +165,8 @@ def forget(session: Session, now: datetime) -> None:
 def run(import_id: int, clock: Callable[[], datetime]) -> ImportState | None:
     """Sets up one import in transactions of its own; the state it ended in, None if it was not to be taken.
 
-    A plan that is another one by now is shown again instead of being carried out.
+    A plan that is another one by now is shown again instead of being carried out. It fails if whoever
+    confirmed it may not change the experiment any more.
     """
     token = uuid4().hex
     with transaction() as session:
@@ -176,18 +184,30 @@ def run(import_id: int, clock: Callable[[], datetime]) -> ImportState | None:
         _tell(import_id, token, len(sheet.rows), clock())
         with transaction() as session:
             row = _held(session, import_id, token)
-            account = session.get(Account, row.account_id) if row.account_id else None
-            done = bulk.carry_out(session, row.experiment, plan, clock(), row.reason, account)
+            if row.account is not None and not granting.may_change(session, row.account, row.experiment):
+                _fail(row, MAY_NOT.format(account=row.account), clock())
+                return row.state
+            done = bulk.carry_out(session, row.experiment, plan, clock(), row.reason, row.account)
             _end(row, done, clock())
             return row.state
-    except LeaseLost:
-        log.warning("lease of an import lost, result dropped", number=import_id)
-        return None
+    except (LeaseLost, NoResultFound):  # another has it, or it went with its experiment
+        return _dropped(import_id)
     except BadInput as error:
+        return _shown_again(import_id, token, str(error))
+
+
+def _dropped(import_id: int) -> None:
+    log.warning("import lost to another worker or gone, result dropped", number=import_id)
+
+
+def _shown_again(import_id: int, token: str, message: str) -> ImportState | None:
+    try:
         with transaction() as session:
             row = _held(session, import_id, token)
-            row.state, row.message, row.lease_until = ImportState.planned, str(error), None
+            row.state, row.message, row.lease_until = ImportState.planned, message, None
             return row.state
+    except LeaseLost:
+        return _dropped(import_id)
 
 
 def _take(session: Session, import_id: int, token: str, now: datetime) -> BulkImport | None:
@@ -199,7 +219,7 @@ def _take(session: Session, import_id: int, token: str, now: datetime) -> BulkIm
         return None
     row.changed_at = now
     if row.tries >= MOST_TRIES:
-        row.state, row.message, row.lease_until = ImportState.failed, LOST, None
+        _fail(row, LOST, now)
         return row
     row.state, row.tries, row.progress = ImportState.running, row.tries + 1, 0
     row.lease_token, row.lease_until = token, now + LEASE
@@ -236,6 +256,16 @@ def _end(row: BulkImport, done: bulk.Done, now: datetime) -> None:
     row.state, row.content, row.progress = ImportState.done, "", row.row_count
     row.created_count, row.updated_count, row.skipped_count = len(done.created), done.updated, done.skipped
     row.changed_at, row.lease_until = now, None
+
+
+def _fail(row: BulkImport, message: str, now: datetime) -> None:
+    row.state, row.message, row.changed_at, row.lease_until = ImportState.failed, message, now, None
+
+
+def _take_over(row: BulkImport, account: Account | None) -> None:
+    """A worker acts in the name of the account that has confirmed it, not of the one that uploaded it."""
+    if account is not None:
+        row.account_id = account.id
 
 
 def _options(row: BulkImport) -> Options:

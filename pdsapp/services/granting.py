@@ -10,6 +10,7 @@ from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import ADMINISTRATOR, Account, Experiment, Membership, Role
 from . import audit
+from .accounts import WRITERS, role_of
 
 MOST_OFFERED = 1_000
 
@@ -22,6 +23,16 @@ def experiments_of(session: Session, account: Account) -> list[Experiment]:
         .where(Membership.account_id == account.id)
     )
     return list(session.scalars(query.order_by(Experiment.id.desc())))
+
+
+def may_change(session: Session, account: Account, experiment: Experiment) -> bool:
+    """Whether an account may change an experiment at this moment, which may not be that of its request."""
+    if not account.active or role_of(account) not in WRITERS:
+        return False
+    query = select(Membership.id).where(
+        Membership.account_id == account.id, Membership.experiment_id == experiment.id
+    )
+    return account.sees_everything or session.scalars(query.limit(1)).first() is not None
 
 
 def counts(session: Session, account_ids: Collection[int]) -> dict[int, int]:

@@ -7,7 +7,7 @@ from flask_login import current_user
 
 from .. import grants
 from ..models import Account, Schedule
-from ..services.accounts import role_of
+from ..services.accounts import WRITERS, role_of
 
 PUBLIC_RULES = frozenset(
     {
@@ -22,7 +22,6 @@ PUBLIC_RULES = frozenset(
 # POSTs that change nothing but one's own session and account
 PERSONAL_RULES = frozenset({"/logout", "/theme", "/switch", "/account/zone", "/account/password"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-WRITERS = frozenset({"administrator", "researcher"})
 
 
 def init_app(app: Flask) -> None:

@@ -34,8 +34,8 @@ pages = Blueprint("sign_in", __name__)
 
 
 NO_LONGER = Length(
-    max=accounts.PASSWORD_MAXIMUM,
-    message=f"No password is longer than {accounts.PASSWORD_MAXIMUM:,} characters. Check it and try again.",
+    max=accounts.LONGEST_TRIED,
+    message=f"No password is longer than {accounts.LONGEST_TRIED:,} characters. Check it and try again.",
 )
 
 

@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import func, select
 
 from pdsapp.database import transaction
+from pdsapp.domain.reasons import ExperimentState
 from pdsapp.errors import BadInput, NotFound
-from pdsapp.models import BulkImport, DigitalTwin, Experiment, ImportState, utc_now
-from pdsapp.services import bulk, bulk_imports
+from pdsapp.models import Account, AuditEvent, BulkImport, DigitalTwin, Experiment, ImportState, utc_now
+from pdsapp.services import accounts, bulk, bulk_imports, deletion, granting
 from pdsapp.services.bulk_files import Row, Sheet
 from pdsapp.services.bulk_plan import Options
 from tests import builders
@@ -16,7 +17,7 @@ from tests import builders
 pytestmark = pytest.mark.database
 
 
-def kept(study, count=3, **options):
+def kept(study, count=3, account=None, **options):
     """An import of so many twins, not confirmed; its id."""
     rows = tuple(
         Row(f"line {n}", f"user_{n}", persona_name="Tea", persona="Likes tea.") for n in range(count)
@@ -24,16 +25,16 @@ def kept(study, count=3, **options):
     with transaction() as session:
         experiment = session.get_one(Experiment, study.id)
         return bulk_imports.keep(
-            session, experiment, "f.csv", Sheet(rows), Options(**options), utc_now(), None
+            session, experiment, "f.csv", Sheet(rows), Options(**options), utc_now(), account
         ).id
 
 
-def confirm(number, fingerprint=None):
+def confirm(number, fingerprint=None, account=None):
     with transaction() as session:
         row = session.get_one(BulkImport, number)
         plan = bulk_imports.plan_of(session, row) if row.content else None
         fingerprint = fingerprint or plan.fingerprint
-        bulk_imports.confirm(session, row, plan, fingerprint, "", utc_now(), None)
+        bulk_imports.confirm(session, row, plan, fingerprint, "", utc_now(), account)
 
 
 def state_of(session, number):
@@ -146,3 +147,132 @@ def test_a_day_later_it_is_forgotten_unless_it_waits(study, session):
     with pytest.raises(NotFound, match="Choose the files again"):
         bulk_imports.find(session, "0194d0a0-0000-7000-8000-000000000000")
     assert old != waiting
+
+
+def colleague(study, email="ada@example.org", role="researcher"):
+    """An account that is granted the study."""
+    with transaction() as session:
+        account = accounts.add_account(session, email, role, utc_now())
+        session.flush()
+        granting.grant_experiments(session, account, [study.id], utc_now())
+        return account
+
+
+def demote(study, account, **changes):
+    """Another role, the door shut."""
+    wanted = {"role": "researcher", "is_active": True, "sees_all": False} | changes
+    with transaction() as session:
+        row = session.get_one(Account, account.id)
+        accounts.change_account(session, row, row.edit_version, utc_now(), **wanted)
+
+
+def take_the_grant(study, account):
+    with transaction() as session:
+        granting.grant_experiments(session, session.get_one(Account, account.id), [], utc_now())
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda study, account: demote(study, account, is_active=False),
+        lambda study, account: demote(study, account, role="viewer"),
+        take_the_grant,
+    ],
+    ids=["shut", "viewer", "not granted"],
+)
+def test_a_worker_sets_up_nothing_for_an_account_that_may_not_any_more(study, session, lose):
+    account = colleague(study)
+    number = kept(study, 501, account)
+    confirm(number, account=account)
+    lose(study, account)
+    assert bulk_imports.run(number, utc_now) == ImportState.failed
+    assert state_of(session, number) == (ImportState.failed, 0)
+    assert (
+        "ada@example.org may not set up twins in this experiment"
+        in session.get_one(BulkImport, number).message
+    )
+    assert bulk_imports.tend(utc_now()) == []
+    other = colleague(study, "bo@example.org")
+    with transaction() as writing:
+        bulk_imports.run_again(writing, writing.get_one(BulkImport, number), utc_now(), other)
+    assert bulk_imports.run(number, utc_now) == ImportState.done
+
+
+def test_a_worker_acts_in_the_name_of_whoever_confirmed(study, session):
+    number = kept(study, 501, colleague(study))
+    boss = colleague(study, "boss@example.org", "administrator")
+    confirm(number, account=boss)
+    assert bulk_imports.run(number, utc_now) == ImportState.done
+    actors = select(AuditEvent.actor).where(AuditEvent.object_type == "digital_twin").distinct()
+    assert set(session.scalars(actors)) <= {"boss@example.org"}
+
+
+def erase(study):
+    """All of an experiment, at once."""
+    with transaction() as session:
+        experiment = session.get_one(Experiment, study.id)
+        experiment.state = ExperimentState.archived
+        session.flush()
+        deletion.ask_for_deletion(session, experiment, experiment.name, utc_now())
+    while deletion.delete_some():
+        pass
+
+
+@pytest.mark.parametrize("moment", ["read_facts", "decide"])
+def test_an_experiment_deleted_under_a_worker_ends_its_import_quietly(study, session, monkeypatch, moment):
+    number = kept(study, 501)
+    confirm(number)
+    real = getattr(bulk_imports, moment)
+
+    def deleted_meanwhile(*args):
+        made = real(*args)
+        if moment == "decide":
+            erase(study)
+        return made
+
+    take = bulk_imports._take
+
+    def taken_then_deleted(*args):
+        row = take(*args)
+        real_reading = bulk_imports.reading
+        monkeypatch.setattr(bulk_imports, "reading", lambda: (erase(study), real_reading())[1])
+        return row
+
+    if moment == "decide":
+        monkeypatch.setattr(bulk_imports, "decide", deleted_meanwhile)
+    else:
+        monkeypatch.setattr(bulk_imports, "_take", taken_then_deleted)
+    assert bulk_imports.run(number, utc_now) is None
+    assert session.scalars(select(BulkImport.id)).all() == []
+    assert session.get(Experiment, study.id) is None
+
+
+def test_an_experiment_deleted_while_a_refused_import_is_put_back_ends_it_quietly(
+    study, session, monkeypatch
+):
+    number = kept(study, 501)
+    confirm(number)
+
+    def refuse(*_args):
+        session.close()
+        erase(study)
+        raise BadInput("No.")
+
+    monkeypatch.setattr(bulk_imports, "decide", refuse)
+    assert bulk_imports.run(number, utc_now) is None
+
+
+def test_an_import_of_an_experiment_about_to_be_deleted_sets_up_nothing(study, session):
+    number = kept(study, 501)
+    confirm(number)
+    with transaction() as writing:
+        experiment = writing.get_one(Experiment, study.id)
+        experiment.state = ExperimentState.archived
+        writing.flush()
+        deletion.ask_for_deletion(writing, experiment, experiment.name, utc_now())
+    assert bulk_imports.run(number, utc_now) == ImportState.planned
+    assert state_of(session, number) == (ImportState.planned, 0)
+    assert bulk_imports.tend(utc_now()) == []
+    while deletion.delete_some():
+        pass
+    assert session.get(Experiment, study.id) is None
