@@ -25,8 +25,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def init_app(app: Flask) -> None:
-    """Puts the guard in front of every request of the application."""
+    """Puts the guard in front of every request; what a thread does after one is not limited."""
     app.before_request(_guard)
+    app.teardown_request(lambda _error: grants.see_as(None))
 
 
 def account() -> Account | None:
