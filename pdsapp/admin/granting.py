@@ -33,14 +33,16 @@ class Granting(Screen):
             abort(403)
         row: Experiment = self.get_one(request.args.get("id"))
         session, back = db.session(), self.get_url(".details_view", id=row.id)
-        granted = {account.id for account in granting.accounts_of(session, row)}
-        form = GrantsForm(self.posted(), data={"granted": granted, "edit_version": row.edit_version})
+        present = granting.accounts_of(session, row)
+        granted = {account.id for account in present}
+        mark = granting.mark_of(present)
+        form = GrantsForm(self.posted(), data={"granted": granted, "edit_version": mark})
         accounts = granting.grantable_accounts(session)
         form.granted.offer([(each.id, f"{each.email}, {role_of(each)}") for each in accounts])
         if request.method == "POST" and form.validate():
 
             def change(session, now, account):
-                granting.grant_accounts(session, row, form.granted.chosen(), now, account)
+                granting.grant_accounts(session, row, form.granted.chosen(), now, account, form.seen)
                 return row
 
             if self._write(form, change) is not None:

@@ -116,7 +116,8 @@ def change_account(
     Role and door end the account's sessions. Nobody shuts out the last administrator who can sign in, nor
     themselves. Raises BadInput.
     """
-    _hold_accounts(session, account, by)
+    hold_accounts(session, by)
+    session.refresh(account)
     begin(session, account, seen)
     before = shown(account)
     wanted = {"role": role, "active": is_active, "sees_all_experiments": sees_all}
@@ -161,13 +162,12 @@ def role_of(account: Account) -> str:
     return next((name for name in ROLES if name in names), "")
 
 
-def _hold_accounts(session: Session, account: Account, by: Account | None) -> None:
-    """One change of accounts at a time, so that no two administrators shut each other out.
+def hold_accounts(session: Session, by: Account | None) -> None:
+    """One change of accounts and grants at a time, so that no two administrators undo each other's.
 
     Raises BadInput for one who has just been shut out.
     """
     session.execute(select(Role.id).where(Role.name == ADMINISTRATOR).with_for_update())
-    session.refresh(account)
     if by is not None:
         session.refresh(by)
         if not (by.is_administrator and by.active):

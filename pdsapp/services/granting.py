@@ -2,17 +2,22 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from zlib import crc32
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import ADMINISTRATOR, Account, Experiment, Membership, Role
 from . import audit
-from .accounts import WRITERS, role_of
+from .accounts import WRITERS, hold_accounts, role_of
 
 MOST_OFFERED = 1_000
+CHANGED = (
+    "Somebody else has changed who sees this since you opened the page. Nothing was changed now. Open it "
+    "again and choose anew."
+)
 
 
 def experiments_of(session: Session, account: Account) -> list[Experiment]:
@@ -60,6 +65,11 @@ def accounts_of(session: Session, experiment: Experiment) -> list[Account]:
     return list(session.scalars(query.order_by(Account.email)))
 
 
+def mark_of(accounts: Collection[Account]) -> int:
+    """A number that is another one for other accounts, to notice a change of grants by."""
+    return crc32(",".join(str(key) for key in sorted(account.id for account in accounts)).encode())
+
+
 def grantable_accounts(session: Session) -> list[Account]:
     """The accounts that see nothing without a grant, by address."""
     is_administrator = Account.roles.any(Role.name == ADMINISTRATOR)
@@ -91,15 +101,22 @@ def grant_accounts(
     wanted: Collection[int],
     now: datetime,
     by: Account | None = None,
+    seen: int | None = None,
 ) -> None:
     """Makes these, by id, the accounts an experiment is granted to. The caller commits.
 
-    What those that see all were granted before stays. Raises BadInput at `granted`.
+    What those that see all were granted before stays. `seen` is the mark of the accounts the page was made
+    from. Raises BadInput at `granted`, also if that was changed since, or who does it was shut out.
     """
+    hold_accounts(session, by)
+    if seen is not None and seen != mark_of(accounts_of(session, experiment)):
+        raise BadInput(CHANGED, "granted")
     before = {each.id: each for each in accounts_of(session, experiment) if not each.sees_everything}
     found = _rows(session, Account, wanted, "granted")
     _write(session, [(key, experiment.id) for key in found.keys() - before.keys()], now)
     _erase(session, Membership.experiment_id == experiment.id, Membership.account_id, before.keys() - found)
+    changed = Account.id.in_(before.keys() ^ found.keys())
+    session.execute(update(Account).where(changed).values(edit_version=Account.edit_version + 1))
     if before.keys() != found.keys():
         audit.record(
             session, "grant", experiment, now, by,
