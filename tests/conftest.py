@@ -35,7 +35,7 @@ TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
 WORKER_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 TOGETHER = "tests/browser/"
 ROOT = Path(__file__).resolve().parent.parent
-WITHOUT_WEB = {"service", "cli", "queue"}
+WITHOUT_WEB = {"service", "cli"}
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEYS = Fernet.generate_key().decode()
 
@@ -139,7 +139,7 @@ TEMPLATES = CompiledTemplates()
 
 @pytest.fixture
 def with_web(request) -> bool:
-    """Whether the test's application has its screens: those of services, commands and the queue need none,
+    """Whether the test's application has its screens: those of services and commands need none,
     and a test is a tenth of a second faster without."""
     return request.path.relative_to(ROOT).parts[1] not in WITHOUT_WEB
 

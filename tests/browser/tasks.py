@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Frame, Locator, Page, expect, sync_playwright
 
 from tests.model_server import MODEL, ModelServer
 
@@ -18,6 +18,7 @@ from .chromium import CHROMIUM, FLAGS
 from .real_stack import Stack
 
 IMPORTED = 200
+SETTLING_MS = 300  # until the last arrival is told
 KEY = "sk-tasks"
 SECTIONS = 6
 
@@ -27,11 +28,12 @@ class Hand:
 
     def __init__(self, page: Page):
         self.page, self.clicks, self.fields, self.loads = page, 0, 0, 0
-        page.on("load", self._loaded)
+        page.on("framenavigated", self._navigated)
 
     def done(self) -> tuple[int, int, int]:
         """What it has cost; counts no more."""
-        self.page.remove_listener("load", self._loaded)
+        self.page.wait_for_timeout(SETTLING_MS)
+        self.page.remove_listener("framenavigated", self._navigated)
         return self.clicks, self.fields, self.loads
 
     def click(self, target: Locator) -> None:
@@ -64,8 +66,9 @@ class Hand:
         self.clicks += 1
         steps.save(self.page)
 
-    def _loaded(self, _page: object) -> None:
-        self.loads += 1
+    def _navigated(self, frame: Frame) -> None:
+        """A page has arrived: one that is left before all of it has loaded counts too."""
+        self.loads += frame == self.page.main_frame
 
 
 @dataclass(frozen=True)

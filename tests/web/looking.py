@@ -12,8 +12,13 @@ from pdsapp.extensions import db
 
 def words_of(answer):
     """The page as a reader sees it: no tags, single spaces."""
-    body = re.sub(r"<(script|style|title)\b.*?</\1>", " ", answer.text, flags=re.S)
+    body = re.sub(r"<(script|style|title)\b.*?</\1>|<wbr>", _between_words, answer.text, flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def _between_words(found):
+    """A place where a long word may break is none between words."""
+    return "" if found[0] == "<wbr>" else " "
 
 
 def titles_of(answer):
