@@ -70,13 +70,9 @@ def everything() -> Iterator[None]:
         _sees_only.reset(token)
 
 
+@lru_cache(maxsize=256)
 def limits(account_id: int) -> tuple:
     """The conditions an account's statements get, one for each table that belongs to experiments."""
-    return _limits(account_id)
-
-
-@lru_cache(maxsize=256)
-def _limits(account_id: int) -> tuple:
     granted = sa.select(Membership.experiment_id).where(Membership.account_id == account_id)
     found = [with_loader_criteria(Experiment, Experiment.id.in_(granted), include_aliases=True)]
     for mapper in Base.registry.mappers:
@@ -102,7 +98,7 @@ def _limit(state: ORMExecuteState) -> None:
     if account_id is None or state.is_column_load or state.is_relationship_load:
         return
     if state.is_select or state.is_update or state.is_delete:
-        state.statement = state.statement.options(*_limits(account_id))
+        state.statement = state.statement.options(*limits(account_id))
 
 
 sa.event.listen(Session, "do_orm_execute", _limit)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from ..attempts.create import LANE_NOW, Request, add_for_twin
 from ..attempts.endpoints import NoEndpoint, endpoint_for
+from ..attempts.words import several
 from ..config import Settings
 from ..database import set_read_only
 from ..domain.reasons import AttemptState, Trigger
@@ -284,7 +285,7 @@ class TwinScreen(TwinPages):
         elif self.act(change):
             rest = f" {others:,} {'was' if others == 1 else 'were'} {already}." if others else ""
             names = (
-                f"{done} {_several(len(changed))}: {_listed(changed)}."
+                f"{done} {several(len(changed), 'twin')}: {_listed(changed)}."
                 if changed
                 else "Nothing had to change."
             )
@@ -354,10 +355,6 @@ def effective_endpoint(row: DigitalTwin) -> Markup:
     if isinstance(found, NoEndpoint):
         return cells.parts(cells.pill("failing", "nothing"), found.detail)
     return cells.two_lines(f"{found.model} at {found.base_url}", parameters_words(dict(found.parameters)))
-
-
-def _several(count: int) -> str:
-    return f"{count:,} twin" if count == 1 else f"{count:,} twins"
 
 
 def _listed(names: list[str]) -> str:

@@ -5,6 +5,11 @@ from datetime import timedelta
 from ..domain.decision import Decision
 
 
+def several(count: int, noun: str) -> str:
+    """ "1 twin", "1,200 twins": a count with its noun, which takes an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def span_words(seconds: float) -> str:
     """ "4 min", "2 h 10 min", "3 days": a span rounded to what a reader needs."""
     seconds = max(0, int(seconds))

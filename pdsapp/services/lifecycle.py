@@ -19,6 +19,7 @@ from ..attempts.obstacles import (
     is_past_end,
     rehearsal_over_words,
 )
+from ..attempts.words import several
 from ..config import Settings
 from ..database import reading, transaction
 from ..domain.protocol import ProtocolPart
@@ -61,9 +62,9 @@ class Effect:
         """What became of attempts and posts, in sentences; "" where there was nothing."""
         parts = []
         if self.hidden:
-            parts.append(f"{_several(self.hidden, 'post')} of the rehearsal {_were(self.hidden)} archived.")
+            parts.append(f"{several(self.hidden, 'post')} of the rehearsal {_were(self.hidden)} archived.")
         if self.cancelled:
-            waiting = _several(self.cancelled, "waiting attempt")
+            waiting = several(self.cancelled, "waiting attempt")
             parts.append(f"{waiting} {_were(self.cancelled)} cancelled.")
         if self.running:
             parts.append(f"{self.running:,} being written will not be published.")
@@ -277,10 +278,6 @@ def _archive_rehearsal(session: Session, experiment: Experiment, now: datetime) 
 def _counts(effect: Effect) -> dict[str, int]:
     counts = {"cancelled": effect.cancelled, "running": effect.running, "posts hidden": effect.hidden}
     return {name: count for name, count in counts.items() if count}
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _were(count: int) -> str:

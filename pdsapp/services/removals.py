@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from .. import grants
 from ..attempts.ranks import set_active
+from ..attempts.words import several
 from ..errors import BadInput
 from ..models import (
     Account,
@@ -34,7 +35,7 @@ def remove_persona(session: Session, persona: Persona, now: datetime, account: A
     users = _count(session, DigitalTwin.id, DigitalTwin.persona_version_id.in_(versions))
     if users:
         raise BadInput(
-            f"{_several(users, 'twin')} {_use(users)} this persona. Archive it, or give them another one "
+            f"{several(users, 'twin')} {_use(users)} this persona. Archive it, or give them another one "
             f"first."
         )
     if _count(session, Attempt.id, Attempt.persona_version_id.in_(versions)):
@@ -51,7 +52,7 @@ def remove_token(session: Session, token: ApiToken, now: datetime, account: Acco
     users = _count(session, DigitalTwin.id, DigitalTwin.api_token_id == token.id)
     if users:
         raise BadInput(
-            f"{_several(users, 'twin')} {_use(users)} this token. Archive it, or give them another one first."
+            f"{several(users, 'twin')} {_use(users)} this token. Archive it, or give them another one first."
         )
     if _count(session, ModelCall.id, ModelCall.api_token_id == token.id):
         raise BadInput("Calls were made with this token, and they keep it. Archive it instead.")
@@ -95,7 +96,7 @@ def _refuse_author(session: Session, profile: UserProfile, instead: str) -> None
     posts = _count(session, Post.id, Post.user_profile_id == profile.id)
     if posts:
         raise BadInput(
-            f"@{profile.username} has {_several(posts, 'post')}, and they keep their author. {instead}"
+            f"@{profile.username} has {several(posts, 'post')}, and they keep their author. {instead}"
         )
 
 
@@ -103,10 +104,6 @@ def _count(session: Session, column, condition) -> int:
     """How many there are, in all experiments: what keeps a row may be one that its remover does not see."""
     with grants.everything():
         return session.scalar(select(func.count(column)).where(condition))
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _use(count: int) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from ..attempts.endpoints import NoEndpoint, endpoint_for
+from ..attempts.words import several
 from ..config import Settings
 from ..domain.disclosure import RULE_LABELS, DisclosureRule
 from ..domain.prompt import PromptTemplates
@@ -96,7 +97,7 @@ def _twins(experiment: Experiment) -> CheckLine:
     if not count:
         words = "No twin is active, so there is nobody to ask. Add one, or activate one."
         return CheckLine(CheckState.missing, "Twins", words, Place.twins)
-    words = f"{_several(count, 'twin')} {'is' if count == 1 else 'are'} active."
+    words = f"{several(count, 'twin')} {'is' if count == 1 else 'are'} active."
     return CheckLine(CheckState.ready, "Twins", words, Place.twins)
 
 
@@ -124,7 +125,7 @@ def _endpoints(groups: list[_Group], now: datetime) -> Iterator[CheckLine]:
     for group in groups:
         if group.token is not None:
             continue
-        twins = _several(group.twins, "twin")
+        twins = several(group.twins, "twin")
         if isinstance(group.found, NoEndpoint):
             yield CheckLine(CheckState.look, f"Endpoint of {twins}", group.found.detail, Place.twins)
         else:
@@ -137,7 +138,7 @@ def _endpoints(groups: list[_Group], now: datetime) -> Iterator[CheckLine]:
 def _token(token: ApiToken, groups: list[_Group], twins: int, now: datetime) -> CheckLine:
     title, state = f"API token “{token.name}”", CheckState.look
     broken = next((group.found for group in groups if isinstance(group.found, NoEndpoint)), None)
-    used = f"Used by {_several(twins, 'twin')}."
+    used = f"Used by {several(twins, 'twin')}."
     if broken is not None:
         words = broken.detail
     elif token.last_test_at is None:
@@ -146,7 +147,7 @@ def _token(token: ApiToken, groups: list[_Group], twins: int, now: datetime) -> 
         words = f"Its last test failed. {used} {token.last_test_detail}"
     elif now - token.last_test_at > FRESH:
         days = (now - token.last_test_at).days
-        words = f"Its last test is {_several(days, 'day')} old. {used} Test it again."
+        words = f"Its last test is {several(days, 'day')} old. {used} Test it again."
     else:
         state, words = CheckState.ready, f"Tested in the last 24 hours. {used}"
     return CheckLine(state, title, words, Place.token, token.id)
@@ -167,8 +168,8 @@ def _schedules(session: Session, experiment: Experiment) -> CheckLine:
     if not counts:
         words = "None is enabled: its twins post only when somebody asks them."
         return CheckLine(CheckState.look, "Schedules", words, Place.schedules)
-    parts = [f"{_several(counts[experiment.id], 'schedule')} of its own"] if experiment.id in counts else []
-    parts += [f"{_several(counts[None], 'schedule')} of all experiments"] if None in counts else []
+    parts = [f"{several(counts[experiment.id], 'schedule')} of its own"] if experiment.id in counts else []
+    parts += [f"{several(counts[None], 'schedule')} of all experiments"] if None in counts else []
     words = f"{' and '.join(parts).capitalize()} will ask its twins."
     return CheckLine(CheckState.ready, "Schedules", words, Place.schedules)
 
@@ -223,9 +224,5 @@ def _hosts(groups: list[_Group]) -> Iterator[CheckLine]:
         if isinstance(group.found, Endpoint):
             hosts[urlsplit(group.found.base_url).netloc.rpartition("@")[2]] += group.twins
     for host, twins in sorted(hosts.items()):
-        words = f"Will receive personas and posts, for {_several(twins, 'active twin')}."
+        words = f"Will receive personas and posts, for {several(twins, 'active twin')}."
         yield CheckLine(CheckState.note, f"Host {host}", words, Place.twins)
-
-
-def _several(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

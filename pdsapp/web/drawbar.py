@@ -6,6 +6,7 @@ the big one of an attempt's page. The drawing itself is `templates/macros/draw.h
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 _EDGE_PERCENT = 9.0
 _ZONE_WORDS_FROM_PERCENT = 34.0
@@ -74,48 +75,46 @@ def draw_bar(
     compared = f"drew {draw_text} {'<' if skips else '≥'} {probability_text}"
     is_hatched = bool(is_forced or held_back_by)
     draw_at = _percent(draw, scale)
-    threshold_at = _percent(probability, scale)
     return DrawBar(
         words=_verdict(compared, skips, is_forced, held_back_by),
         skips=skips,
         is_hatched=is_hatched,
-        is_clamped=total > 1.0,
-        one_at=_percent(1.0, scale),
-        threshold_at=threshold_at,
-        recency_width=_percent(recency, scale),
-        share_width=round(_percent(total, scale) - _percent(recency, scale), 2),
         draw_at=draw_at,
         draw_words=f"drew {draw_text}",
         draw_anchor=_anchor(draw_at),
-        zone_words=f"skips below {probability_text}" if threshold_at >= _ZONE_WORDS_FROM_PERCENT else "",
-        sum_words=f"sum {total:.2f}, more than 1, counts as 1" if total > 1.0 else "",
-        axis=_axis(recency, probability, probability_text, total, scale),
+        **_rule_parts(recency, share, probability, probability_text),
     )
 
 
 def rule_bar(recency: float, share: float, probability: float) -> DrawBar:
     """The bar of what the rule would say now: its zone and its causes, nothing drawn."""
-    recency, share = max(0.0, recency), max(0.0, share)
-    total = recency + share
-    scale = max(1.0, total)
     text = f"{probability:.2f}"
-    threshold_at = _percent(probability, scale)
     return DrawBar(
         words=f"skip probability {text}",
         skips=False,
         is_hatched=False,
-        is_clamped=total > 1.0,
-        one_at=_percent(1.0, scale),
-        threshold_at=threshold_at,
-        recency_width=_percent(recency, scale),
-        share_width=round(_percent(total, scale) - _percent(recency, scale), 2),
         draw_at=0.0,
         draw_words="",
         draw_anchor="start",
-        zone_words=f"skips below {text}" if threshold_at >= _ZONE_WORDS_FROM_PERCENT else "",
-        sum_words=f"sum {total:.2f}, clamped to 1" if total > 1.0 else "",
-        axis=_axis(recency, probability, text, total, scale),
+        **_rule_parts(max(0.0, recency), max(0.0, share), probability, text),
     )
+
+
+def _rule_parts(recency: float, share: float, probability: float, text: str) -> dict[str, Any]:
+    """What of a bar comes of the rule alone, whatever is drawn; `text` is the probability's."""
+    total = recency + share
+    scale = max(1.0, total)
+    threshold_at = _percent(probability, scale)
+    return {
+        "is_clamped": total > 1.0,
+        "one_at": _percent(1.0, scale),
+        "threshold_at": threshold_at,
+        "recency_width": _percent(recency, scale),
+        "share_width": round(_percent(total, scale) - _percent(recency, scale), 2),
+        "zone_words": f"skips below {text}" if threshold_at >= _ZONE_WORDS_FROM_PERCENT else "",
+        "sum_words": f"sum {total:.2f}, more than 1, counts as 1" if total > 1.0 else "",
+        "axis": _axis(recency, probability, text, total, scale),
+    }
 
 
 def comparison(draw: float, probability: float) -> tuple[str, str]:
