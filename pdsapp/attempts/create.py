@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from ..domain.jitter import delay_of
 from ..domain.reasons import ExperimentState, Trigger
 from ..models import Attempt, DigitalTwin, Experiment, ScheduleRevision
-from ..services.editing import require_open
+from ..services.editing import require_open_now
+from .gate import pass_gate
 from .selection import Pick
 
 LANE_NOW = "now"
@@ -36,9 +37,11 @@ class Request:
 def add_for_twin(session: Session, twin: DigitalTwin, request: Request, now: datetime) -> Attempt:
     """The attempt of this request for a given twin; the one already there if it was asked before.
 
-    The caller commits, then wakes the lane. Raises ReadOnly where the twin's experiment is over.
+    It passes the gate, so that an experiment's end finds it and calls it off, or is found by it. The caller
+    commits, then wakes the lane. Raises ReadOnly where the twin's experiment is over.
     """
-    require_open(twin.experiment)
+    pass_gate(session)
+    require_open_now(session, twin.experiment_id)
     drafts = drafts_among(session, [twin.experiment_id])
     return _add_once(
         session, request.request_id, lambda: _attempt(request, twin.experiment_id, twin.id, now, drafts)

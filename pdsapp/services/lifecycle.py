@@ -198,7 +198,9 @@ def end_what_is_over(now: datetime) -> list[str]:
     for key in keys:
         with transaction() as session:
             database.require_head_still(session)
-            experiment = session.get_one(Experiment, key)
+            experiment = session.get(Experiment, key)
+            if experiment is None:  # deleted since it was read
+                continue
             pauses.hold(session, experiment)
             if is_past_end(experiment, now):
                 end(session, experiment, now, actor=SYSTEM)

@@ -6,13 +6,14 @@ import time
 import pytest
 from sqlalchemy import func, select
 
-from pdsapp.attempts import claim
+from pdsapp.attempts import claim, create
 from pdsapp.attempts.gate import close_gate, pass_gate
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, Reason
+from pdsapp.domain.reasons import AttemptState, Reason, Trigger
 from pdsapp.dt_service import DTService
-from pdsapp.models import Attempt, Experiment, Installation, Post, utc_now
-from pdsapp.services import pauses
+from pdsapp.errors import ReadOnly
+from pdsapp.models import Attempt, DigitalTwin, Experiment, Installation, Post, utc_now
+from pdsapp.services import lifecycle, pauses
 from tests import builders
 from tests.conftest import TEST_DATABASE_URL
 
@@ -137,6 +138,24 @@ def test_an_attempt_that_comes_while_the_stop_commits_is_not_asked(session, sett
         (AttemptState.skipped, Reason.paused), (AttemptState.cancelled, Reason.paused),
     }  # fmt: skip
     assert session.scalar(select(func.count(Post.id))) == 0
+
+
+def test_an_attempt_asked_for_while_an_end_commits_is_refused_or_called_off(session, study, twin, beside):
+    is_ending = threading.Event()
+
+    def end_slowly():
+        with transaction() as writing:
+            lifecycle.end(writing, writing.get_one(Experiment, study.id), utc_now())
+            is_ending.set()
+            time.sleep(HELD_SECONDS)
+
+    thread = beside(end_slowly)
+    assert is_ending.wait(10)
+    request = create.Request(Trigger.button, "web-beside-the-end", is_forced=True)
+    with pytest.raises(ReadOnly, match="has ended"), transaction() as writing:
+        create.add_for_twin(writing, writing.get_one(DigitalTwin, twin.id), request, utc_now())
+    thread.join(30)
+    assert session.scalar(select(func.count(Attempt.id))) == 0
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is None, reason="SQLite has one writer at a time: nobody passes beside")
