@@ -31,6 +31,13 @@ VERBS = {
     Verb.skip: "skip",
     Verb.wrong: "to be mended",
 }
+STATES = {
+    ImportState.planned: ("draft", "not confirmed"),
+    ImportState.waiting: ("due", "waiting"),
+    ImportState.running: ("running", "being set up"),
+    ImportState.done: ("posted", "done"),
+    ImportState.failed: ("failed", "not set up"),
+}
 RENEW_SECONDS = {ImportState.waiting: 2, ImportState.running: 1}
 
 
@@ -53,8 +60,13 @@ class TwinBulk(Screen):
                 return redirect(self.get_url(".bulk_plan", uuid=row.uuid))
         return self._form_page(
             "admin/twin/bulk.html", form, access.redirect_target() or self.get_url(".index_view"),
-            columns=bulk_files.COLUMNS_EXPLAINED, sources=SOURCES,
+            columns=bulk_files.COLUMNS_EXPLAINED, sources=SOURCES, kept=self._kept(session),
         )  # fmt: skip
+
+    def _kept(self, session) -> list[tuple[BulkImport, str, str]]:
+        """Set-ups one can go back to, with the state of each as the pills have it, and in words."""
+        of_whom = None if access.may_administer() else access.account()
+        return [(row, *STATES[row.state]) for row in bulk_imports.kept(session, of_whom)]
 
     def _keep(self, session, form: BulkForm, now, account) -> BulkImport:
         source, sheet = _sheet(session, form)

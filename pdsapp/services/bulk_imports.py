@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.exc import NoResultFound
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from ..database import reading, transaction
 from ..domain.protocol import MOST_REASON
@@ -32,6 +32,7 @@ MOST_ROWS = 20_000
 LEASE = timedelta(seconds=60)
 KEPT = timedelta(days=1)
 MOST_TRIES = 3
+MOST_LISTED = 20
 LOST = (
     f"{MOST_TRIES} workers have begun it and were lost. Nothing was set up. Run it again; if it ends like "
     "this once more, look at what the workers print."
@@ -82,6 +83,14 @@ def find(session: Session, text: str) -> BulkImport:
     if not found:
         raise NotFound("This set-up is not kept any more. Choose the files again.")
     return found
+
+
+def kept(session: Session, account: Account | None = None) -> list[BulkImport]:
+    """The set-ups that are kept, newest first, at most twenty: those of one account, or of all for None."""
+    query = select(BulkImport).options(joinedload(BulkImport.experiment), joinedload(BulkImport.account))
+    if account is not None:
+        query = query.where(BulkImport.account_id == account.id)
+    return list(session.scalars(query.order_by(BulkImport.id.desc()).limit(MOST_LISTED)))
 
 
 def plan_of(session: Session, row: BulkImport) -> Plan:

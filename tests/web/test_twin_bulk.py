@@ -211,6 +211,23 @@ def test_somebody_else_s_upload_is_not_shown(sign_in, researcher, rows, session)
     assert sign_in("administrator").get(address).status_code == 200
 
 
+def test_one_finds_back_to_what_one_has_begun(sign_in, researcher, rows, session, write):
+    plan = table(researcher, rows, f"{HEADER}ann,Bus driver,\n")
+    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+)set-up/"', plan.text)[1]
+    page = researcher.get(PAGE)
+    assert f'href="{address}"' in page.text
+    assert "twins.csv not confirmed Campus climate" in words_of(page)
+    confirm(researcher, plan)
+    assert "twins.csv done Campus climate" in words_of(researcher.get(PAGE))
+    assert address not in sign_in("researcher", "other@example.org").get(PAGE).text
+    assert address in sign_in("administrator").get(PAGE).text
+    with write() as own:
+        own.scalars(select(BulkImport)).one().state = ImportState.failed
+    page = researcher.get(PAGE)
+    assert "twins.csv not set up Campus climate" in words_of(page)
+    assert "Run it again" in words_of(researcher.get(address))
+
+
 def test_a_plan_asks_the_database_no_more_for_more_rows(researcher, rows, count_queries):
     counts = []
     for number in (2, 150):
