@@ -34,7 +34,7 @@ class Form(BaseForm):
         text = self.edit_version.data
         if not isinstance(text, str):  # not sent back: it is not known what the person saw
             return None
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
     def put_error(self, error: BadInput) -> None:
         """Shows the error at its field; above the form when it names none."""

@@ -42,7 +42,7 @@ class Granting(Screen):
         if request.method == "POST" and form.validate():
 
             def change(session, now, account):
-                granting.grant_accounts(session, row, form.granted.chosen(), now, account, form.seen)
+                granting.grant_accounts(session, row, form.granted.chosen(), form.seen, now, account)
                 return row
 
             if self._write(form, change) is not None:

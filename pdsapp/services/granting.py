@@ -99,17 +99,18 @@ def grant_accounts(
     session: Session,
     experiment: Experiment,
     wanted: Collection[int],
+    seen: int | None,
     now: datetime,
     by: Account | None = None,
-    seen: int | None = None,
 ) -> None:
     """Makes these, by id, the accounts an experiment is granted to. The caller commits.
 
     What those that see all were granted before stays. `seen` is the mark of the accounts the page was made
-    from. Raises BadInput at `granted`, also if that was changed since, or who does it was shut out.
+    from, None if that is not known. Raises BadInput at `granted`, also if that was changed since, or who does
+    it was shut out.
     """
     hold_accounts(session, by)
-    if seen is not None and seen != mark_of(accounts_of(session, experiment)):
+    if seen != mark_of(accounts_of(session, experiment)):
         raise BadInput(CHANGED, "granted")
     before = {each.id: each for each in accounts_of(session, experiment) if not each.sees_everything}
     found = _rows(session, Account, wanted, "granted")

@@ -42,6 +42,8 @@ def csv_rows(
     A row's place is the line it ends on: cells may hold line breaks. Raises BadInput; rows with another
     number of cells are left out instead where `complain(place, sentence)` is given.
     """
+    if not text.strip():
+        raise BadInput(f"{name} is empty. Save it with a first line that names its columns.", field)
     first = re.split(r"[\r\n]", text, maxsplit=1)[0]
     for separator, words in ((";", "semicolons"), ("\t", "tabs")):
         if separator in first and "," not in first:

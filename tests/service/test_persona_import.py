@@ -71,7 +71,7 @@ def test_csv_and_json_lines_are_read_with_a_byte_order_mark_and_line_breaks():
         ("a__csv", "name,notes\na,b\n", "a.csv, line 1: there is no column “text”"),
         ("a__csv", 'name,text\nNurse,"open\n', "Look at its quotation marks."),
         ("a__csv", "name,text\n", "a.csv has no rows."),
-        ("a__csv", "", "a.csv, line 1: there is no column “name”"),
+        ("a__csv", "", "a.csv is empty. Save it with a first line that names its columns."),
         ("a__csv", "name,text\n,x\n", "a.csv, line 2: name: This must not be empty."),
         ("a__csv", "name,text\nNurse,a\x07b\n", "a.csv, line 2: text: Remove the control character U+0007"),
         ("a__txt", "  \n", "a.txt: text: This must not be empty."),

@@ -127,6 +127,27 @@ def test_two_administrators_who_grant_at_once_do_not_undo_each_other(rows, sign_
     assert ids["a"] in granted, f"taken back unseen ({answer.status_code})"
 
 
+def test_marks_of_ten_digits_are_read_and_grants_without_a_mark_refused(
+    rows, sign_in, administrator, session
+):
+    """Three of four checksums have ten digits."""
+    page = f"/admin/experiment/grants/?id={rows.experiment.id}"
+    marks, ids = [], []
+    for name in "abcde":
+        sign_in("viewer", f"{name}@example.org", sees_all=False)
+        ids.append(accounts.find_account(session, f"{name}@example.org").id)
+        form = fields_of(administrator.get(page), "edit_version")
+        assert administrator.post(page, data=form | {"granted": ids}).status_code == 302, name
+        marks.append(form["edit_version"])
+    assert max(map(len, marks)) == 10
+    answer = administrator.post(page, data={"granted": ids[:1]})
+    assert "Somebody else has changed who sees this" in words_of(answer)
+    stale = administrator.post(page, data={"edit_version": max(marks, key=len), "granted": ids[:1]})
+    assert "Somebody else has changed who sees this" in words_of(stale)
+    session.rollback()
+    assert len(session.scalars(sa.select(Membership)).all()) == 5
+
+
 def test_the_last_administrator_is_not_demoted(administrator):
     with pytest.raises(BadInput, match="last administrator"):
         _demote("administrator@example.org")

@@ -106,7 +106,7 @@ def test_a_pattern_is_so_many_of_each_persona(researcher, rows, session, write):
     ("values", "files", "said"),
     [
         ({}, [], "Choose at least one file."),
-        ({}, [("table", "a.csv", "")], "neither a persona"),
+        ({}, [("table", "a.csv", "\ufeff\n \r\n")], "a.csv is empty."),
         ({}, [("table", "a.csv", HEADER)], "a.csv has no rows."),
         ({}, [("table", "a.csv", HEADER.encode("utf-16"))], "a.csv is not UTF-8"),
         ({}, [("table", "a.csv", HEADER.replace(",", ";"))], "Save it with commas."),
