@@ -18,7 +18,7 @@ from ..domain.reasons import UNDER_WAY, ExperimentState
 from ..errors import NotFound
 from ..extensions import db
 from ..models import Account, Experiment, Post, UserProfile, utc_now
-from ..services import edits, pauses, reports_attempts
+from ..services import edits, pauses, protocol, reports_attempts
 from ..services import experiments as service
 from ..services.ends import end_words, last_day_of
 from ..services.fields import clean_line, clean_zone
@@ -28,7 +28,7 @@ from ..web.pages.next_slots import SlotRow, slot_rows
 from ..web.pages.rows import AttemptRow, attempt_row
 from . import cells, experiment_limits, filters
 from .cloning import Cloning
-from .forms import Clean, Form, Needed
+from .forms import Clean, Form, Needed, ReasonForm, leave_out_reason
 from .granting import Granting
 from .lifecycle import Lifecycle, lifecycle_actions
 from .pausing import PausingScreen, pause_actions, state_with_pause
@@ -45,7 +45,17 @@ PROMPT_PARTS = (
 )
 
 
-class ExperimentForm(Form):
+FORM_SECTIONS = (
+    ("Experiment", ("name", "zone", "last_day", "description")),
+    (
+        "This study has begun",
+        ("reason",),
+        "Another time zone or last day changes its protocol: say why. The rest needs no reason.",
+    ),
+)
+
+
+class ExperimentForm(ReasonForm, Form):
     """What people type about an experiment."""
 
     name = StringField(
@@ -100,7 +110,8 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Lifecycle, PausingScr
         "Its twins are asked no more, by schedules or by hand. Slots that come due are recorded as paused."
     )
     form = ExperimentForm
-    form_columns = ("name", "zone", "last_day", "description")
+    form_columns = ("name", "zone", "last_day", "description", "reason")
+    form_sections = FORM_SECTIONS
     column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
     column_details_list = (
         "name", "identifier", "state", "description", "zone", "twins", "people", "posts",
@@ -206,8 +217,10 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Lifecycle, PausingScr
             )
 
     def prepare_form(self, form: Any, row: Experiment | None) -> None:
-        """Offers the zones."""
+        """Offers the zones; asks why of a study that has begun."""
         form.zone.choices = zones.choices(row.zone if row else None)
+        if row is None or not protocol.needs_reason(row):
+            leave_out_reason(form)
 
     def add(self, session: Session, form: Any, now: datetime, account: Account) -> Experiment:
         """A draft."""
@@ -221,7 +234,7 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Lifecycle, PausingScr
         edits.change_experiment(
             session, row, form.seen, now,
             name=form.name.data, description=form.description.data, zone=form.zone.data,
-            last_day=form.last_day.data, account=account,
+            last_day=form.last_day.data, reason=form.reason.data if "reason" in form else "", account=account,
         )  # fmt: skip
 
     def speak_of(self, row: Experiment) -> None:

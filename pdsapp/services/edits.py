@@ -63,9 +63,13 @@ def change_experiment(
     description: str,
     zone: str,
     last_day: date | None = None,
+    reason: str = "",
     account: Account | None = None,
 ) -> None:
-    """Another name, description, zone or last day, in that zone, for an experiment."""
+    """Another name, description, zone or last day, in that zone, for an experiment.
+
+    Of a study under way another zone (its quiet hours are in it) or last day needs a `reason`.
+    """
     begin(session, experiment, seen)
     before, last_day_before = _experiment_shown(experiment), last_day_of(experiment)
     experiment.name = clean_line(name, "name", 120)
@@ -73,8 +77,11 @@ def change_experiment(
     experiment.zone = clean_zone(zone)
     if last_day != last_day_before or experiment.zone != before["zone"]:
         experiment.ends_at = clean_end(last_day, experiment.zone, now)
-    audit.record(
-        session, "change", experiment, now, account, *_difference(before, _experiment_shown(experiment))
+    changed = _difference(before, _experiment_shown(experiment))
+    audit.record(session, "change", experiment, now, account, *changed)
+    of_study = ({name: values[name] for name in ("zone", "last_day") if name in values} for values in changed)
+    protocol.record_values(
+        session, [experiment], ProtocolPart.life, "Experiment", *of_study, now, reason=reason, account=account
     )
 
 

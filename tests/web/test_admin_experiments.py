@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.domain.reasons import ExperimentState
-from pdsapp.models import AuditEvent, Experiment, utc_now
+from pdsapp.models import AuditEvent, Experiment, ProtocolChange, utc_now
 from pdsapp.services import schedules
 from tests.attempt_rows import add_row
 from tests.conftest import NOON
-from tests.web.looking import counted_queries, words_of
+from tests.web.looking import counted_queries, fields_of, words_of
 
 
 def form(**values):
@@ -70,6 +70,25 @@ def test_an_edit_keeps_what_it_does_not_touch(researcher, rows, session):
     experiment = session.get(Experiment, rows.experiment.id)
     assert (experiment.name, experiment.edit_version) == ("Campus, autumn", 2)
     assert experiment.identifier == rows.experiment.identifier
+
+
+def test_the_zone_and_the_last_day_of_a_study_change_for_a_reason_that_is_listed(researcher, rows, session):
+    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
+    wish = form(name=rows.experiment.name, zone="Europe/Athens", last_day="2099-12-20", description="")
+    refused = researcher.post(page, data=fields_of(researcher.get(page), "edit_version") | wish)
+    assert refused.status_code == 400 and "Say in a few words why" in words_of(refused)
+    wish["reason"] = "two more weeks"
+    saved = researcher.post(page, data=fields_of(refused, "edit_version") | wish)
+    assert saved.status_code == 302
+    change = session.scalars(select(ProtocolChange)).one()
+    assert (change.summary, change.reason) == ("Experiment: zone, last day", "two more weeks")
+    assert change.before == {"zone": "Europe/Rome", "last_day": None}
+    assert change.after == {"zone": "Europe/Athens", "last_day": "2099-12-20"}
+    other = fields_of(researcher.get(page), "edit_version") | wish | {"name": "Autumn", "reason": ""}
+    assert researcher.post(page, data=other).status_code == 302, "another name needs no reason"
+    assert "two more weeks" in words_of(
+        researcher.get(f"/admin/experiment/protocol/?id={rows.experiment.id}")
+    )
 
 
 def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, rows, session):
