@@ -20,6 +20,12 @@ TOO_WIDE = """() => {
 }"""
 
 
+def assert_fits(page: Page) -> None:
+    """Nothing reaches beyond the right edge once the page has its styles: an address is there before them."""
+    page.wait_for_load_state()
+    assert page.evaluate(TOO_WIDE) == [], page.url
+
+
 def walk(page: Page, first: str) -> Iterator[str]:
     """Opens `first` and then every screen, one after the other, and gives its path.
 

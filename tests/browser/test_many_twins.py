@@ -4,11 +4,11 @@ import pytest
 from playwright.sync_api import expect
 
 from . import steps
+from .screens import assert_fits
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
 def table(prefix, persona, count):
@@ -16,10 +16,6 @@ def table(prefix, persona, count):
     lines = "".join(f"{prefix}_{number},{persona},pilot\n" for number in range(count))
     text = f"username,persona_name,tags\n{lines}"
     return {"name": f"{prefix}.csv", "mimeType": "text/csv", "buffer": text.encode()}
-
-
-def assert_fits(page):
-    assert not page.evaluate(TOO_WIDE), page.url
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from . import steps
-from .screens import TOO_WIDE
+from .screens import assert_fits
 from .test_narrow import SMALL_PHONE
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
@@ -60,7 +60,7 @@ def test_an_experiment_is_paused_and_resumed_by_keyboard(page, waiting_room, adm
         page.goto(address)
         expect(line(page)).to_contain_text("This experiment is paused since ")
     page.set_viewport_size(SMALL_PHONE)
-    assert page.evaluate(TOO_WIDE) == []
+    assert_fits(page)
     page.set_viewport_size({"width": 1280, "height": 900})
 
     steps.post_now(page, TWIN)

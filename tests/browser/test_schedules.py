@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from . import steps
+from .screens import assert_fits
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
@@ -43,7 +44,7 @@ def test_a_twin_is_found_ticked_and_chosen_while_the_page_says_what_that_means(p
     expect(page.locator("#effect")).to_contain_text("It asks the chosen twin, about one turn per twin every")
     page.get_by_label("Find a twin").fill("nobody is called this")
     expect(page.get_by_label(f"@{studio.twin}")).to_be_checked()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert_fits(page)
     if page.get_by_label("Reason for the change").count():
         page.get_by_label("Reason for the change").fill("one voice is enough")
     page.get_by_role("button", name="Save", exact=True).last.click()

@@ -465,7 +465,8 @@ def test_a_last_day_is_the_midnight_after_it_in_the_zone(session, write, study):
         found = writing.get_one(Experiment, study.id)
         edits.change_experiment(
             writing, found, found.edit_version, NOON,
-            name="Study", description="", zone="Europe/Rome", last_day=date(2026, 11, 21), reason="as planned",
+            name="Study", description="", zone="Europe/Rome", last_day=date(2026, 11, 21),
+            reason="as planned",
         )  # fmt: skip
     assert load(session, study).ends_at == END
 
