@@ -247,7 +247,7 @@ def test_a_folder_gives_one_persona_a_file(runner, study, session, tmp_path):
         pytest.param("username;persona\nann;ok\n", "semicolons", id="semicolons"),
         pytest.param("username,mood\nann,ok\n", "unknown column", id="unknown column"),
         pytest.param("username,username,persona\na,b,c\n", "twice", id="duplicate header"),
-        pytest.param("", "neither a persona nor", id="empty file"),
+        pytest.param("", "twins.csv is empty", id="empty file"),
     ],
 )
 def test_a_file_with_an_error_sets_up_nobody_and_names_the_place(
