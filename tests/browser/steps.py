@@ -103,6 +103,13 @@ def row(page: Page, name: str) -> Locator:
     return page.locator("table.rows tbody tr").filter(has_text=name)
 
 
+def more(page: Page, name: str) -> None:
+    """Follows a link or presses a button that is behind More in the head of the page."""
+    head = page.locator(".head")
+    head.get_by_text("More", exact=True).click()
+    head.locator(".choices").get_by_text(name, exact=True).click()
+
+
 def twin_row(page: Page, username: str) -> Locator:
     """A twin's row in the list of twins."""
     page.goto(f"/admin/digitaltwin/?search={username}")

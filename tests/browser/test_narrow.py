@@ -111,6 +111,27 @@ def test_on_a_phone_the_menu_opens_and_leads_on(page):
     expect(menu).to_be_hidden()
 
 
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_head_of_an_experiment_has_few_buttons_and_the_rest_behind_one_word(page, studio, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto("/admin/experiment/")
+    page.get_by_role("main").get_by_role("link", name=studio.experiment).first.click()
+    head = page.locator(".head")
+    shown = head.locator(".button:visible")
+    assert [name.strip() for name in shown.all_inner_texts()] == ["Copy …", "Pause or stop …", "Edit", "More"]
+    head.get_by_text("More", exact=True).focus()
+    page.keyboard.press("Enter")
+    choices = head.locator(".choices").get_by_role("link")
+    assert choices.all_inner_texts() == ["Feed", "Add twins", "Who sees it", "End now …"]
+    assert not page.evaluate(screens.TOO_WIDE)
+    edges = head.locator(".choices").evaluate("box => [box.getBoundingClientRect().left, box.clientWidth]")
+    assert edges[0] >= 0 and edges[0] + edges[1] <= width
+    page.keyboard.press("Tab")
+    expect(choices.first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(choices).to_have_count(0)
+
+
 def test_on_a_phone_a_list_becomes_labelled_pairs(page, studio):
     page.goto(f"/admin/digitaltwin/?search={studio.twin}")
     heads = page.locator("table.rows thead")

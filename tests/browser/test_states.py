@@ -50,7 +50,7 @@ def test_a_study_is_rehearsed_started_and_ended(page, endpoint, studio, width):
     page.get_by_role("button", name="Start the experiment").click()
     expect(page.get_by_role("status")).to_contain_text("1 post of the rehearsal was archived.")
     expect(page.locator("#changes")).to_contain_text("Started; the rehearsal was archived")
-    page.get_by_role("link", name="Feed", exact=True).last.click()
+    steps.more(page, "Feed")
     expect(page.get_by_text("Nobody has posted yet.")).to_be_visible()
 
     page.goto("/admin/experiment/")
