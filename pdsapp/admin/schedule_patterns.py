@@ -74,8 +74,8 @@ def _randomised(values: MultiDict, spacing: timedelta | None) -> None:
 
 
 PATTERNS = (
-    Pattern("daily", "Daily", "at 09:00", _daily),
-    Pattern("hours", "Working hours", "hourly from 9 to 17", _working_hours),
+    Pattern("daily", "Daily", "at 09:00, every day", _daily),
+    Pattern("hours", "Working hours", "hourly 9–17, every day", _working_hours),
     Pattern("weekdays", "Weekdays only", "Monday to Friday", _weekdays),
-    Pattern("randomised", "Randomised", "each attempt a random time later", _randomised),
+    Pattern("randomised", "Randomised", "a random time later", _randomised),
 )

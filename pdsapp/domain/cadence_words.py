@@ -157,13 +157,15 @@ def quoted(text: str) -> str:
 
 
 def cron_words(values: CronValues) -> str:
-    """A cron cadence in words, for example "every minute, 08:00–22:59" or "18:30 daily"."""
+    """A cron cadence in words, for example "hourly 9–17, every day" or "18:30 daily"."""
     times, is_list = _time_words(values.minutes, values.hours)
     date_ = _single_date_words(values)
     days = date_ or _day_words(values)
     months = "" if date_ else _month_words(values.months)
-    if is_list and not days:
+    if not days and is_list:
         times += " daily"
+    elif not days and len(values.hours) < 24:
+        days = "every day"
     return ", ".join(part for part in (times, days, months) if part)
 
 

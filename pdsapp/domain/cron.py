@@ -158,7 +158,7 @@ def cron_values(cron: Cron) -> CronValues:
 
 
 def describe(cadence: Cadence) -> str:
-    """The cadence in words, such as "every minute, 08:00–22:59" or "every 15 min, from 09:00".
+    """The cadence in words, such as "hourly 9–17, every day" or "every 15 min, from 09:00".
 
     Times are those of the cadence's zone, which is not named: the place that shows the words names it.
     """

@@ -104,7 +104,7 @@ def schedule_working_hours(hand: Hand, _endpoint: steps.Endpoint) -> None:
     hand.menu("Schedules")
     hand.link("Add schedule")
     hand.type(Name="Working hours")
-    hand.button("Working hours")
+    hand.button("Working hours hourly 9–17, every day")
     hand.clicks += 1
     steps.field(hand.page, "Enabled").check()
     if steps.field(hand.page, "Reason for the change").count():

@@ -101,7 +101,7 @@ def test_a_schedules_last_slots_are_told_oldest_first(study, twin, write):
     with reading() as session:
         (found,) = reports_now.next_slots(session, study, 5)
     assert found.outcomes == ("posted", "skipped", "missed", "failed", "waiting")
-    assert found.cadence == "every minute, 08:00–22:59"
+    assert found.cadence == "every minute, 08:00–22:59, every day"
     assert found.at == NOW + timedelta(minutes=5)
 
 

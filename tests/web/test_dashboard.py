@@ -180,7 +180,7 @@ def test_next_slots_show_cadence_instant_zone_and_outcomes(viewer, twin, study, 
         session.add(ScheduleRevision(schedule_id=schedule.id, number=1, valid_from=at, **intent))
     answer = viewer.get(f"/admin/?experiment={study.identifier}")
     words = words_of(answer)
-    assert "Next slots 1 schedule Evening debate every 15 min, 08:00–22:45" in words
+    assert "Next slots 1 schedule Evening debate every 15 min, 08:00–22:45, every day" in words
     assert re.search(r"\d\d:\d\d CES?T , in 2 h 10 min", words)
 
 

@@ -228,10 +228,14 @@ def test_of_all_experiments_the_administrator_sees_which_are_asked(sign_in, rese
 
 PATTERNS = [
     ("daily", {}, {"kind": "times", "time_1": "09:00", "time_2": ""}, "09:00 daily"),
-    ("hours", {}, {"kind": "times", "time_1": "09:00", "time_9": "17:00", "time_10": ""}, "hourly 9–17"),
+    ("hours", {}, {"kind": "times", "time_1": "09:00", "time_9": "17:00", "time_10": ""}, "hourly 9–17, every day"),
     ("weekdays", {}, {"kind": "times", "time_1": "09:00"}, "09:00, weekdays"),
     ("weekdays", {"kind": "times", "time_1": "11:30"}, {"time_1": "11:30"}, "11:30, weekdays"),
     ("hours", {"kind": "times", "time_1": "11:30", "day_6": "y"}, {"time_9": "17:00"}, "9–17, Saturdays"),
+    (
+        "weekdays", {"kind": "times"} | {f"time_{n + 1}": f"{9 + n:02}:00" for n in range(9)},
+        {"time_9": "17:00", "day_5": "y", "day_6": ""}, "hourly 9–17, weekdays",
+    ),
     ("randomised", {"every": "15", "unit": "minutes"}, {"jitter_seconds": "600"}, "up to 10 min"),
     ("randomised", {"every": "1", "unit": "minutes"}, {"jitter_seconds": "30"}, "up to 30 s"),
     ("randomised", {"kind": "times", "time_1": "09:00"}, {"jitter_seconds": "3600"}, "up to 1 h"),
@@ -253,6 +257,12 @@ def test_a_pattern_fills_the_form_keeps_the_rest_and_saves_nothing(
     assert session.scalar(select(func.count(Schedule.id))) == 0
     assert researcher.post(NEW, data=fields | {"reason": "pattern"}).status_code == 302
     assert words in words_of(researcher.get(f"/admin/schedule/details/?id={the_only(session).id}"))
+
+
+def test_each_pattern_says_on_which_days_it_asks(researcher, rows):
+    words = words_of(researcher.get(NEW))
+    assert "Daily at 09:00, every day Working hours hourly 9–17, every day" in words
+    assert "Weekdays only Monday to Friday" in words and "They add up" in words
 
 
 def test_the_first_button_of_the_form_saves(researcher, rows):
