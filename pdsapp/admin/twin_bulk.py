@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, abort, flash, redirect, request
@@ -25,6 +26,9 @@ from .twin_bulk_forms import PATTERN, SOURCES, TABLE, TEXTS, BulkForm
 
 ROWS_SHOWN = 200
 ERRORS_SHOWN = 1000
+NOT_FOLDED = 20
+# What somebody has to look at comes first.
+ORDER_SHOWN = (Verb.wrong, Verb.skip, Verb.update, Verb.create)
 VERBS = {
     Verb.create: "create",
     Verb.update: "update",
@@ -177,8 +181,8 @@ class TwinBulk(Screen):
             cursor=_cursor(row, is_served),
             renew=RENEW_SECONDS.get(row.state),
             counts=_counts(plan) if plan else [],
-            shown=[_shown(step) for step in plan.steps[:ROWS_SHOWN]] if plan else [],
-            errors=plan.errors[:ERRORS_SHOWN] if plan else (),
+            shown=_folded(_steps_shown(plan)) if plan else (),
+            errors=_folded(plan.errors[:ERRORS_SHOWN]) if plan else (),
             wakes=is_large(row),
             problem=problem,
             typed_reason=typed_reason,
@@ -218,6 +222,17 @@ def _sheet(session, form: BulkForm) -> tuple[str, Sheet]:
 
 def _counts(plan: Plan) -> list[tuple[str, int]]:
     return [(VERBS[verb], plan.count(verb)) for verb in Verb if plan.count(verb)]
+
+
+def _steps_shown(plan: Plan) -> list[tuple[Step, str, list[tuple[str, str, str]]]]:
+    """As many as a page holds, by what is done with them, each kind in the order of the rows."""
+    ordered = sorted(plan.steps, key=lambda step: ORDER_SHOWN.index(step.verb))
+    return [_shown(step) for step in ordered[:ROWS_SHOWN]]
+
+
+def _folded(rows: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Those that are seen at once, and those one asks for."""
+    return rows[:NOT_FOLDED], rows[NOT_FOLDED:]
 
 
 def _shown(step: Step) -> tuple[Step, str, list[tuple[str, str, str]]]:

@@ -192,6 +192,17 @@ def test_one_that_failed_says_why_and_can_be_run_again(researcher, rows, session
     assert "Waiting for a worker" in words_of(again)
 
 
+def test_a_long_plan_shows_what_needs_a_look_first_and_folds_the_rest(researcher, rows):
+    lines = "".join(f"user_{n},Bus driver,\n" for n in range(100))
+    plan = table(researcher, rows, f"{HEADER}{lines}maya_reads,Bus driver,\nbad name,Bus driver,\n")
+    seen, folded = plan.text.split('<details class="fold inner">', 1)
+    twins = re.findall(r'data-label="Twin"><div[^>]*>(?:<a[^>]*>)?([^<]+)<', seen)
+    assert twins[:3] == ["bad name", "@maya_reads", "@user_0"] and len(twins) == 20
+    assert "Show the other 82 rows" in words_of(plan) and "@user_99" in folded
+    form = re.search(r'<form class="form editor" .*?</form>', plan.text, re.S)[0]
+    assert form.index("What it would do") < form.index("@user_0") < form.index('class="save-row"')
+
+
 def test_an_upload_can_be_forgotten(researcher, rows, session):
     plan = table(researcher, rows, f"{HEADER}ann,Bus driver,\n")
     address = re.search(r'formaction="([^"]+/drop/)"', plan.text)[1]
