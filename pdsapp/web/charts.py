@@ -141,7 +141,7 @@ def stacked_bars(
             Tick(at=_round(100 - 100 * n / max(1, top)), text=f"{n:,}") for n in nice_ticks(top, most_rows)
         ),
         columns=_columns(buckets, pitch),
-        markers=tuple(_marker(marker, pitch) for marker in markers if 0 <= marker.index < len(buckets)),
+        markers=_markers([each for each in markers if 0 <= each.index < len(buckets)], pitch),
         label=f"{title}: {counted(zip(series, totals, strict=True))}",
         is_empty=top == 0,
     )
@@ -258,9 +258,27 @@ def _extent(tick: Tick, plot_px: int) -> tuple[float, float]:
     return begin, begin + width
 
 
-def _marker(marker: Marker, pitch: float) -> Tick:
-    at = _round(marker.index * pitch)
-    return Tick(at=at, text=marker.text, anchor="end" if at > 50 else "start")
+def _markers(markers: Sequence[Marker], pitch: float) -> tuple[Tick, ...]:
+    """A line for each, the latest first to have its words: one whose words would touch others' has none, one
+    that finds room for them only where the plot is wide has minor ones."""
+    lines: list[Tick] = []
+    for marker in sorted(markers, key=lambda each: -each.index):
+        at = _round(marker.index * pitch)
+        anchor = "end" if at > 50 else "start"
+        line = Tick(at, "", anchor)
+        for plot_px in (WIDE_PX, NARROW_PX):
+            named = Tick(at, marker.text, anchor, is_minor=plot_px == WIDE_PX)
+            if not _stands_out(named, plot_px) and all(
+                _are_apart(named, other, plot_px) for other in lines if other.text
+            ):
+                line = named
+        lines.append(line)
+    return tuple(sorted(lines, key=lambda line: line.at))
+
+
+def _stands_out(tick: Tick, plot_px: int) -> bool:
+    begin, end = _extent(tick, plot_px)
+    return begin < -LABEL_GAP_PX or end > plot_px + LABEL_GAP_PX
 
 
 def _visible(percent: float) -> float:

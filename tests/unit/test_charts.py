@@ -127,6 +127,21 @@ def test_a_protocol_change_is_a_line_before_its_bucket_and_others_are_left_out()
     ]
 
 
+def test_words_of_changes_that_would_touch_leave_the_lines_and_the_latest_keeps_its_own():
+    view = chart(*[(1, 1, 1)] * 48, markers=[Marker(46, "schedule"), Marker(47, "schedule, policy")])
+    assert [line.text for line in view.markers] == ["", "schedule, policy"]
+
+
+def test_words_that_only_fit_a_wide_chart_are_minor_and_none_leave_the_chart():
+    markers = [Marker(20, "schedule, policy"), Marker(47, "policy, prompt, persona"), Marker(26, "x" * 60)]
+    view = chart(*[(1, 1, 1)] * 48, markers=markers)
+    assert [(line.text, line.is_minor) for line in view.markers] == [
+        ("schedule, policy", True),
+        ("", False),
+        ("policy, prompt, persona", False),
+    ]
+
+
 @pytest.mark.parametrize("counts", [(1, 2), (1, 2, -3)], ids=["a count is missing", "a negative count"])
 def test_counts_that_make_no_sense_are_refused(counts):
     with pytest.raises(ValueError):
