@@ -52,6 +52,11 @@ async def test_endpoint(
     steps.append(_models_step(listed, endpoint))
     if listed.bad is not None and listed.http_status is None:
         return TokenTest(False, tuple(steps), (), listed.bad.reason, listed.bad.pauses_token)
+    if not endpoint.model and listed.bad is not None and listed.bad.reason == Reason.wrong_key:
+        again = listed.bad.detail.replace("resume the token", "test again")  # it is not paused for a list
+        steps[-1] = Step("models", None, "The endpoint does not list its models.", listed.latency_ms)
+        steps.append(Step("key", False, again, None))
+        return TokenTest(False, tuple(steps), (), Reason.wrong_key)
     if not endpoint.model:
         steps.append(Step("completion", False, f"No model is chosen. {_choose_one(listed)}", None))
         return TokenTest(False, tuple(steps), listed.models, Reason.no_endpoint)

@@ -235,6 +235,15 @@ def test_without_a_model_it_ends_at_the_list_to_choose_from(model_server):
     assert not result.pauses_token
 
 
+def test_without_a_model_a_refused_list_speaks_of_the_key_and_not_of_the_model(model_server):
+    model_server.key = "sk-another"
+    result = climb(model_server, model="")
+    assert told(result)[2:] == [("models", None), ("key", False)]
+    assert "does not accept the key (401)" in result.steps[-1].detail
+    assert result.steps[-1].detail.endswith("Check the key, then test again.")
+    assert (result.reason, result.pauses_token) == (Reason.wrong_key, False)
+
+
 def test_a_model_that_thinks_beyond_the_small_limit_counts_as_answering(model_server):
     model_server.enqueue(text("", finish_reason="length"))
     assert climb(model_server).ok
