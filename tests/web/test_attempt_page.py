@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from pdsapp.domain.reasons import AttemptStage, AttemptState
-from pdsapp.models import Attempt, Post, PostRevision, ProcessKind, utc_now
+from pdsapp.models import ApiToken, Attempt, Post, PostRevision, ProcessKind, utc_now
 from pdsapp.services import heartbeats
 from tests.attempt_rows import add_row
 from tests.builders import (
@@ -287,6 +287,17 @@ def test_with_nobody_to_work_on_it_the_page_says_so(viewer, session, twin):
 def test_a_worker_of_another_lane_does_not_count(viewer, session, twin, write):
     beating(write, "default")
     assert "No worker serves lane" in words_of(viewer.get(f"/attempts/{uuid_of(session, add_attempt(twin))}"))
+
+
+def test_a_token_without_a_model_leads_to_the_token(viewer, settings, session, twin, write):
+    with write() as other:
+        token = other.get_one(ApiToken, twin.api_token_id)
+        token.default_model = ""
+        key = token.id
+    attempt = ran(settings, session, twin)
+    answer = viewer.get(f"/attempts/{attempt.uuid}")
+    assert "names no default model. Give it one." in words_of(answer)
+    assert re.search(rf'apitoken/details/\?id={key}">Give the token a default model', answer.text)
 
 
 def test_while_it_runs_the_page_says_what_is_done_and_renews_itself(viewer, session, twin, write):

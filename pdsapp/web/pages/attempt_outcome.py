@@ -86,6 +86,8 @@ def remedy(attempt: Attempt) -> tuple[str, str]:
     twin = attempt.digital_twin
     used = (call.api_token_id for call in reversed(attempt.calls) if call.api_token_id)
     token_id = next(used, twin.api_token_id)
+    if attempt.reason == Reason.no_endpoint and twin.api_token_id:
+        text, place = "Give the token a default model, or the twin a model", "token"
     if place == "writer" or (place == "token" and token_id is None):
         place = "token" if token_id else "twin"
     url = {
