@@ -136,6 +136,12 @@ class AccountScreen(Screen):
         """The address."""
         return row.email
 
+    def record_lead(self, row: Account) -> str:
+        """What is left to do before they can come in; mostly nothing."""
+        if not row.active or row.password:
+            return ""
+        return "No password yet. Make a sign-in link and give it to them: with it they set one."
+
     def values(self, row: Account) -> dict[str, Any]:
         """Role, experiments and door."""
         granted = granting.experiments_of(db.session(), row)

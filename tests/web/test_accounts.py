@@ -36,6 +36,7 @@ def test_somebody_is_invited_and_signs_in_with_their_own_password(administrator,
     )
     assert "no password yet" in words_of(administrator.get(LIST))
     row = account(session, "ada@example.org")
+    assert "No password yet. Make a sign-in link and give it to them" in words_of(answer), "what comes next"
     answer = administrator.post(f"{LIST}link/", data={"id": row.id})
     link = re.search(r'value="http://[^/"]+(/first-sign-in/[^"]+)"', answer.text)[1]
     assert link.rsplit("/", 1)[1] not in administrator.get(f"{LIST}details/?id={row.id}").text, "shown once"
@@ -45,6 +46,7 @@ def test_somebody_is_invited_and_signs_in_with_their_own_password(administrator,
     assert client.get("/admin/").status_code == 200
     assert client.get("/admin/persona/new/").status_code == 403, "a viewer"
     assert "may sign in" in words_of(administrator.get(LIST))
+    assert "No password yet" not in words_of(administrator.get(f"{LIST}details/?id={row.id}"))
 
 
 def test_a_new_link_ends_the_one_before_and_is_written_down_without_itself(administrator, client, session):
