@@ -234,6 +234,7 @@ def test_the_page_of_a_row_asks_why_and_says_what_will_happen(researcher, rows, 
 def test_a_schedule_is_paused_with_its_reason_and_resumed_from_its_row(researcher, rows, session, schedule):
     assert "Pause …" in researcher.get("/admin/schedule/").text
     page = researcher.get(f"/admin/schedule/pause/?id={schedule.id}")
+    assert f"<h1>Pause “{schedule.name}”" in page.text
     assert "Pause schedule" in page.text and "Stop now" not in page.text.partition("<main")[2]
     researcher.post("/admin/schedule/pause/", data={"id": schedule.id, "reason": "holiday"})
     row = stored(session, Schedule)

@@ -228,7 +228,10 @@ def test_of_all_experiments_the_administrator_sees_which_are_asked(sign_in, rese
 
 PATTERNS = [
     ("daily", {}, {"kind": "times", "time_1": "09:00", "time_2": ""}, "09:00 daily"),
-    ("hours", {}, {"kind": "times", "time_1": "09:00", "time_9": "17:00", "time_10": ""}, "hourly 9–17, every day"),
+    (
+        "hours", {}, {"kind": "times", "time_1": "09:00", "time_9": "17:00", "time_10": ""},
+        "hourly 9–17, every day",
+    ),
     ("weekdays", {}, {"kind": "times", "time_1": "09:00"}, "09:00, weekdays"),
     ("weekdays", {"kind": "times", "time_1": "11:30"}, {"time_1": "11:30"}, "11:30, weekdays"),
     ("hours", {"kind": "times", "time_1": "11:30", "day_6": "y"}, {"time_9": "17:00"}, "9–17, Saturdays"),
