@@ -32,6 +32,7 @@ REMEDIES = {
     Place.prompt: ("experiment.prompt", "Prompt"),
 }
 OF_EXPERIMENT = (Place.experiment, Place.prompt)
+LISTS = (Place.twins, Place.schedules, Place.processes)
 
 
 class StartForm(Form):
@@ -171,7 +172,8 @@ class Lifecycle(Screen):
     def _check_row(self, row: Experiment, line: CheckLine) -> CheckRow:
         endpoint, remedy = REMEDIES.get(line.place, ("", ""))
         key = row.id if line.place in OF_EXPERIMENT else line.row_id
-        url = self.get_url(endpoint, **({} if key is None else {"id": key})) if endpoint else ""
+        args = {"experiment": row.identifier} if line.place in LISTS else {"id": key} if key else {}
+        url = self.get_url(endpoint, **args) if endpoint else ""
         return CheckRow(
             cells.pill(f"check_{line.state}", line.state.value), line.title, line.words, url, remedy
         )

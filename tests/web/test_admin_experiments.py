@@ -1,5 +1,7 @@
 """The screen of experiments."""
 
+import re
+
 import pytest
 from sqlalchemy import select
 
@@ -7,6 +9,7 @@ from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import AuditEvent, Experiment, ProtocolChange, utc_now
 from pdsapp.services import schedules
 from tests.attempt_rows import add_row
+from tests.builders import make_experiment
 from tests.conftest import NOON
 from tests.web.looking import counted_queries, fields_of, words_of
 
@@ -147,6 +150,14 @@ def test_its_page_shows_what_comes_next_and_what_was_last(viewer, rows, write):
     words = words_of(viewer.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
     assert "Hourly" in words.split("Next slots", 1)[1].split("Latest attempts", 1)[0]
     assert "@maya_reads" in words.split("Latest attempts", 1)[1]
+
+
+def test_a_schedule_added_from_its_page_is_for_it_and_not_for_all(administrator, rows):
+    make_experiment("Another", "UTC")
+    page = administrator.get(f"/admin/experiment/details/?id={rows.experiment.id}")
+    address = re.search(r'href="(/admin/schedule/new/[^"]*)"', page.text)[1]
+    form = fields_of(administrator.get(address.replace("&amp;", "&")), "cron")
+    assert form["experiment"] == str(rows.experiment.id)
 
 
 def test_its_page_costs_the_same_for_many_schedules_and_attempts(viewer, rows, write):

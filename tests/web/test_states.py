@@ -68,8 +68,10 @@ def test_the_page_of_a_start_shows_each_line_with_its_state_and_remedy(researche
         "look Worker None is alive.",
     ):
         assert line in words
-    for address in ("/admin/digitaltwin/", "/admin/schedule/", "/activity", "/admin/apitoken/details/?id="):
-        assert f'href="{address}' in answer.text
+    only = f"?experiment={draft.identifier}"
+    for address in (f"/admin/digitaltwin/{only}", f"/admin/schedule/{only}", f"/activity{only}"):
+        assert f'href="{address}"' in answer.text, "the lists show this experiment only"
+    assert 'href="/admin/apitoken/details/?id=' in answer.text
 
 
 def test_a_start_without_the_tick_is_refused_at_it_and_keeps_what_was_chosen(researcher, draft, session):
