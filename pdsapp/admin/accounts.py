@@ -96,10 +96,11 @@ class AccountScreen(Screen):
         "sees": lambda _v, _c, row, _n: _sees(row),
         "active": lambda _v, _c, row, _n: _state(row),
         "zone": lambda _v, _c, row, _n: row.zone or "not chosen",
-        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, frame.current_zone(), "year"),
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, frame.current_zone(), "day"),
     }
     column_formatters_detail = column_formatters | {
         "sees": lambda view, _c, row, _n: _sees_which(view, row),
+        "created_at": lambda _v, _c, row, _n: cells.time(row.created_at, frame.current_zone(), "year"),
     }
     column_formatters_export = {
         "role": lambda _v, _c, row, _n: service.role_of(row),

@@ -116,6 +116,7 @@ def test_the_head_of_an_experiment_has_few_buttons_and_the_rest_behind_one_word(
     page.set_viewport_size({"width": width, "height": 844})
     page.goto("/admin/experiment/")
     page.get_by_role("main").get_by_role("link", name=studio.experiment).first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(studio.experiment)
     head = page.locator(".head")
     shown = head.locator(".button:visible")
     assert [name.strip() for name in shown.all_inner_texts()] == ["Copy …", "Pause or stop …", "Edit", "More"]
