@@ -1,5 +1,5 @@
 /* On every page: ask before forms marked data-confirm, send a form once, theme, experiment switcher, the viewer's
-   own time in titles, pages that renew themselves. Everything here also works without it, with fewer comforts. */
+   own time in titles, a link that is copied, pages that renew themselves. Everything here also works without it, with fewer comforts. */
 (() => {
   "use strict";
 
@@ -137,6 +137,21 @@
   }
   document.addEventListener("pointerover", addOwnTime);
   document.addEventListener("focusin", addOwnTime);
+
+  /* Copies what a field holds; where the browser does not let it, the text is marked to be copied by hand. */
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const field = document.getElementById(button.dataset.copy);
+      field.select();
+      try {
+        await navigator.clipboard.writeText(field.value);
+        button.textContent = "Copied";
+      } catch {
+        field.focus();
+      }
+    });
+  }
 
   /* After a refused form, begin with what has to be mended. */
   const summary = document.getElementById("error-summary");

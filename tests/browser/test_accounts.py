@@ -21,7 +21,11 @@ def test_an_assistant_is_granted_one_section_and_sees_no_other(page, open_window
     steps.save(page)
     expect(page.get_by_role("main")).to_contain_text(section)
     page.get_by_role("button", name="Make a sign-in link").click()
-    link = page.get_by_label("The link").input_value()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the link").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.get_by_label("The link").input_value()
 
     assistant = open_window()
     assistant.set_viewport_size({"width": width, "height": 900})
