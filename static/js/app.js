@@ -1,5 +1,6 @@
 /* On every page: ask before forms marked data-confirm, send a form once, theme, experiment switcher, the viewer's
-   own time in titles, a link that is copied, pages that renew themselves. Everything here also works without it, with fewer comforts. */
+   own time in titles, a link that is copied, pages that renew themselves. Everything here also works without it,
+   with fewer comforts. */
 (() => {
   "use strict";
 

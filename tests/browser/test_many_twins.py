@@ -22,7 +22,7 @@ def table(prefix, persona, count):
 def test_two_hundred_twins_from_a_file_in_four_steps(page, studio, size):
     page.set_viewport_size(SIZES[size])
     steps.add(page, "experiment", Name=f"Lecture on a {size}")
-    steps.more(page, "Add twins")
+    page.get_by_role("link", name="Add twins").click()
     expect(page.get_by_label("Experiment", exact=True).last).to_contain_text(f"Lecture on a {size}")
     assert_fits(page)
     page.get_by_label("File", exact=True).set_input_files(table(f"{size}", studio.persona, 200))
@@ -55,7 +55,7 @@ def test_two_hundred_twins_from_a_file_in_four_steps(page, studio, size):
 
 def test_six_hundred_are_set_up_by_a_worker_while_the_page_shows_how_far(page, studio):
     steps.add(page, "experiment", Name="Large lecture")
-    steps.more(page, "Add twins")
+    page.get_by_role("link", name="Add twins").click()
     page.get_by_label("Personas of the library").check()
     page.get_by_label(studio.persona).check()
     page.get_by_role("spinbutton", name="Twins of each").fill("600")

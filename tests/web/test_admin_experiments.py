@@ -152,6 +152,17 @@ def test_its_page_shows_what_comes_next_and_what_was_last(viewer, rows, write):
     assert "@maya_reads" in words.split("Latest attempts", 1)[1]
 
 
+def test_the_first_button_of_an_empty_experiment_adds_twins_and_of_another_copies_it(researcher, rows):
+    empty = make_experiment("Empty", "UTC")
+    heads = [
+        re.search(r'<div class="actions">\s*<a class="button" href="[^"]*">([^<]+)<', page.text)[1]
+        for page in (
+            researcher.get(f"/admin/experiment/details/?id={each.id}") for each in (empty, rows.experiment)
+        )
+    ]
+    assert heads == ["Add twins", "Copy …"]
+
+
 def test_a_schedule_added_from_its_page_is_for_it_and_not_for_all(administrator, rows):
     make_experiment("Another", "UTC")
     page = administrator.get(f"/admin/experiment/details/?id={rows.experiment.id}")
