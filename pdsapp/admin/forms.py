@@ -67,27 +67,33 @@ class Clean:
             raise ValidationError(str(error)) from None
 
 
+EVERY_ROW = "all"
+
+
 class RowField(SelectField):
     """A choice among rows by their integer id; the empty choice is None. Choices are set per request.
 
-    `added_by` is the endpoint that adds such a row: the way on while there is none to choose.
+    `added_by` is the endpoint that adds such a row: the way on while there is none to choose. With `every`,
+    the words for that, all rows can be chosen at once, which is None too.
     """
 
     def __init__(self, label: str, empty: str = "choose …", added_by: str = "", **kwargs):
         super().__init__(label, coerce=str, choices={}, **kwargs)
         self.empty = empty
+        self.every = ""
         self.added_by = added_by
 
     def offer(self, pairs: list[tuple[int, str]]) -> None:
-        """Offers these rows, the empty choice first."""
-        self.choices = {"": self.empty} | {str(key): label for key, label in pairs}
+        """Offers these rows, the empty choice first, all of them at once last."""
+        every = {EVERY_ROW: self.every} if self.every else {}
+        self.choices = {"": self.empty} | {str(key): label for key, label in pairs} | every
 
     def process_data(self, value) -> None:
         self.data = "" if value is None else str(value)
 
     def chosen(self, session: Session, kind: type):
-        """The chosen row, None for the empty choice."""
-        if not self.data:
+        """The chosen row, None for the empty choice and for all rows."""
+        if not self.data or (self.every and self.data == EVERY_ROW):
             return None
         is_key = self.data.isascii() and self.data.isdigit() and len(self.data) <= 12
         row = session.get(kind, int(self.data)) if is_key else None

@@ -71,12 +71,11 @@ class ScheduleEditing(PausingScreen):
 
     def prepare_form(self, form: Any, row: Schedule | None) -> None:
         """Offers experiments (all of them to administrators only) and zones; asks why where it may matter."""
-        form.experiment.empty = ALL if access.may_administer() else "choose …"
+        form.experiment.every = ALL if access.may_administer() else ""
         if row is None:
             choices.offer_experiments(form.experiment)
         else:
             form.experiment.offer(choices.experiments(db.session()))
-        form.experiment.flags.required = not access.may_administer()
         form.zone.choices = zones.choices(row.zone if row else None, empty="the experiment's")
         if not service.needs_reason(db.session(), None):
             leave_out_reason(form)
@@ -136,7 +135,7 @@ class ScheduleEditing(PausingScreen):
             other = self.edit_form(row) if row is not None else self.create_form()
             return self.effect(other, row), other
         session, now, account = db.session(), utc_now(), access.account()
-        if row is None and form.experiment.flags.required and not form.experiment.data:
+        if row is None and not form.experiment.data:
             return None, form
         try:
             shown = row if row is not None else wished(form.wish(session), now, account)

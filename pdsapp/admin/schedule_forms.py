@@ -22,7 +22,7 @@ from ..errors import BadInput
 from ..models import Cadence, Experiment, MissedPolicy, OverlapPolicy, Schedule
 from ..services.fields import clean_line, clean_zone
 from ..services.schedules import MOST_TWINS, Wish, zone_of
-from .forms import Clean, Form, Needed, ReasonForm, RowField, WholeField
+from .forms import EVERY_ROW, Clean, Form, Needed, ReasonForm, RowField, WholeField
 from .schedule_targets import TargetForm
 
 MINUTE, HOUR = 60, 3600
@@ -93,9 +93,9 @@ class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
     experiment = RowField(
         "Experiment",
         added_by="experiment.create_view",
-        description="Whose twins are asked. An administrator may leave it empty: then all running "
-        "experiments, "
-        "each as often as it has active twins. For example: Pilot (a41f9)",
+        validators=[Needed()],
+        description="Whose twins are asked. Administrators may choose all running experiments: each is asked "
+        "as often as it has active twins. For example: Pilot (a41f9)",
     )
     kind = RadioField(
         "When it is due",
@@ -294,7 +294,7 @@ def values_of(row: Schedule) -> dict[str, Any]:
     kind = "every" if row.cadence == Cadence.interval else "times" if picked else "cron"
     return picked_values(picked) | {
         "name": row.name,
-        "experiment": row.experiment_id,
+        "experiment": row.experiment_id or EVERY_ROW,
         "kind": kind,
         "every": seconds // UNITS[unit],
         "unit": unit,

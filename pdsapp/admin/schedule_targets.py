@@ -86,7 +86,7 @@ class Choices:
 def choices_for(session: Session, form: Any) -> Choices:
     """The tags and twins to offer beside what is ticked; nothing of an experiment that is not offered."""
     key = form.experiment.data
-    experiment = session.get(Experiment, int(key)) if key and key in form.experiment.choices else None
+    experiment = form.experiment.chosen(session, Experiment) if key in form.experiment.choices else None
     if experiment is None:
         return Choices(None, [], [], 0)
     tags = service.offered_tags(session, experiment, form.tags.data or ())

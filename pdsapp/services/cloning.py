@@ -173,7 +173,7 @@ def _copy_schedules(
             schedules.add_schedule(session, wish, now, account, f"Copied from {source}.")
         except BadInput as error:
             raise BadInput(
-                f"Schedule “{schedule.name}” cannot be copied: {error} Copy without schedules."
+                f"Schedule “{schedule.name}” cannot be copied: {error} Or copy without schedules."
             ) from None
 
 

@@ -124,7 +124,8 @@ def test_the_page_shows_five_slots_with_their_zone_and_the_revisions(researcher,
         ({"twins_per_slot": "0"}, "twins_per_slot", "Ask 1 to 1,000 twins per slot."),
         ({"lane": "No Lane"}, "lane", "Name the lane"),
         ({"lane": "now"}, "lane", "is kept for what people ask for"),
-        ({"experiment": ""}, "experiment", "Only administrators schedule all experiments at once."),
+        ({"experiment": ""}, "experiment", "This must not be empty."),
+        ({"experiment": "all"}, "experiment", ""),
         ({"experiment": "999"}, "experiment", ""),
         ({"missed_policy": "explode"}, "missed_policy", ""),
         ({"overlap_policy": "pile up"}, "overlap_policy", ""),
@@ -227,7 +228,7 @@ def test_every_field_of_the_form_explains_itself_with_an_example(researcher, row
 def test_only_an_administrator_schedules_all_experiments(sign_in, form, stored):
     browser = sign_in("administrator")
     assert "all running experiments" in browser.get("/admin/schedule/new/").text
-    assert browser.post("/admin/schedule/new/", data=form(experiment="")).status_code == 302
+    assert browser.post("/admin/schedule/new/", data=form(experiment="all")).status_code == 302
     assert stored().experiment_id is None
     assert "all running experiments" in browser.get("/admin/schedule/?experiment=").text
 

@@ -216,13 +216,13 @@ def test_of_all_experiments_the_administrator_sees_which_are_asked(sign_in, rese
     other = builders.make_experiment("Second study")
     builders.make_twin(other)
     builders.make_experiment("Nobody in it")
-    data = typed(experiment="", kind="every", every="30", unit="minutes", zone="UTC", preview="1")
+    data = typed(experiment="all", kind="every", every="30", unit="minutes", zone="UTC", preview="1")
     words = words_of(sign_in("administrator").post(NEW, data=data, headers=PART))
     assert "It asks one of 2 active twins" in words
     assert f"Second study ({other.identifier}) 1 active Campus climate" in words
     assert "Nobody in it" not in words
     refused = words_of(researcher.post(NEW, data=data, headers=PART))
-    assert "Only administrators schedule all experiments at once." in refused
+    assert "Not a valid choice" in refused
     assert "Second study" not in refused
 
 

@@ -135,7 +135,7 @@ def test_what_is_not_chosen_is_not_looked_at(researcher, typed, session):
 
 
 def test_a_schedule_of_all_experiments_asks_all_their_twins(administrator, typed, session, cast):
-    answer = administrator.post(NEW, data=typed(experiment="", target="tags", tags=["morning"]))
+    answer = administrator.post(NEW, data=typed(experiment="all", target="tags", tags=["morning"]))
     assert answer.status_code == 400 and "Choose one experiment." in words_of(answer)
     assert session.scalars(select(Schedule)).all() == []
 
