@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from pdsapp.domain.reasons import ExperimentState
 from pdsapp.services.database import prepare
 from tests import builders
 from tests.conftest import _create_database, _drop_database
@@ -20,10 +21,27 @@ def study(app):
 
 
 @pytest.fixture
-def twin(study, settings, model_server):
+def token(app, settings, model_server):
+    """A token for the model server."""
+    return builders.make_token(settings, model_server.base_url)
+
+
+@pytest.fixture
+def twin(study, token):
     """A twin with a token for the model server."""
-    token = builders.make_token(settings, model_server.base_url)
     return builders.make_twin(study, "maya", token)
+
+
+@pytest.fixture
+def draft(app):
+    """An experiment that is being rehearsed."""
+    return builders.make_experiment("Pilot", state=ExperimentState.draft)
+
+
+@pytest.fixture
+def draft_twin(draft, token):
+    """A twin that rehearses."""
+    return builders.make_twin(draft, "maya", token)
 
 
 @pytest.fixture

@@ -30,11 +30,6 @@ from .slot_helpers import MINUTE, START, claim, finish_attempts, make_schedule
 KEPT = {"audit_event"}
 
 
-@pytest.fixture
-def token(settings, model_server):
-    return builders.make_token(settings, model_server.base_url)
-
-
 def fill(session, settings, write, token, name):
     """An experiment with a row of everything."""
     study = builders.make_experiment(name)

@@ -261,11 +261,6 @@ def test_names_that_cannot_be_shown_are_left_out(model_server):
     assert climb(model_server).models == ("good",)
 
 
-@pytest.fixture
-def token(app, settings, model_server):
-    return builders.make_token(settings, model_server.base_url)
-
-
 def run(settings, token, session):
     asyncio.run(token_tests.test_token(token.id, settings, utc_now))
     session.rollback()
