@@ -217,8 +217,11 @@ def shape(address: str) -> str:
     return f"{path}?{'&'.join(names)}"
 
 
-def walk(app, browser, values: dict[str, str]):
-    """(address, answer) of every page there is: all rules, then one link of each shape."""
+def walk(app, browser, values: dict[str, str], read=Page):
+    """(address, answer, page) of all there is: all rules, then one link of each shape.
+
+    `read` makes the page of an address and a text; what is no HTML has none.
+    """
     waiting = deque(addresses(app, values))
     seen, shown = {shape(address) for address in waiting}, set()
     while waiting:
@@ -226,12 +229,13 @@ def walk(app, browser, values: dict[str, str]):
         if IDS.search(address) and {IDS.sub("", address), shape(address)} & shown:
             continue  # a list or an empty form, which asks for no row; or a form that was seen with one
         answer = browser.get(address)
-        yield address, answer
+        page = read(address, answer.text) if answer.mimetype == "text/html" else None
+        yield address, answer, page
         if answer.status_code == 200:
             shown.add(shape(address) if IDS.search(address) else address)
-        if answer.status_code != 200 or answer.mimetype != "text/html":
+        if answer.status_code != 200 or page is None:
             continue
-        for link in Page(address, answer.text).links:
+        for link in page.links:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc or parts.path.startswith("/static/") or shape(link) in seen:
                 continue
@@ -242,8 +246,8 @@ def walk(app, browser, values: dict[str, str]):
 def every_form(app, browser, values: dict[str, str]) -> dict[str, Form]:
     """Every form that can be met, by what tells it from others."""
     found: dict[str, Form] = {}
-    for address, answer in walk(app, browser, values):
-        if answer.mimetype == "text/html" and answer.status_code < 400:
-            for form in Page(address, answer.text).forms:
+    for _, answer, page in walk(app, browser, values):
+        if page is not None and answer.status_code < 400:
+            for form in page.forms:
                 found.setdefault(form.key, form)
     return found

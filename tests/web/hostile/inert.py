@@ -21,6 +21,7 @@ TAGS = frozenset(
 )
 ADDRESSES = frozenset({"href", "src", "action", "formaction", "data", "poster", "xlink:href", "srcset"})
 FORBIDDEN = frozenset({"style", "srcdoc", "http-equiv", "ping", "background"})
+DIRECTION = re.compile(f"[{DIRECTIONS}]")
 
 
 def problems_of(text: str, marks: list[str]) -> list[str]:
@@ -32,11 +33,12 @@ class JudgedPage(Page):
     """A page, and in `problems` where it is not inert."""
 
     def __init__(self, address: str, text: str, marks: list[str]):
-        self.marks, self.problems, self._open = marks, [], []
+        self.problems, self._open = [], []
+        self._mark = re.compile("|".join(map(re.escape, marks)) or r"(?!)")
         super().__init__(address, text)
 
     def _holds(self, text: str) -> bool:
-        return any(mark in text for mark in self.marks)
+        return self._mark.search(text) is not None
 
     def _wrong(self, words: str) -> None:
         line, column = self.getpos()
@@ -56,7 +58,7 @@ class JudgedPage(Page):
                 self._wrong(f"attribute {name}")
             if name in ADDRESSES and not is_ours(value or ""):
                 self._wrong(f"address {value}")
-            if name not in ("value", "data-copy") and any(c in (value or "") for c in DIRECTIONS):
+            if name not in ("value", "data-copy") and DIRECTION.search(value or ""):
                 self._wrong(f"direction control in {name}: {value}")
         if tag not in VOID:
             self._open.append((tag, given))
@@ -73,7 +75,7 @@ class JudgedPage(Page):
         super().handle_data(data)
         if COMPUTED in data or "&lt;class &#39;" in data or "<class '" in data:
             self._wrong(f"computed: {data}")
-        if any(c in data for c in DIRECTIONS) and not self._is_apart():
+        if DIRECTION.search(data) and not self._is_apart():
             self._wrong(f"direction control beside other words: {data.strip()} in {self._open[-1:]}")
 
     def _is_apart(self) -> bool:

@@ -15,7 +15,7 @@ from pdsapp.services import experiments, pauses, personas, posts, schedules, twi
 from pdsapp.services.tables import unguarded
 
 from .forms import Page, walk
-from .inert import problems_of
+from .inert import JudgedPage, problems_of
 from .sending import as_block, as_line
 from .texts import BY_NAME, DIRECTIONS, TEXTS
 
@@ -66,6 +66,11 @@ def full(world, write):
     return world
 
 
+def judged(address: str, text: str) -> JudgedPage:
+    """A page, judged by all marks."""
+    return JudgedPage(address, text, MARKS)
+
+
 def shown_on(page: str) -> str:
     """The words of a page as a reader sees them, white space as single spaces."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
@@ -73,11 +78,11 @@ def shown_on(page: str) -> str:
 
 def test_every_page_shows_hostile_texts_as_texts(full):
     wrong, seen = [], 0
-    for address, answer in walk(full.app, full.browser, full.values):
+    for address, answer, page in walk(full.app, full.browser, full.values, judged):
         assert answer.status_code < 500 or address.startswith("/readyz"), address
-        if answer.mimetype == "text/html":
+        if page is not None:
             seen += 1
-            wrong += [f"{address}: {words}" for words in problems_of(answer.text, MARKS)]
+            wrong += [f"{address}: {words}" for words in page.problems]
     assert seen > 100
     assert wrong == [], "\n".join(wrong[:40])
 
@@ -89,9 +94,10 @@ def test_lists_and_forms_hold_the_texts_to_the_letter_and_entries_are_inert(full
         words = ""
         for page in range(3):
             answer = full.browser.get(f"/admin/{screen}/?page_size=100&page={page}")
-            wrong += [f"{screen}: {problem}" for problem in problems_of(answer.text, MARKS)]
+            found = judged("/", answer.text)
+            wrong += [f"{screen}: {problem}" for problem in found.problems]
             words += shown_on(answer.text)
-            links |= {each for each in Page("/", answer.text).links if each.startswith(f"/admin/{screen}/")}
+            links |= {each for each in found.links if each.startswith(f"/admin/{screen}/")}
         if screen in ("experiment", "persona", "schedule"):
             assert [line for line in full.lines if line not in words] == [], screen
         entries = sorted(each for each in links if "details/" in each or "edit/" in each)

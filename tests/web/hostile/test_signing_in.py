@@ -11,6 +11,7 @@ from tests.web.conftest import PASSWORD
 
 from .forms import Page
 from .inert import is_ours, problems_of
+from .sending import COOKIE
 from .texts import BY_NAME
 from .texts import TEXTS as ALL_TEXTS
 
@@ -62,7 +63,7 @@ def test_signing_in_leads_nowhere_else_whatever_next_says(write, client, unthrot
         assert answer.status_code == 302, each.name
         assert is_ours(answer.location), (each.name, answer.location)
         assert "Set-Cookie: evil" not in str(answer.headers)
-        client.post("/logout")
+        client.delete_cookie(COOKIE)
 
 
 @pytest.mark.parametrize("name", ["password", "password_confirm"])
