@@ -92,6 +92,7 @@ def add_experiment(
     if account is not None and not account.sees_everything:
         session.flush()
         session.add(Membership(account_id=account.id, experiment_id=experiment.id, created_at=now))
+        account.edit_version = Account.edit_version + 1  # a form that knows of one grant less is out of date
     after = {"name": experiment.name, "zone": zone, "state": state.value}
     if last_day is not None:
         after["last_day"] = last_day.isoformat()

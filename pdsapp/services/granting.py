@@ -51,7 +51,9 @@ def counts(session: Session, account_ids: Collection[int]) -> dict[int, int]:
 def offered_experiments(session: Session) -> list[Experiment]:
     """The experiments that can be granted, newest first; archived ones only where they are granted."""
     is_granted = select(Membership.id).where(Membership.experiment_id == Experiment.id).exists()
-    query = select(Experiment).where((Experiment.state != ExperimentState.archived) | is_granted)
+    query = select(Experiment).where(
+        Experiment.delete_asked_at.is_(None), (Experiment.state != ExperimentState.archived) | is_granted
+    )
     return list(session.scalars(query.order_by(Experiment.id.desc()).limit(MOST_OFFERED)))
 
 
@@ -80,11 +82,12 @@ def grantable_accounts(session: Session) -> list[Account]:
 def grant_experiments(
     session: Session, account: Account, wanted: Collection[int], now: datetime, by: Account | None = None
 ) -> None:
-    """Makes these, by id, all that an account is granted. The caller commits.
+    """Makes these, by id, all that an account is granted of those that are offered. The caller commits.
 
     Raises BadInput at `granted`.
     """
-    before = {each.id: each for each in experiments_of(session, account)}
+    offered = {each.id for each in offered_experiments(session)}
+    before = {each.id: each for each in experiments_of(session, account) if each.id in offered}
     found = _rows(session, Experiment, wanted, "granted")
     _write(session, [(account.id, key) for key in found.keys() - before.keys()], now)
     _erase(session, Membership.account_id == account.id, Membership.experiment_id, before.keys() - found)
@@ -103,16 +106,18 @@ def grant_accounts(
     now: datetime,
     by: Account | None = None,
 ) -> None:
-    """Makes these, by id, the accounts an experiment is granted to. The caller commits.
+    """Makes these, by id, the accounts an experiment is granted to, of those that are offered; the caller
+    commits.
 
-    What those that see all were granted before stays. `seen` is the mark of the accounts the page was made
-    from, None if that is not known. Raises BadInput at `granted`, also if that was changed since, or who does
-    it was shut out.
+    What others were granted before stays, such as that of accounts that see all. `seen` is the mark of the
+    accounts the page was made from, None if that is not known. Raises BadInput at `granted`, also if that was
+    changed since, or who does it was shut out.
     """
     hold_accounts(session, by)
     if seen != mark_of(accounts_of(session, experiment)):
         raise BadInput(CHANGED, "granted")
-    before = {each.id: each for each in accounts_of(session, experiment) if not each.sees_everything}
+    offered = {each.id for each in grantable_accounts(session)}
+    before = {each.id: each for each in accounts_of(session, experiment) if each.id in offered}
     found = _rows(session, Account, wanted, "granted")
     _write(session, [(key, experiment.id) for key in found.keys() - before.keys()], now)
     _erase(session, Membership.experiment_id == experiment.id, Membership.account_id, before.keys() - found)
