@@ -143,11 +143,13 @@ def run_again(session: Session, row: BulkImport, now: datetime, account: Account
 
 
 def drop(session: Session, row: BulkImport) -> None:
-    """Forgets one that nobody is at. The caller commits."""
+    """Forgets one before it is set up. The caller commits. Raises BadInput for one under way or done."""
     _lock(session, row.id)
     session.refresh(row)
     if row.state == ImportState.running:
         raise BadInput("A worker is setting it up. Wait until it is done.")
+    if row.state == ImportState.done:
+        raise BadInput("It was set up meanwhile, so there is nothing to forget. Its twins are there.")
     session.delete(row)
 
 

@@ -54,6 +54,14 @@ def test_a_small_one_is_done_in_the_request_and_its_text_is_erased(study, sessio
         confirm(number, "x")
 
 
+def test_one_that_is_set_up_is_not_said_to_be_forgotten(study, session, write):
+    number = kept(study)
+    confirm(number)
+    with pytest.raises(BadInput, match="It was set up meanwhile"), write() as writing:
+        bulk_imports.drop(writing, writing.get_one(BulkImport, number))
+    assert state_of(session, number) == (ImportState.done, 3)
+
+
 def test_a_large_one_waits_for_a_worker_and_is_then_done(study, session):
     number = kept(study, 501)
     confirm(number)
