@@ -59,7 +59,7 @@ class CheckLine:
 
 @dataclass(frozen=True)
 class _Group:
-    """Active twins that are written by the same endpoint."""
+    """Active twins that are written by the same endpoint; those without a model of their own apart."""
 
     token: ApiToken | None
     found: Endpoint | NoEndpoint
@@ -72,6 +72,7 @@ def checklist(session: Session, experiment: Experiment, settings: Settings, now:
     return [
         _twins(experiment),
         *_endpoints(groups, now),
+        *_others(experiment, groups),
         _schedules(session, experiment),
         *_processes(session, now),
         *_everything(session),
@@ -106,7 +107,7 @@ def _groups(session: Session, experiment: Experiment, settings: Settings) -> lis
     kinds = session.execute(
         select(func.min(DigitalTwin.id), func.count())
         .where(DigitalTwin.experiment_id == experiment.id, DigitalTwin.active_rank.is_not(None))
-        .group_by(DigitalTwin.api_token_id, DigitalTwin.llm_url)
+        .group_by(DigitalTwin.api_token_id, DigitalTwin.llm_url, DigitalTwin.llm_model == "")
         .order_by(func.count().desc())
         .limit(MOST_ENDPOINTS)
     ).all()
@@ -122,17 +123,31 @@ def _endpoints(groups: list[_Group], now: datetime) -> Iterator[CheckLine]:
     for token in {group.token.id: group.token for group in groups if group.token is not None}.values():
         own = [group for group in groups if group.token is token]
         yield _token(token, own, sum(group.twins for group in own), now)
+    counts: Counter[tuple[CheckState, str]] = Counter()
     for group in groups:
-        if group.token is not None:
-            continue
-        twins = several(group.twins, "twin")
-        if isinstance(group.found, NoEndpoint):
-            yield CheckLine(CheckState.look, f"Endpoint of {twins}", group.found.detail, Place.twins)
-        else:
-            source = {"twin": "an address of their own", "offline": "the offline writer"}
-            by = source.get(group.found.source, "the platform's endpoint")
-            words = f"Written by {by}, which is not tested here. Rehearse with Post now."
-            yield CheckLine(CheckState.note, f"Endpoint of {twins}", words, Place.twins)
+        if group.token is None:
+            counts[_without_token(group.found)] += group.twins
+    for (state, words), twins in counts.items():
+        yield CheckLine(state, f"Endpoint of {several(twins, 'twin')}", words, Place.twins)
+
+
+def _without_token(found: Endpoint | NoEndpoint) -> tuple[CheckState, str]:
+    if isinstance(found, NoEndpoint):
+        return CheckState.look, found.detail
+    source = {"twin": "an address of their own", "offline": "the offline writer"}
+    by = source.get(found.source, "the platform's endpoint")
+    return CheckState.note, f"Written by {by}, which is not tested here. Rehearse with Post now."
+
+
+def _others(experiment: Experiment, groups: list[_Group]) -> Iterator[CheckLine]:
+    """That more endpoints are used than are looked at, so that no host is left out unseen."""
+    others = experiment.active_twin_count - sum(group.twins for group in groups)
+    if len(groups) == MOST_ENDPOINTS and others > 0:
+        words = (
+            f"Only the {MOST_ENDPOINTS} that write for most twins are looked at here. "
+            "Other hosts will receive text too: see the twins' own pages."
+        )
+        yield CheckLine(CheckState.look, f"Endpoints of {several(others, 'more twin')}", words, Place.twins)
 
 
 def _token(token: ApiToken, groups: list[_Group], twins: int, now: datetime) -> CheckLine:

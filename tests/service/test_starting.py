@@ -229,6 +229,27 @@ def test_the_checklist_names_every_host_with_how_many_twins_it_writes_for(
     )  # fmt: skip
 
 
+def test_a_twin_without_a_model_is_found_behind_others_that_have_one(session, settings, draft, model_server):
+    bare = builders.make_token(settings, model_server.base_url, "Bare", model="")
+    builders.make_twin(draft, token=bare, llm_model="own")
+    builders.make_twin(draft, token=bare)
+    builders.make_twin(draft, llm_url="https://llm.example.org/v1", llm_model="own")
+    builders.make_twin(draft, llm_url="https://llm.example.org/v1")
+    lines = lines_of(session, draft, settings)
+    assert lines["API token “Bare”"] == ("look", "Token “Bare” names no default model. Give it one.")
+    assert ("look", "The twin has a URL but no model. Name the model on the twin.") in lines.values()
+
+
+def test_the_checklist_says_that_more_endpoints_are_used_than_it_names(
+    session, settings, draft, draft_twin, monkeypatch
+):
+    monkeypatch.setattr(start_checks, "MOST_ENDPOINTS", 1)
+    assert "Endpoints of 1 more twin" not in lines_of(session, draft, settings)
+    builders.make_twin(draft, llm_url="https://llm.example.org/v1", llm_model="m")
+    state, words = lines_of(session, draft, settings)["Endpoints of 1 more twin"]
+    assert (state, "Other hosts will receive text too" in words) == ("look", True)
+
+
 def test_the_checklist_asks_whether_utc_is_meant_and_says_what_is_switched_off(session, settings, token):
     study = builders.make_experiment("Abroad", zone="UTC", state=DRAFT)
     builders.make_twin(study, token=token)
