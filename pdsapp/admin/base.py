@@ -25,6 +25,10 @@ WRITING_VIEWS = frozenset({"create_view", "edit_view", "delete_view", "action_vi
 TAKEN_MEANWHILE = (
     "Somebody else saved something with the same name in this moment. Nothing was saved; try again."
 )
+USED_MEANWHILE = (
+    "Somebody else changed something that this depends on in this moment. Nothing was changed; look at it "
+    "and try again."
+)
 
 
 class Screen(Reading):
@@ -248,7 +252,8 @@ class Screen(Reading):
         return Markup('{} <a href="{}">{}</a>.').format(done, url, self.record_title(row))
 
     def act(self, change) -> bool:
-        """Runs `change(session, now, account)` and commits; a BadInput is shown and changes nothing."""
+        """Runs `change(session, now, account)` and commits; a BadInput, and what somebody else has just made
+        impossible, is shown and changes nothing."""
         session = db.session()
         try:
             change(session, utc_now(), access.account())
@@ -259,6 +264,10 @@ class Screen(Reading):
         except BadInput as error:
             session.rollback()
             flash(str(error), "error")
+            return False
+        except IntegrityError:  # it has come into use, or has gone, since that was looked at
+            session.rollback()
+            flash(USED_MEANWHILE, "error")
             return False
         return True
 

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.models import Persona, PersonaVersion
+from pdsapp.services import removals
 from pdsapp.services.fields import PERSONA_LIMIT
 
 
@@ -80,6 +81,13 @@ def test_a_used_persona_is_archived_and_not_deleted(researcher, rows, session):
     assert "Bus driver" in researcher.get("/admin/persona/?archived=yes").text
     researcher.post("/admin/persona/bring-back/", data={"id": rows.persona.id})
     assert "Bus driver" in researcher.get("/admin/persona/").text
+
+
+def test_a_persona_that_comes_into_use_while_it_is_deleted_stays(researcher, rows, session, monkeypatch):
+    monkeypatch.setattr(removals, "_count", lambda *_: 0)  # as it was a moment ago
+    answer = researcher.post("/admin/persona/delete/", data={"id": rows.persona.id}, follow_redirects=True)
+    assert "Somebody else changed something that this depends on in this moment." in answer.text
+    assert session.get(Persona, rows.persona.id) is not None
 
 
 def test_an_unused_persona_is_deleted_with_its_versions(researcher, session):
