@@ -7,6 +7,7 @@ database of its own, counted upwards from the one that the URL names.
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import uuid
 from datetime import UTC, datetime
@@ -36,6 +37,7 @@ WORKER_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("g
 TOGETHER = "tests/browser/"
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_WEB = {"service", "cli"}
+VARIABLES = 32_766
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 KEYS = Fernet.generate_key().decode()
 
@@ -69,6 +71,13 @@ def clean_environment():
     accounts.ARGON2.update(time_cost=1, memory_cost=64, parallelism=1)  # a hash in a test may be cheap
     yield
     os.environ.update(saved)
+
+
+@sa.event.listens_for(sa.Engine, "connect")
+def _take_as_many_values_as_anywhere(connection, _record):
+    """SQLite takes 32,766 values in a statement where nobody has built it for more, as Debian has."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, VARIABLES)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -19,12 +20,14 @@ from ..domain.targets import (
 )
 from ..errors import BadInput
 from ..models import DigitalTwin, Experiment, Schedule, ScheduleRevision, TwinTag, UserProfile
+from .chunks import portions
 from .fields import clean_line, username_key
 from .lookup import parse_uuid
 
 ONE_EXPERIMENT = "A schedule of all experiments asks all their active twins. Choose one experiment."
 UNREADABLE = "cannot be read"
 TWINS_OFFERED = 50
+MOST_TICKED = 2 * MOST_CHOSEN  # shown again after a refusal; no page sends more
 MOST_NAMED = 5  # in a sentence about several
 _BETWEEN_NAMES = re.compile(r"[\s,;]+")
 
@@ -100,12 +103,14 @@ def readable(intent: Schedule | ScheduleRevision) -> Target:
 
 
 def names_of(session: Session, targets: Iterable[Target]) -> dict[str, str]:
-    """The usernames of all twins chosen in these, by UUID as text; one query, none where nobody is."""
+    """The usernames of all twins chosen in these, by UUID as text; a query for each 500, none for nobody."""
     uuids = {parse_uuid(text) for target in targets for text in target.twins} - {None}
-    if not uuids:
-        return {}
     query = select(DigitalTwin.uuid, UserProfile.username).join(DigitalTwin.user_profile)
-    return {str(uuid): name for uuid, name in session.execute(query.where(DigitalTwin.uuid.in_(uuids)))}
+    names: dict[str, str] = {}
+    for part in portions(sorted(uuids)):
+        found = session.execute(query.where(DigitalTwin.uuid.in_(part)))
+        names |= {str(uuid): name for uuid, name in found}
+    return names
 
 
 def words_of(intent: Schedule | ScheduleRevision, names: dict[str, str]) -> str:
@@ -145,9 +150,9 @@ def offered_twins(
 ) -> tuple[list[OfferedTwin], int]:
     """The chosen twins first, then others whose names hold the text; and how many more there are.
 
-    Both by username. At most TWINS_OFFERED that are not chosen.
+    Both by username. At most TWINS_OFFERED that are not chosen, and MOST_TICKED that are.
     """
-    ticked = {username_key(name): name for name in chosen}
+    ticked = {username_key(name): name for name in islice(chosen, MOST_TICKED)}
     known = _askable(ticked)
     key, shown = UserProfile.username_key, UserProfile.display_name
     query = (

@@ -1,6 +1,7 @@
 """A schedule that asks some twins of its experiment: drawn among those alone, by a key, and written down."""
 
 from collections import Counter
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -332,3 +333,9 @@ def test_only_fifty_twins_are_offered_at_once_and_the_rest_counted(session, stud
         bulk.set_up_twins(writing, row, bulk.built_in_rows(), 70, utc_now())
     found, more = schedule_targets.offered_twins(session, session.get_one(Experiment, study.id), [])
     assert (len(found), more) == (50, 20)
+
+
+def test_the_chosen_of_seventy_schedules_are_named_at_once(session, cast):
+    targets = [Target.chosen(uuid4() for _ in range(500)) for _ in range(70)]
+    names = schedule_targets.names_of(session, [*targets, chosen(cast, "maya")])
+    assert names == {str(cast["maya"].uuid): "maya"}

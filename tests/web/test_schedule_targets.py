@@ -74,6 +74,13 @@ def offered(answer, name):
     ]
 
 
+def test_more_twins_than_a_statement_takes_are_refused_with_the_limit(researcher, typed, session):
+    answer = researcher.post(NEW, data=typed(target="twins", twins=[f"twin_{n}" for n in range(33_000)]))
+    assert answer.status_code == 400
+    assert "These are 33,000 twins; at most 500 are chosen by hand." in words_of(answer)
+    assert session.scalars(select(Schedule)).all() == []
+
+
 def test_ticked_and_typed_twins_are_saved_and_open_as_ticked(researcher, typed, session, cast):
     data = typed(target="twins", twins=["jon"], more_twins="@BO, maya_reads\n@jon")
     answer = researcher.post(NEW, data=data, follow_redirects=True)
