@@ -261,12 +261,12 @@ class _Desk:
 
     def _token(self, row: Row, twin: TwinNow | None) -> TokenNow | None:
         text = row.token.strip()
-        if not text:
-            return self._default if twin is None else None
-        found = self._facts.token(text)
-        if found is None:
+        if not text and twin is not None:
+            return None
+        found = self._facts.token(text) if text else self._default
+        if found is None and text:
             raise BadInput(f"There is no API token {quote(text[:80])}.")
-        if found.is_archived:
+        if found is not None and found.is_archived:
             raise BadInput(f"API token “{found.name}” is archived. Choose another.")
         return found
 

@@ -17,7 +17,9 @@ from ..models import (
     Account,
     ApiToken,
     Attempt,
+    BulkImport,
     DigitalTwin,
+    ImportState,
     ModelCall,
     Persona,
     PersonaVersion,
@@ -27,6 +29,9 @@ from ..models import (
 from . import audit, tokens, twins
 from .editing import hold_experiment, require_open
 from .schedule_targets import holder_of
+
+# Set-ups that go with their token: before somebody has said yes to one, nothing is lost by it.
+CONFIRMED = (ImportState.waiting, ImportState.running, ImportState.failed)
 
 
 def remove_persona(session: Session, persona: Persona, now: datetime, account: Account | None = None) -> None:
@@ -48,12 +53,14 @@ def remove_persona(session: Session, persona: Persona, now: datetime, account: A
 
 
 def remove_token(session: Session, token: ApiToken, now: datetime, account: Account | None = None) -> None:
-    """Deletes a token, if no twin uses it and no call was ever made with it."""
+    """Deletes a token, if no twin uses it or is about to, and no call was ever made with it."""
     users = _count(session, DigitalTwin.id, DigitalTwin.api_token_id == token.id)
     if users:
         raise BadInput(
             f"{several(users, 'twin')} {_use(users)} this token. Archive it, or give them another one first."
         )
+    if _count(session, BulkImport.id, BulkImport.token_id == token.id, BulkImport.state.in_(CONFIRMED)):
+        raise BadInput("Twins are being set up with this token. Wait until that is done, or archive it.")
     if _count(session, ModelCall.id, ModelCall.api_token_id == token.id):
         raise BadInput("Calls were made with this token, and they keep it. Archive it instead.")
     audit.record(session, "delete", token, now, account, before=tokens.shown(token))
@@ -100,10 +107,10 @@ def _refuse_author(session: Session, profile: UserProfile, instead: str) -> None
         )
 
 
-def _count(session: Session, column, condition) -> int:
+def _count(session: Session, column, *conditions) -> int:
     """How many there are, in all experiments: what keeps a row may be one that its remover does not see."""
     with grants.everything():
-        return session.scalar(select(func.count(column)).where(condition))
+        return session.scalar(select(func.count(column)).where(*conditions))
 
 
 def _use(count: int) -> str:

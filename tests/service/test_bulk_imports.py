@@ -8,8 +8,17 @@ from sqlalchemy import func, select
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import ExperimentState
 from pdsapp.errors import BadInput, NotFound
-from pdsapp.models import Account, AuditEvent, BulkImport, DigitalTwin, Experiment, ImportState, utc_now
-from pdsapp.services import accounts, bulk, bulk_imports, deletion, granting
+from pdsapp.models import (
+    Account,
+    ApiToken,
+    AuditEvent,
+    BulkImport,
+    DigitalTwin,
+    Experiment,
+    ImportState,
+    utc_now,
+)
+from pdsapp.services import accounts, bulk, bulk_imports, deletion, edits, granting, removals
 from pdsapp.services.bulk_files import Row, Sheet
 from pdsapp.services.bulk_plan import Options
 from tests import builders
@@ -73,6 +82,29 @@ def test_a_large_one_waits_for_a_worker_and_is_then_done(study, session):
     assert ranks == list(range(501))
     assert bulk_imports.tend(utc_now()) == []
     assert bulk_imports.run(number, utc_now) is None
+
+
+def test_a_token_archived_since_the_upload_is_an_error_of_every_row_that_would_get_it(
+    study, session, settings, write
+):
+    token = builders.make_token(settings, "https://llm.example.org/v1", "Lab")
+    number = kept(study, token_id=token.id)
+    with write() as writing:
+        edits.archive_token(writing, writing.get_one(ApiToken, token.id), utc_now())
+    with pytest.raises(bulk.BulkErrors, match="API token “Lab” is archived") as caught:
+        confirm(number)
+    assert len(caught.value.errors) == 3
+    assert state_of(session, number) == (ImportState.planned, 0)
+
+
+def test_a_token_that_a_confirmed_set_up_waits_with_is_not_deleted(study, session, settings, write):
+    token = builders.make_token(settings, "https://llm.example.org/v1", "Lab")
+    number = kept(study, 501, token_id=token.id)
+    confirm(number)
+    with pytest.raises(BadInput, match="Twins are being set up with this token"), write() as writing:
+        removals.remove_token(writing, writing.get_one(ApiToken, token.id), utc_now())
+    assert bulk_imports.run(number, utc_now) == ImportState.done
+    assert state_of(session, number) == (ImportState.done, 501)
 
 
 def test_another_plan_than_the_confirmed_one_is_not_carried_out(study, session):
