@@ -16,7 +16,7 @@ from ..extensions import db
 from ..models import ApiToken, DigitalTwin, Experiment, PersonaVersion, utc_now
 from ..services import bulk_edit, chunks
 from ..services.bulk_edit import MOST_TWINS, EditPlan, Wish
-from ..services.fields import clean_line, clean_parameters
+from ..services.fields import clean_line, clean_parameters, clean_tags
 from ..web import access
 from . import choices
 from .base import Screen
@@ -90,8 +90,8 @@ class BulkEditForm(Form):
             llm_model=_one_of(self.llm_model, self.clears_model, "", model),
             parameters=_one_of(self.parameters, self.clears_parameters, {}, parameters),
             is_active={"yes": True, "no": False}.get(self.is_active.data),
-            tags_added=_tags(self.tags_added),
-            tags_removed=_tags(self.tags_removed),
+            tags_added=clean_tags(self.tags_added.data, "tags_added"),
+            tags_removed=clean_tags(self.tags_removed.data, "tags_removed"),
             copy_to=self.copy_to.chosen(session, Experiment),
             copies_are_active=bool(self.copy_to.data) and self.copies_are_active.data,
         )
@@ -204,14 +204,6 @@ def _one_of(field: Any, box: Any, cleared: Any, value: Any) -> Any:
     if box.data and value is not None:
         raise BadInput("Write something here, or tick the box below; not both.", field.short_name)
     return cleared if box.data else value
-
-
-def _tags(field: Any) -> tuple[str, ...]:
-    try:
-        found = {clean_line(tag, "", 40, required=False) for tag in field.data.split(",")} - {""}
-    except BadInput as error:
-        raise BadInput(str(error), field.short_name) from None
-    return tuple(sorted(found))
 
 
 def _twins(count: int) -> str:

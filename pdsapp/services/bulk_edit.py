@@ -16,10 +16,9 @@ from ..domain.reasons import OVER_STATES
 from ..errors import BadInput
 from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile
 from . import pauses, persona_moves, protocol, twin_rows, twins
-from .bulk_plan import MOST_TAGS
 from .chunks import portions
 from .edits import TWIN_PARTS
-from .fields import parameters_words, username_key
+from .fields import MOST_TAGS, parameters_words, username_key
 from .twin_rows import NewTwin, TwinEdit, TwinNow
 
 # One write transaction; on SQLite everybody else waits for it, some 2 s for so many.

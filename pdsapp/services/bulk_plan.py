@@ -17,11 +17,19 @@ from ..models import Experiment
 from . import twins
 from .bulk_facts import Facts, PersonaNow, TokenNow, persona_name, read_facts
 from .bulk_files import CellError, Row, Sheet
-from .fields import PERSONA_LIMIT, clean_line, clean_parameters, clean_text, clean_username, username_key
+from .fields import (
+    MOST_TAGS,
+    PERSONA_LIMIT,
+    clean_line,
+    clean_parameters,
+    clean_tags,
+    clean_text,
+    clean_username,
+    username_key,
+)
 from .protocol import GUARDED
 from .twin_rows import TwinNow
 
-MOST_TAGS = 20
 PROTOCOL_FIELDS = frozenset({"persona", "token", "llm_url", "llm_model", "parameters"})
 
 
@@ -175,7 +183,7 @@ class _Desk:
         twin = self._facts.twins.get(username_key(username))
         persona = self._cell(row, "persona", lambda: self._persona(row, twin))
         token = self._cell(row, "token", lambda: self._token(row, twin))
-        tags = self._cell(row, "tags", lambda: _tags(row.tags))
+        tags = self._cell(row, "tags", lambda: clean_tags(row.tags, most=MOST_TAGS))
         wanted = Wanted(
             display_name=self._cell(row, "display_name", lambda: _line(row.display_name, 80)),
             bio=self._cell(row, "bio", lambda: clean_text(row.bio, "bio", 1000, required=False)) or None,
@@ -296,13 +304,6 @@ def _url(row: Row, twin: TwinNow | None, token: TokenNow | None) -> str | None:
 
 def _line(text: str, limit: int) -> str | None:
     return clean_line(text, "", limit, required=False) or None
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    found = {clean_line(tag, "tags", 40, required=False) for tag in text.split(",")} - {""}
-    if len(found) > MOST_TAGS:
-        raise BadInput(f"Use at most {MOST_TAGS} tags.")
-    return tuple(sorted(found))
 
 
 def _changes(twin: TwinNow, wanted: Wanted) -> Iterator[Change]:

@@ -42,10 +42,17 @@ from . import (
 )
 from .editing import begin, changed_words, hold_experiment, require_open
 from .ends import clean_end, last_day_of
-from .fields import clean_line, clean_parameters, clean_text, clean_zone, username_key
+from .fields import (
+    MOST_TAGS,
+    clean_line,
+    clean_parameters,
+    clean_tags,
+    clean_text,
+    clean_zone,
+    username_key,
+)
 from .token_sharing import refuse_if_shared
 
-MOST_TAGS = 20
 # What of a twin belongs to the protocol of its study, by the names the audit trail has for it.
 TWIN_PARTS = {
     ProtocolPart.persona: ("persona",),
@@ -278,13 +285,10 @@ def change_twin(
 
 def set_tags(session: Session, twin: DigitalTwin, tags: str | Iterable[str]) -> None:
     """Gives a twin exactly these tags: words, or a text with commas between them."""
-    given = tags.split(",") if isinstance(tags, str) else tags
-    wanted = {clean_line(tag, "tags", 40, required=False) for tag in given} - {""}
-    if len(wanted) > MOST_TAGS:
-        raise BadInput(f"Use at most {MOST_TAGS} tags.", "tags")
+    wanted = clean_tags(tags, most=MOST_TAGS)
     kept = [tag for tag in twin.tags if tag.tag in wanted]
     known = {tag.tag for tag in kept}
-    twin.tags[:] = [*kept, *(TwinTag(tag=tag) for tag in sorted(wanted - known))]
+    twin.tags[:] = [*kept, *(TwinTag(tag=tag) for tag in wanted if tag not in known)]
 
 
 def tag_words(twin: DigitalTwin) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..errors import BadInput
 PERSONA_LIMIT = 20_000
 POST_LIMIT = 280
 PARAMETERS_LIMIT = 2_000
+MOST_TAGS = 20  # of one twin
 _USERNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,28}[A-Za-z0-9_])?")
 MOST_MARKS = 30  # in a row, as in Unicode's stream-safe texts: putting more in order takes the square of them
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -92,6 +94,15 @@ def clean_email(text: str | None, field: str = "email") -> str:
     if not _EMAIL.fullmatch(text):
         raise BadInput("This is not an e-mail address. Example: ada@example.org", field)
     return text
+
+
+def clean_tags(given: str | Iterable[str], field: str = "tags", most: int | None = None) -> tuple[str, ...]:
+    """Tags, each once and in order: of a text with commas between them, or of several. Raises BadInput."""
+    words = given.split(",") if isinstance(given, str) else given
+    found = {clean_line(tag, field, 40, required=False) for tag in words} - {""}
+    if most is not None and len(found) > most:
+        raise BadInput(f"Use at most {most} tags.", field)
+    return tuple(sorted(found))
 
 
 def clean_parameters(value: str | dict[str, Any] | None, field: str = "parameters") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ..domain.targets import (
 from ..errors import BadInput
 from ..models import DigitalTwin, Experiment, Schedule, ScheduleRevision, TwinTag, UserProfile
 from .chunks import portions
-from .fields import clean_line, username_key
+from .fields import clean_tags, username_key
 from .lookup import parse_uuid
 
 ONE_EXPERIMENT = "A schedule of all experiments asks all their active twins. Choose one experiment."
@@ -65,7 +65,7 @@ def target_of(
 
     A tag that nobody has is taken: twins may get it later. Raises BadInput at `target`, `tags`, `twins`.
     """
-    wanted = {clean_line(tag, "tags", 40, required=False) for tag in tags} - {""}
+    wanted = clean_tags(tags)
     names = {username_key(name): name for name in usernames}
     if wanted and names:
         raise BadInput("Choose twins either by tag or by hand, not both.", "target")
