@@ -38,6 +38,7 @@ from ..models import (
 )
 from . import audit, database
 from .accounts import may_administer
+from .editing import hold_experiment
 
 CHUNK = 100
 COUNTED: tuple[tuple[str, type], ...] = (
@@ -105,6 +106,7 @@ def delete_some() -> bool:
         return False
     with transaction() as session:
         database.require_head_still(session)
+        hold_experiment(session, key)  # a scheduler that has just lost the lead may be at it still
         for step in _STEPS:
             if step(session, key):
                 break

@@ -1,5 +1,6 @@
 """Two people at the same thing in one moment, and a process that is killed while it deletes."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,12 +22,14 @@ from pdsapp.models import (
     ImportState,
     Post,
     ProtocolChange,
+    Slot,
     utc_now,
 )
 from pdsapp.services import bulk_edit, bulk_imports, deletion, lifecycle
 from pdsapp.services.bulk_edit import Wish
 from pdsapp.services.ledger import ledger
 from tests import builders
+from tests.service.slot_helpers import MINUTE, START, claim, finish_attempts, make_schedule
 from tests.service.test_bulk_imports import kept
 
 pytestmark = pytest.mark.database
@@ -166,6 +169,32 @@ def test_who_asks_twins_while_their_experiment_ends_leaves_nothing_waiting(
     builders.run_due(settings)  # what was committed beside the end waits for a worker, which cancels it
     assert in_order(session, study.id)
     assert session.scalar(select(func.count(Post.id))) == len(model_server.history) == 0
+
+
+def test_two_that_delete_the_same_experiment_take_its_attempts_off_a_shared_slot_once(
+    session, write, at_once, monkeypatch
+):
+    gone, other = builders.make_experiment("Gone"), builders.make_experiment("Kept")
+    for study in (gone, other):
+        builders.make_twin(study)
+    make_schedule(None, twins_per_slot=2)
+    claim(START + MINUTE)
+    finish_attempts()
+    with write() as own:
+        found = own.get_one(Experiment, gone.id)
+        found.state, found.delete_asked_at = ExperimentState.archived, utc_now()
+    both, remove = threading.Barrier(2), deletion._remove
+
+    def remove_when_both_have_counted(session, kind, condition):
+        if kind is Attempt and not both.broken:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.5)  # the second waits for the first's commit, and has counted nothing
+        remove(session, kind, condition)
+
+    monkeypatch.setattr(deletion, "_remove", remove_when_both_have_counted)
+    assert at_once(deletion.delete_some, deletion.delete_some) == [True, True]
+    slot = session.scalars(select(Slot)).one()
+    assert (slot.wanted_count, slot.expanded_count) == (1, 1)
 
 
 DELETING = """
