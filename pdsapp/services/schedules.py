@@ -36,6 +36,7 @@ from .schedule_wishes import Wish, check_experiment, check_has_slots_ahead, chec
 MOST_TWINS = cadence.MOST_TWINS
 ALL = "all"
 BEFORE_THE_END = "Not claimed yet when the experiment was over."
+IS_ARCHIVED = "This schedule is archived. Make a new one."
 LONGEST_REQUEST_ID = 60  # each attempt's own has its ordinal behind it
 cadence_of = cadence.cadence_of
 cadence_words = cadence.words_of
@@ -78,7 +79,7 @@ def change_schedule(
     somebody else has saved in between.
     """
     if schedule.is_archived:
-        raise BadInput("This schedule is archived. Make a new one.")
+        raise BadInput(IS_ARCHIVED)
     _check_may(schedule, account)
     intent, name = checked(wish, now, account, schedule), checked_name(wish)
     targets.check_twins(session, wish.experiment, wish.target)
@@ -104,7 +105,7 @@ def enable(
     cannot be read.
     """
     if schedule.is_archived:
-        raise BadInput("This schedule is archived. Make a new one.")
+        raise BadInput(IS_ARCHIVED)
     check_experiment(schedule.experiment, account)
     try:
         found = cadence_of(schedule)
@@ -164,6 +165,8 @@ def archive(
         return False
     _check_may(schedule, account)
     _lock(session, schedule, None)
+    if schedule.is_archived:  # in this moment, by somebody else
+        return False
     before = _protocol_values(session, schedule)
     _turn(session, schedule, False, now, account)
     schedule.is_archived = True
@@ -188,7 +191,7 @@ def fire_once(
     BadInput for an archived schedule, NobodyEligible with the reason.
     """
     if schedule.is_archived:
-        raise BadInput("This schedule is archived. Make a new one.")
+        raise BadInput(IS_ARCHIVED)
     _check_may(schedule, account)
     if schedule.experiment is not None:
         require_open(schedule.experiment)
@@ -294,6 +297,8 @@ def _switch(
     reason: str,
 ) -> bool:
     _lock(session, schedule, None)
+    if is_enabled and schedule.is_archived:  # in this moment, by somebody else
+        raise BadInput(IS_ARCHIVED)
     before = _protocol_values(session, schedule)
     if not _turn(session, schedule, is_enabled, now, account):
         return False

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.orm.attributes import set_committed_value
 
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import ExperimentState, SlotKind, Trigger
@@ -230,6 +231,26 @@ def test_an_archived_schedule_is_over_and_keeps_its_history(study, session):
         apply(schedule, schedules.enable, NOON + MINUTE)
     with pytest.raises(BadInput, match="archived"):
         change(schedule, NOON + MINUTE)
+
+
+def test_a_schedule_that_somebody_archives_in_this_moment_is_neither_enabled_nor_archived_again(
+    study, session
+):
+    schedule = add(study)
+    apply(schedule, schedules.archive, NOON + MINUTE)
+    with pytest.raises(BadInput, match="This schedule is archived"), transaction() as writing:
+        schedules.enable(writing, as_read_before(writing, schedule), NOON + MINUTE)
+    with transaction() as writing:
+        assert not schedules.archive(writing, as_read_before(writing, schedule), NOON + MINUTE)
+    found = reloaded(session, schedule)
+    assert (found.is_archived, found.is_enabled, found.next_slot_at) == (True, False, None)
+
+
+def as_read_before(session, schedule):
+    """The row as another transaction read it a moment ago, when it was not archived yet."""
+    found = session.get_one(Schedule, schedule.id)
+    set_committed_value(found, "is_archived", False)
+    return found
 
 
 def test_saving_a_broken_schedule_mends_it(study, session):
