@@ -19,12 +19,18 @@ TWINS = b"username,persona_name,persona\nmaya_reads,Bus driver,You drove trams.\
 
 
 @pytest.fixture
-def world(app, rows, schedule, write, administrator, monkeypatch):
-    """Experiments in every state with people, twins, schedules and attempts; an archived persona; an import
-    of twins that waits to be confirmed; an account that has to be granted what it sees."""
+def calm(app, monkeypatch):
+    """The application, answering as people meet it, as often as a test likes."""
     monkeypatch.setattr(limiter, "enabled", False)
     monkeypatch.setattr(zones, "_names", lambda: ("America/New_York", "Europe/Rome"))  # 400 more cost time
     app.config.update(PROPAGATE_EXCEPTIONS=False, FLASK_ADMIN_RAISE_ON_VIEW_EXCEPTION=False)
+    return app
+
+
+@pytest.fixture
+def world(calm, rows, schedule, write, administrator):
+    """Experiments in every state with people, twins, schedules and attempts; an archived persona; an import
+    of twins that waits to be confirmed; an account that has to be granted what it sees."""
     now = utc_now()
     with write() as session:
         experiment = session.get_one(Experiment, rows.experiment.id)
@@ -43,7 +49,7 @@ def world(app, rows, schedule, write, administrator, monkeypatch):
             session, experiment, "twins.csv", sheet, Options(rows.token.id, True), now, owner
         )
     return SimpleNamespace(
-        app=app,
+        app=calm,
         browser=administrator,
         rows=rows,
         values={

@@ -48,6 +48,11 @@ COOKIE = "discourse_twins"
 NEVER_SHOWN = frozenset({"secret", "password", "password_confirm"})
 
 
+def database_of(settings) -> Path:
+    """The file of a test's database."""
+    return settings.data_dir / "discourse_twins.sqlite3"
+
+
 @dataclass
 class Lab:
     """The application's database, which is put back after every change, and a browser."""

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from .forms import GIVEN, TYPED, every_form
-from .sending import Lab, judge
+from .sending import Lab, database_of, judge
 from .texts import TEXTS
 
 ALL = os.environ.get("HOSTILE") == "all"
@@ -43,7 +43,7 @@ def lab(world, settings):
     """The world's database and browser."""
     if not settings.is_embedded:
         pytest.skip("puts a SQLite file back after every request")
-    lab = Lab(world.browser, settings.data_dir / "discourse_twins.sqlite3")
+    lab = Lab(world.browser, database_of(settings))
     yield lab
     lab.close()
 

@@ -6,6 +6,9 @@ import io
 import json
 import os
 import re
+import sqlite3
+from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,10 +16,11 @@ from pdsapp.errors import BadInput
 from pdsapp.models import Experiment, utc_now
 from pdsapp.services import experiments, pauses, personas, posts, schedules, twins
 from pdsapp.services.tables import unguarded
+from tests.web.conftest import Browser
 
 from .forms import Page, walk
 from .inert import JudgedPage, problems_of
-from .sending import as_block, as_line
+from .sending import COOKIE, as_block, as_line, database_of
 from .texts import BY_NAME, DIRECTIONS, TEXTS
 
 ALL = os.environ.get("HOSTILE") == "all"
@@ -38,9 +42,33 @@ def kept(session, add, *values, **fields):
         return None
 
 
+@pytest.fixture(scope="module")
+def first():
+    """What the first test of this file has made, for the others: they only read."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        yield SimpleNamespace(database=database, world=None, cookie="")
+
+
 @pytest.fixture
-def full(world, write):
+def full(request, first, calm, settings):
     """The world with a row of every kind for each text, and what was kept of them in lines and in blocks."""
+    if first.world is None or not settings.is_embedded:
+        first.world = request.getfixturevalue("filled")
+        if settings.is_embedded:
+            with closing(sqlite3.connect(database_of(settings))) as live:
+                live.backup(first.database)
+            first.cookie = first.world.browser.get_cookie(COOKIE).value
+        return first.world
+    with closing(sqlite3.connect(database_of(settings))) as live:
+        first.database.backup(live)
+    calm.test_client_class = Browser
+    browser = calm.test_client()
+    browser.set_cookie(COOKIE, first.cookie)
+    return SimpleNamespace(**vars(first.world) | {"app": calm, "browser": browser})
+
+
+@pytest.fixture
+def filled(world, write):
     now, lines, blocks = utc_now(), set(), set()
     with write() as session:
         experiment = session.get_one(Experiment, world.rows.experiment.id)
