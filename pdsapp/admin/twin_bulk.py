@@ -117,12 +117,12 @@ class TwinBulk(Screen):
         row = self._import(uuid)
         if row.state != ImportState.planned:
             return redirect(self.get_url(".bulk_plan", uuid=uuid))
-        plan = bulk_imports.plan_of(db.session(), row)
-        db.session.rollback()
-        set_read_only(False)
         reason, problem = request.form.get("reason", ""), None
         session = db.session()
         try:
+            plan = bulk_imports.plan_of(session, row)
+            session.rollback()
+            set_read_only(False)
             row = self._import(uuid)
             bulk_imports.confirm(
                 session, row, plan, request.form.get("fingerprint", ""), reason, utc_now(), access.account()
@@ -170,7 +170,12 @@ class TwinBulk(Screen):
         return row
 
     def _page(self, row: BulkImport, problem: BadInput | None = None, typed_reason: str = "") -> str:
-        plan = bulk_imports.plan_of(db.session(), row) if row.state == ImportState.planned else None
+        plan = None
+        if row.state == ImportState.planned:
+            try:
+                plan = bulk_imports.plan_of(db.session(), row)
+            except BadInput as error:  # its experiment is over
+                problem = problem or error
         is_served = _is_served(row)
         return self.render(
             "admin/twin/plan.html",

@@ -119,7 +119,9 @@ class Slot(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     schedule_id: Mapped[int] = mapped_column(sa.ForeignKey("schedule.id", ondelete="RESTRICT"))
-    revision_id: Mapped[int] = mapped_column(sa.ForeignKey("schedule_revision.id", ondelete="RESTRICT"))
+    revision_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("schedule_revision.id", ondelete="RESTRICT"), index=True
+    )
     experiment_id: Mapped[int | None] = mapped_column(sa.ForeignKey("experiment.id", ondelete="RESTRICT"))
     slot_at: Mapped[datetime]
     kind: Mapped[SlotKind] = mapped_column(enum_of(SlotKind))

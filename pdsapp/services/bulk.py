@@ -161,10 +161,10 @@ def carry_out(
         versions = _add_versions(session, plan, now, account)
         new = [_new(step, versions, plan.options) for step in plan.steps if step.verb == Verb.create]
         created = twin_rows.add_twins(session, experiment, new, now, account)
+        edits = [_edit(step, versions) for step in plan.steps if step.verb == Verb.update]
+        twin_rows.change_twins(session, edits, now, account)
     except IntegrityError:
         raise PlanChanged from None
-    edits = [_edit(step, versions) for step in plan.steps if step.verb == Verb.update]
-    twin_rows.change_twins(session, edits, now, account)
     _record_protocol(session, experiment, plan, now, reason, account)
     return Done(tuple(created), len(edits), plan.count(Verb.skip))
 

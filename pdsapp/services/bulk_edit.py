@@ -282,7 +282,8 @@ def _copies(session: Session, found: Sequence[TwinNow], wish: Wish) -> tuple[Cop
     for twin in found:
         username = _free(twin.username, taken)
         taken.add(username_key(username))
-        copies.append(Copy(twin, twin_rows.as_new(twin, username, twin.is_active and wish.copies_are_active)))
+        is_active = twin.is_active and not twin.is_banned and wish.copies_are_active
+        copies.append(Copy(twin, twin_rows.as_new(twin, username, is_active)))
     return tuple(copies)
 
 

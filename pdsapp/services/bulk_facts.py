@@ -36,6 +36,7 @@ class PersonaNow:
     number: int
     version_id: int
     hash: str
+    is_archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,17 @@ def _personas(session: Session, wanted: set[str]) -> dict[str, PersonaNow]:
     found: dict[str, PersonaNow] = {}
     for part in portions(keys):
         query = (
-            select(Persona.id, Persona.name, Persona.latest_number, PersonaVersion.id, PersonaVersion.hash)
+            select(
+                Persona.id, Persona.name, Persona.latest_number, PersonaVersion.id, PersonaVersion.hash,
+                Persona.is_archived,
+            )
             .join(
                 PersonaVersion,
                 (PersonaVersion.persona_id == Persona.id) & (PersonaVersion.number == Persona.latest_number),
             )
             .where(Persona.id.in_(part))
             .order_by(Persona.id)
-        )
+        )  # fmt: skip
         for row in session.execute(query):
             found.setdefault(row[1].casefold(), PersonaNow(*row))
     return found

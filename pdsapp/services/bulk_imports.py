@@ -94,7 +94,10 @@ def kept(session: Session, account: Account | None = None) -> list[BulkImport]:
 
 
 def plan_of(session: Session, row: BulkImport) -> Plan:
-    """What it would do now. Reads only."""
+    """What it would do now. Reads only. Raises BadInput for one carried out meanwhile, or of an experiment
+    that is over."""
+    if not row.content:
+        raise BadInput("This was confirmed before. Nothing was done twice.")
     return make_plan(session, row.experiment, Sheet.unpack(row.content), _options(row))
 
 
@@ -204,18 +207,19 @@ def run(import_id: int, clock: Callable[[], datetime]) -> ImportState | None:
     except (LeaseLost, NoResultFound):  # another has it, or it went with its experiment
         return _dropped(import_id)
     except BadInput as error:
-        return _shown_again(import_id, token, str(error))
+        return _shown_again(import_id, token, str(error), clock())
 
 
 def _dropped(import_id: int) -> None:
     log.warning("import lost to another worker or gone, result dropped", number=import_id)
 
 
-def _shown_again(import_id: int, token: str, message: str) -> ImportState | None:
+def _shown_again(import_id: int, token: str, message: str, now: datetime) -> ImportState | None:
     try:
         with transaction() as session:
             row = _held(session, import_id, token)
             row.state, row.message, row.lease_until = ImportState.planned, message, None
+            row.changed_at = now
             return row.state
     except LeaseLost:
         return _dropped(import_id)
@@ -290,4 +294,4 @@ def _is_free(now: datetime) -> ColumnElement[bool]:
 
 def _is_old(now: datetime) -> ColumnElement[bool]:
     on_its_way = (ImportState.waiting, ImportState.running)
-    return and_(BulkImport.created_at < now - KEPT, BulkImport.state.notin_(on_its_way))
+    return and_(BulkImport.changed_at < now - KEPT, BulkImport.state.notin_(on_its_way))

@@ -249,6 +249,11 @@ class _Desk:
         name = clean_line(persona_name(row), "persona_name", 120)
         key = name.casefold()
         known = self._facts.personas.get(key)
+        if known is not None and known.is_archived:
+            raise BadInput(
+                f"Persona {quote(known.name[:80])} is archived. Bring it back, or use another name.",
+                "persona_name",
+            )
         if not row.persona.strip():
             if key in self._personas:  # a text of this file has made it, or it was looked up
                 return self._personas[key][0]

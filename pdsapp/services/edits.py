@@ -227,6 +227,7 @@ def change_profile(
     account: Account | None = None,
 ) -> None:
     """Another username, display name or bio for a member of an experiment."""
+    hold_experiment(session, profile.experiment_id)
     begin(session, profile, seen)
     before = _profile_shown(profile)
     _put_profile(session, profile, username, display_name, bio)

@@ -99,7 +99,7 @@ def clean_email(text: str | None, field: str = "email") -> str:
 def clean_tags(given: str | Iterable[str], field: str = "tags", most: int | None = None) -> tuple[str, ...]:
     """Tags, each once and in order: of a text with commas between them, or of several. Raises BadInput."""
     words = given.split(",") if isinstance(given, str) else given
-    found = {clean_line(tag, field, 40, required=False) for tag in words} - {""}
+    found = {clean_line(tag, field, 40) for tag in words if tag.strip()}
     if most is not None and len(found) > most:
         raise BadInput(f"Use at most {most} tags.", field)
     return tuple(sorted(found))

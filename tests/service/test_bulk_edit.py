@@ -158,6 +158,16 @@ def test_copies_are_inactive_unless_said_and_dodge_usernames_that_are_taken(herd
     assert ranks(session, other.id) == [0, 1]
 
 
+def test_a_copy_of_a_banned_twin_is_not_active(herd, session, write):
+    other = builders.make_experiment("Other")
+    with write() as writing:
+        twins.set_banned(writing, writing.get_one(DigitalTwin, herd[0]).user_profile, True, utc_now())
+    do(herd[:2], reason="", copy_to=other.id, copies_are_active=True)
+    found = session.scalars(select(DigitalTwin).filter_by(experiment_id=other.id).order_by("id")).all()
+    assert [twin.is_active for twin in found] == [False, True]
+    assert ranks(session, other.id) == [0]
+
+
 def test_an_experiment_that_is_over_keeps_its_twins_as_they_are(herd, study, session):
     with transaction() as other:
         other.get_one(Experiment, study.id).state = ExperimentState.ended

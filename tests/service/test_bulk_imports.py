@@ -302,6 +302,20 @@ def test_an_experiment_deleted_while_a_refused_import_is_put_back_ends_it_quietl
     assert bulk_imports.run(number, utc_now) is None
 
 
+def test_one_shown_again_is_kept_for_a_day_from_then_on(study, session):
+    number = kept(study, 501)
+    confirm(number)
+    later = utc_now() + timedelta(days=2)
+    with transaction() as writing:
+        writing.get_one(Experiment, study.id).state = ExperimentState.ended
+    assert bulk_imports.run(number, lambda: later) == ImportState.planned
+    bulk_imports.tend(later + timedelta(hours=23))
+    assert state_of(session, number) == (ImportState.planned, 0)
+    bulk_imports.tend(later + timedelta(hours=25))
+    session.rollback()
+    assert session.get(BulkImport, number) is None
+
+
 def test_an_import_of_an_experiment_about_to_be_deleted_sets_up_nothing(study, session):
     number = kept(study, 501)
     confirm(number)

@@ -62,6 +62,23 @@ def test_a_new_username_is_created_and_the_same_file_again_is_skipped(study, ses
     assert session.scalars(select(DigitalTwin.active_rank).order_by(DigitalTwin.id)).all() == [0, 1]
 
 
+def test_an_archived_persona_is_neither_used_nor_given_another_text(study, write):
+    with write() as writing:
+        personas.add_persona(writing, "Tea", "Likes tea.", utc_now()).persona.is_archived = True
+    made = plan(study, row(persona=""), row("bob"), row("cy", persona="Likes coffee."))
+    assert {error.message for error in made.errors} == {
+        "Persona “Tea” is archived. Bring it back, or use another name."
+    }
+    assert [(error.place, error.column) for error in made.errors] == [
+        (f"f.csv, line {number}", "persona_name") for number in (2, 3, 4)
+    ]
+
+
+def test_a_tag_that_nobody_can_see_is_refused(study):
+    made = plan(study, row(tags="pilot, \u200b"), row("bob", tags="pilot, ,"))
+    assert [(error.column, error.message) for error in made.errors] == [("tags", "This must not be empty.")]
+
+
 def test_a_twin_that_is_there_is_updated_where_a_cell_differs_and_an_empty_cell_leaves_it(study, session):
     carry_out(study, plan(study, row(bio="Old.", llm_model="small", tags="pilot")))
     made = plan(study, row(persona="", persona_name="", bio="New."))

@@ -7,6 +7,7 @@ import re
 import pytest
 from sqlalchemy import func, select
 
+from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import BulkImport, DigitalTwin, Experiment, ImportState, UserProfile, utc_now
 from pdsapp.services import bulk_imports, personas
 from tests import builders
@@ -201,6 +202,21 @@ def test_a_long_plan_shows_what_needs_a_look_first_and_folds_the_rest(researcher
     assert "Show the other 82 rows" in words_of(plan) and "@user_99" in folded
     form = re.search(r'<form class="form editor" .*?</form>', plan.text, re.S)[0]
     assert form.index("What it would do") < form.index("@user_0") < form.index('class="save-row"')
+
+
+def test_of_a_study_that_ended_meanwhile_the_plan_says_so_and_can_be_forgotten(
+    researcher, rows, session, write
+):
+    plan = table(researcher, rows, f"{HEADER}ann,Bus driver,\n")
+    address = re.search(r'action="(/admin/digitaltwin/bulk/[^"]+)set-up/"', plan.text)[1]
+    with write() as own:
+        own.get_one(Experiment, rows.experiment.id).state = ExperimentState.ended
+    for answer in (researcher.get(address), confirm(researcher, plan)):
+        assert "Nothing was set up The experiment is ended: it takes no more twins." in words_of(answer)
+        assert "Set up all of it" not in answer.text and "Forget it" in answer.text
+    assert researcher.get(f"{address}errors.csv").status_code == 400
+    researcher.post(f"{address}drop/")
+    assert session.scalar(select(func.count(BulkImport.id))) == 0
 
 
 def test_an_upload_can_be_forgotten(researcher, rows, session):
