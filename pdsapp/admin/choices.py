@@ -10,9 +10,9 @@ from ..domain.reasons import OVER_STATES, ExperimentState, TokenState
 from ..extensions import db
 from ..models import ApiToken, Experiment, Persona, PersonaVersion, UserProfile
 from ..web import frame
-from .forms import RowField
+from .forms import MOST_OFFERED, RowField
 
-MOST = 1000
+MOST = MOST_OFFERED
 Pairs = list[tuple[int, str]]
 
 
@@ -61,10 +61,13 @@ def tokens(session: Session, present: ApiToken | None = None) -> Pairs:
         .order_by(ApiToken.name)
         .limit(MOST)
     )
-    return [
+    pairs = [
         (key, name if state == TokenState.active else f"{name} ({state})")
         for key, name, state in session.execute(query)
     ]
+    if present is not None and present.id not in {key for key, _ in pairs}:  # beyond the first
+        pairs.insert(0, (present.id, present.name))
+    return pairs
 
 
 def people(session: Session, experiment: Experiment | None) -> Pairs:

@@ -68,6 +68,7 @@ class Clean:
 
 
 EVERY_ROW = "all"
+MOST_OFFERED = 1_000
 
 
 class RowField(SelectField):
@@ -84,9 +85,10 @@ class RowField(SelectField):
         self.added_by = added_by
 
     def offer(self, pairs: list[tuple[int, str]]) -> None:
-        """Offers these rows, the empty choice first, all of them at once last."""
+        """Offers these rows, the empty choice first, all at once last; says where the list was cut."""
         every = {EVERY_ROW: self.every} if self.every else {}
-        self.choices = {"": self.empty} | {str(key): label for key, label in pairs} | every
+        cut = f" (only the first {MOST_OFFERED:,} are offered)" if len(pairs) >= MOST_OFFERED else ""
+        self.choices = {"": f"{self.empty}{cut}"} | {str(key): label for key, label in pairs} | every
 
     def process_data(self, value) -> None:
         self.data = "" if value is None else str(value)

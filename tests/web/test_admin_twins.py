@@ -3,10 +3,13 @@
 import pytest
 from sqlalchemy import select
 
+from pdsapp.admin import choices, forms
 from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import ApiToken, DigitalTwin, Experiment, ProtocolChange, TwinTag, UserProfile
 from pdsapp.services import personas, twins
+from tests import builders
 from tests.conftest import NOON
+from tests.web.looking import fields_of, words_of
 
 
 @pytest.fixture
@@ -143,6 +146,21 @@ def test_another_persona_is_a_protocol_change_too(researcher, rows, form, sessio
         "Bus driver, version 1",
         "Bus driver, version 2",
     )
+
+
+def test_with_more_tokens_than_are_offered_a_twin_keeps_its_own_and_the_form_says_so(
+    researcher, rows, settings, session, monkeypatch
+):
+    builders.make_token(settings, "https://llm.example.org/v1", "Aardvark")
+    for module in (choices, forms):
+        monkeypatch.setattr(module, "MOST" if module is choices else "MOST_OFFERED", 1)
+    page = f"/admin/digitaltwin/edit/?id={rows.twin.id}"
+    shown = researcher.get(page)
+    assert "only the first 1 are offered" in words_of(shown)
+    sent = fields_of(shown, "username") | {"bio": "Reads more."}
+    assert researcher.post(page, data=sent).status_code == 302
+    twin = twin_named(session, "maya_reads")
+    assert (twin.api_token_id, twin.user_profile.bio) == (rows.token.id, "Reads more.")
 
 
 def test_in_a_draft_a_twin_is_changed_without_a_reason(researcher, rows, form, session, write):
