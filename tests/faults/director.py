@@ -226,9 +226,8 @@ class Director:
         return self._kill(pids[0 if self._dice.random() < 2 / 3 else -1])
 
     def _leader_frozen(self) -> str:
-        pids = self._beating("scheduler")
-        if not pids:
-            return "no scheduler was there"
+        # One that was killed a moment ago has to be back: somebody else must be there to lead.
+        pids = wait_for(self._leader_and_another, FROZEN_AT_MOST_SECONDS, "two schedulers")
         pid, before = pids[0], identity(pids[0])
 
         def another_leads():
@@ -240,6 +239,10 @@ class Director:
         finally:
             hit(pid, signal.SIGCONT)
         return "" if identity(pid) == before else "it was killed before it could come back"
+
+    def _leader_and_another(self) -> list[int]:
+        pids = self._beating("scheduler")
+        return pids if len(pids) > 1 else []
 
     def _beating(self, kind: str) -> list[int]:
         ours = set(self.stack.keeper.members())
