@@ -13,8 +13,8 @@ COMPILE := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --g
 VERSIONS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 SAME := import sys; sys.exit(open(sys.argv[1]).read() != open(sys.argv[2]).read())
 
-# Processes the tests run in, side by side: one more than there are processors, four at most. A chosen few do
-# not wait for workers to start, unless WORKERS=2 asks for them.
+# Processes the tests run in, side by side: one for each processor, four at most. A chosen few do not wait
+# for workers to start, unless WORKERS=2 asks for them.
 WORKERS := $(if $(ARGS),0,auto)
 
 .DEFAULT_GOAL := help

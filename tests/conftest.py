@@ -50,11 +50,6 @@ def pytest_xdist_make_scheduler(config, log):
     return SideBySide(config, log)
 
 
-def pytest_xdist_auto_num_workers(config):
-    """One process more than processors: the tests of queue, stack and browser mostly wait."""
-    return (os.cpu_count() or 1) + 1
-
-
 class SideBySide(LoadScopeScheduling):
     """Scheduling by single tests, apart from those that have to stay together."""
 
