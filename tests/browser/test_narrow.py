@@ -1,5 +1,7 @@
 """Every screen on a phone and in the dark: nothing wider than the window, a name for every control."""
 
+from itertools import combinations
+
 import pytest
 from playwright.sync_api import expect
 
@@ -111,6 +113,38 @@ def test_on_a_phone_the_menu_opens_and_leads_on(page):
     expect(menu).to_be_hidden()
 
 
+def test_on_a_phone_the_top_of_a_page_is_two_rows_and_nothing_of_it_covers_another(page, studio):
+    page.set_viewport_size(PHONE)
+    page.goto("/admin/")
+    page.get_by_label("Experiment", exact=True).select_option(index=1)
+    expect(page.locator(".top > .pill")).to_be_visible()
+    top = page.locator(".brand a, .top > .pill, .life, .areas summary, .switcher select, .pausing summary")
+    boxes = [each.bounding_box() for each in top.all()]
+    assert len(boxes) == 6
+    assert page.locator("main").bounding_box()["y"] <= 120
+    for one, other in combinations(boxes, 2):
+        is_beside = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+        is_below = one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"]
+        assert is_beside or is_below, (one, other)
+
+
+def test_on_a_phone_the_well_known_endpoints_come_before_the_fields_of_a_token(page):
+    page.goto("/admin/apitoken/new/")
+    presets, name = page.locator("[data-presets]"), page.get_by_label("Name", exact=True)
+    assert presets.bounding_box()["x"] > name.bounding_box()["x"]
+    page.set_viewport_size(PHONE)
+    assert presets.bounding_box()["y"] < name.bounding_box()["y"]
+    presets.get_by_role("button", name="Use Ollama").click()
+    expect(page.get_by_label("Base URL")).to_have_value("http://127.0.0.1:11434/v1")
+
+
+def test_what_stays_in_sight_beside_a_form_stays_below_the_top_bar(page, studio):
+    page.goto("/admin/schedule/new/")
+    page.evaluate("scrollTo(0, 600)")
+    top, effect = page.locator(".top").bounding_box(), page.locator("#effect").bounding_box()
+    assert top["y"] == 0 and effect["y"] >= top["height"]
+
+
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_the_head_of_an_experiment_has_few_buttons_and_the_rest_behind_one_word(page, studio, width):
     page.set_viewport_size({"width": width, "height": 844})
@@ -120,6 +154,8 @@ def test_the_head_of_an_experiment_has_few_buttons_and_the_rest_behind_one_word(
     head = page.locator(".head")
     shown = head.locator(".button:visible")
     assert [name.strip() for name in shown.all_inner_texts()] == ["Copy …", "Pause or stop …", "Edit", "More"]
+    rows = {each.bounding_box()["y"] for each in shown.all()}
+    assert len(rows) == 1 or width == 320
     head.get_by_text("More", exact=True).focus()
     page.keyboard.press("Enter")
     choices = head.locator(".choices").get_by_role("link")
