@@ -273,6 +273,20 @@ def test_shares_are_never_rounded_to_a_wrong_0_or_100(part, whole, words):
     assert percent_words(part, whole) == words
 
 
+def test_of_many_protocol_changes_the_latest_show_and_the_rest_is_folded(researcher, rows, write):
+    add_row(rows.twin, "posted", "drawn", ago(minutes=5))
+    for number in range(8):
+        with write() as session:
+            row = session.get_one(Experiment, rows.experiment.id)
+            policy = replace(PostingPolicy(), share_cap=0.5 + number / 100)
+            protocol.save_policy(session, row, row.edit_version, policy, utc_now(), f"pilot {number}")
+    marked = researcher.get("/admin/").text.split("Protocol changes in this period")[1].split("</section>")[0]
+    folded, shown = marked.split("</details>")
+    assert "3 earlier ones" in folded
+    assert re.findall(r"pilot \d", folded) == ["pilot 0", "pilot 1", "pilot 2"]
+    assert re.findall(r"pilot \d", shown) == [f"pilot {number}" for number in range(3, 8)]
+
+
 def test_a_protocol_change_is_a_line_in_the_chart_with_its_reason_below(researcher, rows, write):
     add_row(rows.twin, "posted", "drawn", ago(minutes=5))
     with write() as session:
