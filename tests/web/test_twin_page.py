@@ -97,6 +97,10 @@ def test_its_latest_posts_lead_to_the_feed(researcher, rows, busy):
     words = section(answer, "posts")
     assert "Own of 130." in words and "Person" not in words
     assert f"/experiments/{rows.experiment.identifier}/feed?start=" in answer.text
+    (all_of_them,) = re.findall(
+        r'<a href="([^"]+)">All of them</a>', answer.text.split('id="posts"')[1].split("</section>")[0]
+    )
+    assert "Own of 130." in words_of(researcher.get(all_of_them))
 
 
 def test_the_page_asks_the_database_no_more_for_more_posts_and_attempts(
