@@ -90,6 +90,11 @@ class RowField(SelectField):
         cut = f" (only the first {MOST_OFFERED:,} are offered)" if len(pairs) >= MOST_OFFERED else ""
         self.choices = {"": f"{self.empty}{cut}"} | {str(key): label for key, label in pairs} | every
 
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether there is no row to choose."""
+        return not set(self.choices) - {"", EVERY_ROW}
+
     def process_data(self, value) -> None:
         self.data = "" if value is None else str(value)
 

@@ -56,5 +56,10 @@ def test_a_form_with_nothing_to_choose_leads_to_where_one_is_added(researcher, p
     assert all(f'<a href="{endpoint}">There is none' in text for endpoint in endpoints)
 
 
+def test_all_experiments_at_once_are_none_to_choose(administrator):
+    text = administrator.get("/admin/schedule/new/").text
+    assert "all running experiments" in text and "There is none to choose yet: add one" in text
+
+
 def test_a_form_with_something_to_choose_does_not(researcher, rows):
     assert "There is none to choose yet" not in researcher.get("/admin/digitaltwin/new/").text
