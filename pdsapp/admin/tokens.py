@@ -111,7 +111,8 @@ class TokenScreen(PausingScreen):
 
     column_formatters = {
         "endpoint": lambda _v, _c, row, _n: cells.two_lines(
-            Markup("<code>{}</code>").format(row.base_url), row.default_model
+            Markup("<code>{}</code>").format(row.base_url),
+            cells.clip(row.default_model) if row.default_model else "",
         ),
         "state": lambda view, _c, row, _n: state_with_pause(
             cells.pill(row.state), row, view.zone_of(row).key
