@@ -140,13 +140,13 @@ class AuditScreen(Screen):
             return row.object_name
         return cells.link(self.get_url(f"{screen}.details_view", id=row.object_id), row.object_name)
 
-    def brief(self, row: AuditEvent) -> Markup:
+    def brief(self, row: AuditEvent) -> str | Markup:
         """The first values that differ, on one line each."""
         found = self.differences(row)
         words = [f"{each.name}: {_short(each)}" for each in found[:SHOWN_VALUES]]
         if len(found) > SHOWN_VALUES:
             words.append(f"and {len(found) - SHOWN_VALUES} more")
-        return cells.lines(words)
+        return cells.lines(words) if words else ""
 
     def differences(self, row: AuditEvent) -> tuple[Difference, ...]:
         """What differs, value by value."""

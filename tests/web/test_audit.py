@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from pdsapp.services import protocol
 from tests.web.looking import counted_queries, words_of
 
 LIST = "/admin/audit/"
+DASH = '<span class="muted">–</span>'
 
 
 @pytest.fixture
@@ -31,6 +33,14 @@ def test_the_list_says_who_did_what_and_what_differs(administrator, changed):
     assert "command line change Campus climate" in words
     assert "share cap: 0.70 → 0.50" in words
     assert "reason: <b>pilot</b>" in words
+
+
+def test_an_event_without_values_has_a_dash_for_them(administrator, changed, write):
+    with write() as session:
+        session.execute(update(AuditEvent).values(before=None, after=None))
+    page = administrator.get(LIST).text
+    values = re.findall(r'data-label="Before and after"><div>(.*?)</div></td>', page, re.S)
+    assert set(values) == {DASH}
 
 
 def test_an_event_has_a_page_with_every_value(administrator, changed, session):
