@@ -44,7 +44,8 @@ def test_a_newcomer_sets_everything_up_and_reads_the_first_post(page, endpoint):
 
     steps.go(page, "Schedules", "Add schedule")
     steps.fill(page, Name="Hourly", Experiment="Newcomers", Every="60", Enabled=True)
-    steps.fill(page, Reason_for_the_change="the course begins")
+    if steps.field(page, "Reason for the change").count():  # there while another study has begun
+        steps.fill(page, Reason_for_the_change="the course begins")
     steps.save(page)
     next_slots = page.locator(".ahead li")
     expect(next_slots).to_have_count(5)
