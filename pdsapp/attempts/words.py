@@ -4,6 +4,8 @@ from datetime import timedelta
 
 from ..domain.decision import Decision
 
+MOST_DECIMALS = 17  # of a float
+
 
 def several(count: int, noun: str) -> str:
     """ "1 twin", "1,200 twins": a count with its noun, which takes an s."""
@@ -24,18 +26,24 @@ def span_words(seconds: float) -> str:
     return f"{timedelta(hours=hours).days} days"
 
 
-def probability_words(*values: float) -> tuple[str, ...]:
-    """The numbers with two decimals, or more when rounding would make different ones look alike."""
-    for decimals in range(2, 9):
-        texts = tuple(f"{value:.{decimals}f}" for value in values)
-        if len(set(texts)) == len(set(values)):
-            return texts
-    return tuple(f"{value:.10f}" for value in values)
+def told_apart(draw: float, probability: float) -> tuple[str, str]:
+    """Both numbers as text, with two decimals, or as many as it takes to tell them apart.
+
+    A draw is below 1 and is never shown as 1; a probability above 0 is never shown as 0.
+    """
+    for decimals in range(2, MOST_DECIMALS + 1):
+        left, right = f"{draw:.{decimals}f}", f"{probability:.{decimals}f}"
+        is_tied = left == right and draw != probability
+        rounds_to_one = draw < 1.0 and float(left) >= 1.0
+        rounds_to_zero = probability > 0.0 and float(right) == 0.0
+        if not (is_tied or rounds_to_one or rounds_to_zero):
+            return left, right
+    return repr(draw), repr(probability)
 
 
 def comparison(draw: float, skip_probability: float) -> str:
     """ "drew 0.41 < 0.65: skips" or "drew 0.62 ≥ 0.45: posts"."""
-    left, right = probability_words(draw, skip_probability)
+    left, right = told_apart(draw, skip_probability)
     return f"drew {left} < {right}: skips" if draw < skip_probability else f"drew {left} ≥ {right}: posts"
 
 

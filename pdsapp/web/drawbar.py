@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from ..attempts.words import told_apart
+
 _EDGE_PERCENT = 9.0
 _ZONE_WORDS_FROM_PERCENT = 34.0
-_MOST_DECIMALS = 17
 _CHARACTER_PERCENT = 2.4  # 12 px type on a bar of 300 px
 _GAP_PERCENT = 1.0
 
@@ -71,7 +72,7 @@ def draw_bar(
         probability = min(1.0, total)
     scale = max(1.0, total)
     skips = draw < probability
-    draw_text, probability_text = comparison(draw, probability)
+    draw_text, probability_text = told_apart(draw, probability)
     compared = f"drew {draw_text} {'<' if skips else '≥'} {probability_text}"
     is_hatched = bool(is_forced or held_back_by)
     draw_at = _percent(draw, scale)
@@ -115,21 +116,6 @@ def _rule_parts(recency: float, share: float, probability: float, text: str) -> 
         "sum_words": f"sum {total:.2f}, more than 1, counts as 1" if total > 1.0 else "",
         "axis": _axis(recency, probability, text, total, scale),
     }
-
-
-def comparison(draw: float, probability: float) -> tuple[str, str]:
-    """Both numbers as text, with two decimals, or as many as it takes to tell them apart.
-
-    A draw is below 1 and is never shown as 1; a probability above 0 is never shown as 0.
-    """
-    for decimals in range(2, _MOST_DECIMALS + 1):
-        left, right = f"{draw:.{decimals}f}", f"{probability:.{decimals}f}"
-        is_tied = left == right and draw != probability
-        rounds_to_one = draw < 1.0 and float(left) >= 1.0
-        rounds_to_zero = probability > 0.0 and float(right) == 0.0
-        if not (is_tied or rounds_to_one or rounds_to_zero):
-            return left, right
-    return repr(draw), repr(probability)
 
 
 def _verdict(compared: str, skips: bool, is_forced: bool, held_back_by: str) -> str:

@@ -4,7 +4,8 @@ from itertools import pairwise, product
 
 import pytest
 
-from pdsapp.web.drawbar import comparison, draw_bar
+from pdsapp.attempts.words import told_apart
+from pdsapp.web.drawbar import draw_bar
 
 
 @pytest.mark.parametrize(
@@ -84,8 +85,8 @@ def test_a_customised_probability_moves_the_threshold_and_not_the_causes():
 
 
 def test_numbers_that_differ_never_look_the_same():
-    assert comparison(0.123456789, 0.123456788) == ("0.123456789", "0.123456788")
-    assert comparison(0.1 + 0.2, 0.3)[0] != comparison(0.1 + 0.2, 0.3)[1]
+    assert told_apart(0.123456789, 0.123456788) == ("0.123456789", "0.123456788")
+    assert told_apart(0.1 + 0.2, 0.3)[0] != told_apart(0.1 + 0.2, 0.3)[1]
 
 
 def test_labels_stay_inside_the_bar_and_apart():

@@ -188,7 +188,7 @@ def test_an_empty_installation_says_what_to_do_first(researcher):
     answer = researcher.get("/admin/")
     words = words_of(answer)
     assert "There is no experiment yet. Twins live in experiments, so begin with one." in words
-    assert "There is no schedule yet, so no twin is asked by itself." in words
+    assert "Add schedule" not in answer.text, "which cannot be used before"
     assert "Nothing happened in this period." in words
     assert 'href="/admin/experiment/new/"' in answer.text
 

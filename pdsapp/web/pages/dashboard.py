@@ -266,7 +266,19 @@ def _schedules_words(total: int, enabled: int) -> str:
     return f"{enabled} of {total} schedules enabled"
 
 
+def _is_bare(experiment: Experiment | None) -> bool:
+    """Whether there is no experiment to look at, which comes before everything else."""
+    return experiment is None and not frame.current_frame().experiments
+
+
+def _no_experiment() -> Invitation:
+    url = links.to("experiment.create_view") if access.may_write() else ""
+    return Invitation(access.no_experiment_words(), url, "Add experiment")
+
+
 def _no_slots(experiment: Experiment | None, total: int, enabled: int) -> Invitation:
+    if _is_bare(experiment):
+        return _no_experiment()
     if total == 0:
         url = links.to("schedule.create_view") if _may_ask(experiment) else ""
         return Invitation("There is no schedule yet, so no twin is asked by itself.", url, "Add schedule")
@@ -283,9 +295,8 @@ def _no_slots(experiment: Experiment | None, total: int, enabled: int) -> Invita
 
 def _no_attempts(experiment: Experiment | None, twins: reports.TwinCounts) -> Invitation:
     may_write = _may_ask(experiment)
-    if experiment is None and not twins.total and not frame.current_frame().experiments:
-        url = links.to("experiment.create_view") if may_write else ""
-        return Invitation(access.no_experiment_words(), url, "Add experiment")
+    if _is_bare(experiment):
+        return _no_experiment()
     if twins.total == 0:
         url = links.to("digitaltwin.create_view") if may_write else ""
         return Invitation("There is no twin yet, so there was nobody to ask.", url, "Add twin")
