@@ -30,9 +30,10 @@ from . import cells, experiment_limits, filters
 from .cloning import Cloning
 from .forms import Clean, Form, Needed, ReasonForm, leave_out_reason
 from .granting import Granting
-from .lifecycle import Lifecycle, lifecycle_actions
+from .lifecycle import lifecycle_actions
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .protocol_editing import ProtocolEditing
+from .starting import Starting
 
 SLOTS_SHOWN, ATTEMPTS_SHOWN = 4, 6
 PROMPT_PARTS = (
@@ -89,7 +90,7 @@ def _why_not(row: Experiment) -> str:
     return "" if row.state in UNDER_WAY else f"{row} is {row.state}: there is nothing to pause."
 
 
-class ExperimentScreen(ProtocolEditing, Cloning, Granting, Lifecycle, PausingScreen):
+class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScreen):
     """Experiments: what they are called, whether they run, and the numbers their twins live by."""
 
     noun = "experiment"

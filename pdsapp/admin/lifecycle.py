@@ -27,6 +27,7 @@ REMEDIES = {
     Place.twins: ("digitaltwin.index_view", "Twins"),
     Place.token: ("apitoken.details_view", "Test it"),
     Place.schedules: ("schedule.index_view", "Schedules"),
+    Place.schedule: ("schedule.details_view", "Look at it"),
     Place.processes: ("activity.stream", "Activity"),
     Place.experiment: ("experiment.edit_view", "Edit"),
     Place.prompt: ("experiment.prompt", "Prompt"),

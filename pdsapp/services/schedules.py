@@ -104,6 +104,12 @@ def enable(
     Raises BadInput where it cannot run: archived, its experiment or its last day over, or a cadence that
     cannot be read.
     """
+    check_can_run(schedule, now, account)
+    return _switch(session, schedule, True, now, account, reason)
+
+
+def check_can_run(schedule: Schedule, now: datetime, account: Account | None = None) -> None:
+    """Raises BadInput for one that `enable` refuses."""
     if schedule.is_archived:
         raise BadInput(IS_ARCHIVED)
     check_experiment(schedule.experiment, account)
@@ -113,7 +119,6 @@ def enable(
     except CadenceError as error:
         raise BadInput(str(error), schedule.cadence.value) from None
     check_has_slots_ahead(found, now)
-    return _switch(session, schedule, True, now, account, reason)
 
 
 def disable(

@@ -40,6 +40,7 @@ class Place(StrEnum):
     twins = "twins"
     token = "token"
     schedules = "schedules"
+    schedule = "schedule"
     processes = "processes"
     experiment = "experiment"
     prompt = "prompt"
@@ -48,7 +49,7 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class CheckLine:
-    """One line. `place` and, for a token, `row_id` say where it is mended."""
+    """One line. `place` and, for a token or one schedule, `row_id` say where it is mended."""
 
     state: CheckState
     title: str
@@ -66,14 +67,19 @@ class _Group:
     twins: int
 
 
-def checklist(session: Session, experiment: Experiment, settings: Settings, now: datetime) -> list[CheckLine]:
-    """All lines, in the order they are read. Twelve queries, however many twins there are."""
+def checklist(
+    session: Session, experiment: Experiment, settings: Settings, now: datetime, switched_on: int = 0
+) -> list[CheckLine]:
+    """All lines, in the order they are read. Twelve queries, however many twins there are.
+
+    `switched_on` schedules are looked at as if they were enabled already.
+    """
     groups = _groups(session, experiment, settings)
     return [
         _twins(experiment),
         *_endpoints(groups, now),
         *_others(experiment, groups),
-        _schedules(session, experiment),
+        _schedules(session, experiment, switched_on),
         *_processes(session, now),
         *_everything(session),
         _zone(experiment),
@@ -168,7 +174,7 @@ def _token(token: ApiToken, groups: list[_Group], twins: int, now: datetime) -> 
     return CheckLine(state, title, words, Place.token, token.id)
 
 
-def _schedules(session: Session, experiment: Experiment) -> CheckLine:
+def _schedules(session: Session, experiment: Experiment, switched_on: int) -> CheckLine:
     rows = session.execute(
         select(Schedule.experiment_id, func.count())
         .where(
@@ -180,6 +186,8 @@ def _schedules(session: Session, experiment: Experiment) -> CheckLine:
         .group_by(Schedule.experiment_id)
     ).all()
     counts = {key: count for key, count in rows}
+    if switched_on:
+        counts[experiment.id] = counts.get(experiment.id, 0) + switched_on
     if not counts:
         words = "None is enabled: its twins post only when somebody asks them."
         return CheckLine(CheckState.look, "Schedules", words, Place.schedules)

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from . import steps
+from .screens import assert_fits
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 WIDTHS = [pytest.param(1280, id="desk"), pytest.param(390, id="phone")]
@@ -104,3 +105,15 @@ def test_sections_are_copied_compared_and_brought_in_step(page, studio, width):
     page.get_by_role("button", name="Copy the prompt").click()
     page.get_by_role("dialog").get_by_role("button", name="Copy the prompt").click()
     expect(page.get_by_role("status").filter(has_text="they are the same already")).to_be_visible()
+    page.goto("/admin/experiment/")
+    for name in names:
+        steps.row(page, name).get_by_role("checkbox").check()
+    page.get_by_label("With the selected").select_option("Start …")
+    page.get_by_role("button", name="Apply").click()
+    line = page.locator(".checks.drafts > li").filter(has_text=names[1])
+    expect(line).to_contain_text("cannot start")
+    expect(line).to_contain_text("No twin is active")
+    assert_fits(page)
+    expect(page.get_by_role("button", name="Start them")).to_be_disabled()
+    line.get_by_role("link", name=re.compile("^Twins")).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Twins")

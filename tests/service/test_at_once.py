@@ -22,10 +22,12 @@ from pdsapp.models import (
     ImportState,
     Post,
     ProtocolChange,
+    Schedule,
+    ScheduleRevision,
     Slot,
     utc_now,
 )
-from pdsapp.services import bulk_edit, bulk_imports, deletion, lifecycle
+from pdsapp.services import bulk_edit, bulk_imports, deletion, lifecycle, schedules, starting
 from pdsapp.services.bulk_edit import Wish
 from pdsapp.services.ledger import ledger
 from tests import builders
@@ -98,6 +100,31 @@ def test_of_two_who_start_a_draft_at_once_one_does(session, settings, model_serv
     assert len(refused(at_once(start, start))) == 1
     session.rollback()
     assert session.scalar(select(func.count(ProtocolChange.id))) == 1
+    assert in_order(session, draft.id)
+
+
+def test_of_a_start_with_schedules_and_somebody_who_enables_one_at_once_both_are_done(
+    session, settings, model_server, at_once
+):
+    draft = builders.make_experiment("Pilot", state=ExperimentState.draft)
+    builders.make_twin(draft, token=builders.make_token(settings, model_server.base_url))
+    keys = [make_schedule(draft, now=utc_now(), is_enabled=False).id for _ in range(3)]
+
+    def start():
+        with transaction() as own:
+            found = own.get_one(Experiment, draft.id)
+            return starting.start(own, found, settings, utc_now(), switches_on=True, accepts_warnings=True)
+
+    def enable():
+        with transaction() as own:
+            return schedules.enable(own, own.get_one(Schedule, keys[1]), utc_now(), reason="begin")
+
+    found = at_once(start, start, enable)
+    assert len(refused(found[:2])) == 1 and not refused(found[2:])
+    session.rollback()
+    revisions = select(func.count(ScheduleRevision.id)).group_by(ScheduleRevision.schedule_id)
+    assert session.scalars(revisions).all() == [2, 2, 2], "each was switched on once"
+    assert all(session.scalars(select(Schedule.is_enabled)))
     assert in_order(session, draft.id)
 
 

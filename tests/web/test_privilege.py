@@ -22,6 +22,7 @@ FORBIDDEN_TO_ALL_BUT_ADMINISTRATORS = (
 )
 FORBIDDEN_TO_VIEWERS = (
     "/admin/experiment/start/?id={id}",
+    "/admin/experiment/start-several/",
     "/admin/experiment/end/?id={id}",
     "/admin/experiment/archive/",
     "/admin/experiment/pause/",

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from pdsapp.domain.reasons import AttemptState, ExperimentState
 from pdsapp.models import Attempt, Experiment, ProcessKind, Schedule, utc_now
 from pdsapp.scheduling import projection
-from pdsapp.services import heartbeats, schedules
+from pdsapp.services import cloning, heartbeats, schedules
 from pdsapp.stack.valkey import redis_url as embedded_url
 from pdsapp.web import queue_sign
 from tests import stopwatch
@@ -165,6 +165,25 @@ def test_many_schedules_at_once_wait_for_it_once_and_say_it_once(
     assert len(tries) == 1
     assert researcher.get(answer.location).text.count("What you changed is saved") == 1
     session.rollback()
+    assert set(session.scalars(select(Schedule.is_enabled))) == {True}
+
+
+def test_schedules_switched_on_with_the_start_of_several_drafts_wait_for_it_once(
+    researcher, rows, session, schedule, write, monkeypatch
+):
+    with write() as own:
+        source = own.merge(rows.experiment)
+        names = ["Section 1", "Section 2", "Section 3"]
+        copies = cloning.clone(own, source, names, NOON, with_twins=True, with_schedules=True)
+        own.flush()
+        keys = [copy.id for copy in copies]
+    tries = []
+    put = projection.put
+    monkeypatch.setattr(projection, "put", lambda *given: tries.append(given) or put(*given))
+    data = {"id": keys, "accepts_warnings": "y", "switches_on": "y"}
+    answer = researcher.post("/admin/experiment/start-several/", data=data)
+    assert len(tries) == 1
+    assert researcher.get(answer.location).text.count("What you changed is saved") == 1
     assert set(session.scalars(select(Schedule.is_enabled))) == {True}
 
 

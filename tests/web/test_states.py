@@ -107,7 +107,7 @@ def test_a_start_without_a_twin_is_blocked_and_offers_no_button(researcher, draf
 
 def test_only_a_draft_has_a_page_to_start_it(researcher, rows):
     assert researcher.get(start_page(rows.experiment)).status_code == 400
-    assert "Start …" not in words_of(researcher.get("/admin/experiment/"))
+    assert "/admin/experiment/start/?id=" not in researcher.get("/admin/experiment/").text
 
 
 def test_the_checklist_costs_the_same_for_many_twins(researcher, draft, rows):
