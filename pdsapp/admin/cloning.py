@@ -1,7 +1,6 @@
 """Copies of an experiment: making them, comparing them, bringing them in step again."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from flask import flash, redirect, request
 from flask_admin import expose
@@ -19,6 +18,8 @@ from ..web.protocol_view import Difference, differences
 from . import cells
 from .base import Screen
 from .forms import Clean, Form, Needed
+
+MOST_NAMED = 6  # a flash travels in a cookie, which has little room
 
 
 class CloneForm(Form):
@@ -71,7 +72,7 @@ class Cloning(Screen):
 
             copies = self._write(form, make)
             if copies is not None:
-                flash(_copied_words(row, copies, form), "success")
+                flash(self._copied_words(row, copies, form), "success")
                 return redirect(self.get_url(".siblings", id=row.id))
         return self._form_page(
             "admin/experiment/clone.html", form, self.get_url(".details_view", id=row.id), model=row
@@ -122,9 +123,13 @@ class Cloning(Screen):
             differences(ProtocolPart.prompt, other.prompt_version.body, row.prompt_version.body),
         )
 
-
-def _copied_words(row: Experiment, copies: list[Experiment], form: Any) -> str:
-    names = ", ".join(str(copy) for copy in copies[:6])
-    more = f" and {len(copies) - 6} more" if len(copies) > 6 else ""
-    off = " Their schedules are switched off." if form.with_schedules.data else ""
-    return f"Copied {row} as {names}{more}.{off}"
+    def _copied_words(self, row: Experiment, copies: list[Experiment], form: CloneForm) -> Markup:
+        """What was copied, with links to the copies and to the page that starts them."""
+        links = [
+            cells.link(self.get_url(".details_view", id=copy.id), str(copy)) for copy in copies[:MOST_NAMED]
+        ]
+        more = f" and {len(copies) - MOST_NAMED} more" if len(copies) > MOST_NAMED else ""
+        off = " Their schedules are switched off." if form.with_schedules.data else ""
+        start = cells.link(self.get_url(".start_several", id=[copy.id for copy in copies]), "Start …")
+        names = Markup(", ").join(links)
+        return Markup("Copied {} as {}{}.{} {}").format(row, names, more, off, start)

@@ -139,13 +139,17 @@ def import_twins(hand: Hand, _endpoint: steps.Endpoint) -> None:
     expect(hand.page.get_by_text(f"{IMPORTED} twins set up, 0 updated, 0 skipped.")).to_be_visible()
 
 
-def set_up_six_sections(hand: Hand, _endpoint: steps.Endpoint) -> None:
+def set_up_and_start_six_sections(hand: Hand, _endpoint: steps.Endpoint) -> None:
     hand.menu("Experiments")
     hand.click(hand.page.locator("table.rows tbody tr td a").first)
     hand.click(hand.page.get_by_role("main").get_by_role("link", name="Cop").first)
     hand.type(**{"Names, one a line": "\n".join(f"Section {n}" for n in range(1, SECTIONS + 1))})
     hand.button("Make the copies")
-    expect(hand.page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    hand.click(hand.page.get_by_role("status").filter(has_text="Copied").get_by_role("link", name="Start …"))
+    hand.clicks += 1
+    steps.field(hand.page, "Start anyway").check()
+    hand.button(f"Start {SECTIONS} experiments")
+    expect(hand.page.get_by_role("status").filter(has_text="are running.")).to_be_visible()
 
 
 TASKS = (
@@ -155,7 +159,7 @@ TASKS = (
     Task(f"Import {IMPORTED} twins from a table", import_twins),
     Task("Find out why a twin was silent", find_out_why_a_twin_was_silent),
     Task("Change the skip numbers of a running study", change_the_skip_numbers),
-    Task(f"Set up {SECTIONS} sections of a course", set_up_six_sections),
+    Task(f"Set up and start {SECTIONS} sections of a course", set_up_and_start_six_sections),
 )
 
 

@@ -101,3 +101,13 @@ def test_the_table_of_copies_costs_the_same_for_two_and_for_ten(researcher, rows
     with counted_queries() as many:
         researcher.get(address(rows, "siblings"))
     assert len(few) == len(many)
+
+
+def test_after_copying_one_click_leads_to_the_start_of_the_copies(researcher, rows, session):
+    page = copy(researcher, rows, "\n".join(f"Hall {number}" for number in range(8)))
+    keys = session.scalars(select(Experiment.id).where(Experiment.name.like("Hall%"))).all()
+    start = f"/admin/experiment/start-several/?{'&amp;'.join(f'id={key}' for key in keys)}"
+    assert f'<a href="{start}">Start …</a>' in page.text
+    assert f'<a href="/admin/experiment/details/?id={keys[0]}">Hall 0' in page.text
+    assert "and 2 more." in words_of(page)
+    assert "Start 8 experiments" in words_of(researcher.get(start.replace("&amp;", "&")))
