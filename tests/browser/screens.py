@@ -50,7 +50,8 @@ def menu(page: Page) -> list[str]:
 
 
 def _of_list(page: Page) -> list[str]:
-    """On the list of an area: where its forms, its newest entry, that entry's form and a start are."""
+    """On the list of an area: where its forms, its newest entry, that entry's form, and the starts of a draft
+    alone and of several are."""
     if not re.search(r"/admin/\w+/$", page.url) or page.url.endswith("/attempt/"):
         return []
     row = page.locator("table.rows tbody tr").first
@@ -60,7 +61,8 @@ def _of_list(page: Page) -> list[str]:
         row.get_by_role("link", name="Edit"),
         page.get_by_role("link", name="Start …").first,
     ]
-    return [link.get_attribute("href") for link in links if link.count()]
+    found = [link.get_attribute("href") for link in links if link.count()]
+    return [*found, *(each.replace("/start/?", "/start-several/?") for each in found if "/start/?" in each)]
 
 
 def _of_entry(page: Page) -> list[str]:
