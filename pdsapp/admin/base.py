@@ -10,6 +10,7 @@ from flask_admin.model.base import FormOpts
 from markupsafe import Markup
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 
 from ..database import set_read_only
 from ..errors import BadInput, ReadOnly
@@ -265,7 +266,7 @@ class Screen(Reading):
             session.rollback()
             flash(str(error), "error")
             return False
-        except IntegrityError:  # it has come into use, or has gone, since that was looked at
+        except (IntegrityError, StaleDataError):  # it has come into use, or has gone, since it was looked at
             session.rollback()
             flash(USED_MEANWHILE, "error")
             return False

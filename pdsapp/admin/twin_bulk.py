@@ -165,7 +165,7 @@ class TwinBulk(Screen):
             abort(403)
         row = bulk_imports.find(db.session(), uuid)
         if row.account_id != access.account().id and not access.may_administer():
-            raise NotFound("This set-up is not kept any more. Choose the files again.")
+            raise NotFound(bulk_imports.NOT_KEPT)
         frame.speak_of(row.experiment)
         return row
 

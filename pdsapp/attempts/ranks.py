@@ -6,9 +6,13 @@ A change swaps with the last rank, in the caller's transaction, with the experim
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Select, bindparam, select, update
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
+from ..errors import NotFound
 from ..models import DigitalTwin, Experiment, UserProfile
+
+GONE = "This twin is not there any more: somebody else has deleted it. Nothing was changed."
 
 
 def set_active(session: Session, twin: DigitalTwin, is_active: bool) -> None:
@@ -109,11 +113,15 @@ def _drop(session: Session, experiment: Experiment, twin: DigitalTwin) -> None:
 def _locked(session: Session, twin: DigitalTwin) -> Experiment:
     """The experiment with its row locked, so that two changes of ranks never interleave.
 
-    The twin's rank is read anew behind the lock: another change may have moved it meanwhile.
+    The twin's rank is read anew behind the lock: another change may have moved it meanwhile. Raises NotFound
+    for a twin that was deleted meanwhile.
     """
     session.flush()
     experiment = session.scalars(_locking(twin.experiment_id)).one()
-    session.refresh(twin, ["active_rank", "is_active"])
+    try:
+        session.refresh(twin, ["active_rank", "is_active"])
+    except InvalidRequestError:
+        raise NotFound(GONE) from None
     return experiment
 
 

@@ -173,7 +173,8 @@ def _add_versions(session: Session, plan: Plan, now: datetime, account: Account 
     """The ids of the persona versions of all rows, by the folded name; what is missing is added."""
     choices = {step.wanted.persona.key: step.wanted.persona for step in plan.steps if step.wanted.persona}
     made_by = account.id if account else None
-    new = [each for each in choices.values() if each.persona_id is None]
+    # By key: of two set-ups with the same personas, one waits for the other, never each for each.
+    new = sorted((c for c in choices.values() if c.persona_id is None), key=lambda each: each.key)
     known = {each.key: each.persona_id for each in choices.values() if each.persona_id is not None}
     if new:
         session.execute(
@@ -218,7 +219,7 @@ def _add_versions(session: Session, plan: Plan, now: datetime, account: Account 
 def _raise_numbers(
     session: Session, choices: Sequence[PersonaChoice], now: datetime, account: Account | None
 ) -> None:
-    for each in choices:
+    for each in sorted(choices, key=lambda choice: choice.persona_id):
         changed = session.execute(
             update(Persona)
             .where(Persona.id == each.persona_id, Persona.latest_number == each.number - 1)

@@ -37,6 +37,7 @@ LOST = (
     f"{MOST_TRIES} workers have begun it and were lost. Nothing was set up. Run it again; if it ends like "
     "this once more, look at what the workers print."
 )
+NOT_KEPT = "This set-up is not kept any more. Choose the files again."
 MAY_NOT = (
     "{account} may not set up twins in this experiment any more: the account is shut, a viewer, or not "
     "granted the experiment. Nothing was set up. An administrator can run it again."
@@ -81,7 +82,7 @@ def find(session: Session, text: str) -> BulkImport:
     uuid = parse_uuid(text)
     found = uuid and session.scalars(select(BulkImport).where(BulkImport.uuid == uuid)).one_or_none()
     if not found:
-        raise NotFound("This set-up is not kept any more. Choose the files again.")
+        raise NotFound(NOT_KEPT)
     return found
 
 
@@ -116,8 +117,7 @@ def confirm(
     BulkErrors; PlanChanged when it is another plan by now; BadInput at `reason` when one is needed. The
     caller rolls back then.
     """
-    _lock(session, row.id)
-    session.refresh(row)
+    _lock(session, row)
     if row.state != ImportState.planned:
         raise BadInput("This was confirmed before. Nothing was done twice.")
     reason = clean_line(reason, "reason", MOST_REASON, required=False)
@@ -137,8 +137,7 @@ def confirm(
 
 def run_again(session: Session, row: BulkImport, now: datetime, account: Account | None = None) -> None:
     """Leaves a failed one to the workers once more, in the name of `account`. The caller commits."""
-    _lock(session, row.id)
-    session.refresh(row)
+    _lock(session, row)
     if row.state != ImportState.failed:
         raise BadInput("This has not failed, so it is not run again.")
     row.state, row.tries, row.progress, row.message, row.changed_at = ImportState.waiting, 0, 0, "", now
@@ -147,8 +146,7 @@ def run_again(session: Session, row: BulkImport, now: datetime, account: Account
 
 def drop(session: Session, row: BulkImport) -> None:
     """Forgets one before it is set up. The caller commits. Raises BadInput for one under way or done."""
-    _lock(session, row.id)
-    session.refresh(row)
+    _lock(session, row)
     if row.state == ImportState.running:
         raise BadInput("A worker is setting it up. Wait until it is done.")
     if row.state == ImportState.done:
@@ -263,8 +261,11 @@ def _held(session: Session, import_id: int, token: str) -> BulkImport:
     return row
 
 
-def _lock(session: Session, import_id: int) -> None:
-    session.execute(select(BulkImport.id).where(BulkImport.id == import_id).with_for_update())
+def _lock(session: Session, row: BulkImport) -> None:
+    """Locks the row and reads it as it is now. Raises NotFound if it was forgotten meanwhile."""
+    query = select(BulkImport).where(BulkImport.id == row.id).with_for_update(of=BulkImport)
+    if session.scalars(query.execution_options(populate_existing=True)).one_or_none() is None:
+        raise NotFound(NOT_KEPT)
 
 
 def _end(row: BulkImport, done: bulk.Done, now: datetime) -> None:

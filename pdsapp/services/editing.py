@@ -20,10 +20,10 @@ def begin(session: Session, row: Any, seen: int | None) -> None:
 
     Raises BadInput if `seen` is not its present version, ReadOnly if its experiment is over.
     """
-    if (experiment_id := _experiment_id_of(row)) is not None:
-        require_open_now(session, experiment_id)
     kind = type(row)
     present = session.scalar(select(kind.edit_version).where(kind.id == row.id).with_for_update())
+    if (experiment_id := _experiment_id_of(row)) is not None:  # behind the lock: who ends it may have had it
+        require_open_now(session, experiment_id)
     if seen != present:
         raise BadInput(changed_words(session, row))
     row.edit_version = present + 1
@@ -65,6 +65,12 @@ def hold_experiment(session: Session, experiment_id: int) -> None:
     """Locks the experiment's row: first of all locks where ranks may change, so that none wait in a ring."""
     query = select(Experiment.id).where(Experiment.id == experiment_id)
     session.execute(query.with_for_update(key_share=True))
+
+
+def hold_open(session: Session, experiment_id: int) -> None:
+    """Locks the experiment's row, so that nobody ends it meanwhile. Raises ReadOnly if it is over by now."""
+    hold_experiment(session, experiment_id)
+    require_open_now(session, experiment_id)
 
 
 def is_open(row: Any) -> bool:

@@ -30,7 +30,7 @@ from ..scheduling.slot_facts import open_revision
 from . import audit, protocol
 from . import schedule_targets as targets
 from .accounts import may_administer
-from .editing import begin, require_open
+from .editing import begin, hold_open, require_open
 from .schedule_wishes import Wish, check_experiment, check_has_slots_ahead, checked, checked_name
 
 MOST_TWINS = cadence.MOST_TWINS
@@ -51,6 +51,7 @@ def add_schedule(
     """A new schedule with its first revision. It never fires at once. The caller commits. Raises BadInput."""
     intent = checked(wish, now, account)
     targets.check_twins(session, wish.experiment, wish.target)
+    _hold_asked(session, wish)
     schedule = Schedule(
         name=checked_name(wish), created_at=now, created_by_id=account.id if account else None
     )
@@ -83,6 +84,7 @@ def change_schedule(
     _check_may(schedule, account)
     intent, name = checked(wish, now, account, schedule), checked_name(wish)
     targets.check_twins(session, wish.experiment, wish.target)
+    _hold_asked(session, wish)
     _lock(session, schedule, seen)
     before, protocol_before = shown(session, schedule), _protocol_values(session, schedule)
     changed = schedule.broken_reason != "" or any(getattr(schedule, key) != intent[key] for key in intent)
@@ -336,6 +338,13 @@ def _lock(session: Session, schedule: Schedule, seen: int | None) -> None:
     with session.no_autoflush:
         session.refresh(schedule, with_for_update={"of": Schedule})
     begin(session, schedule, schedule.edit_version if seen is None else seen)
+
+
+def _hold_asked(session: Session, wish: Wish) -> None:
+    """Before the schedule's own lock: who ends an experiment takes them in this order, and closes all."""
+    if wish.experiment is not None:
+        with session.no_autoflush:
+            hold_open(session, wish.experiment.id)
 
 
 def _revise(session: Session, schedule: Schedule, now: datetime, account: Account | None) -> None:

@@ -12,7 +12,7 @@ from ..errors import BadInput
 from ..llm.endpoint import normalize_base_url
 from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, UserProfile
 from . import audit, pauses
-from .editing import require_open
+from .editing import hold_open, require_open
 from .fields import clean_line, clean_parameters, clean_text, clean_username, username_key
 
 
@@ -26,7 +26,7 @@ def add_profile(
     is_bot: bool = False,
 ) -> UserProfile:
     """A new member of an experiment. The caller commits. Raises BadInput, also on a taken username."""
-    require_open(experiment)
+    hold_open(session, experiment.id)
     username = free_username(session, experiment.id, username)
     profile = UserProfile(
         experiment_id=experiment.id,
