@@ -26,7 +26,8 @@ from .preflight import WEB_IS_READY, address_of, bind
 
 HEARTBEAT_SECONDS = 5
 THREADS = 8
-KEPT_BODY_BYTES = 4_000_000  # longer ones are read and dropped: the application refuses them by their length
+# The largest that any page takes. Longer ones are read and dropped: the application refuses them by length.
+KEPT_BODY_BYTES = 21_000_000
 LONGEST_BODY_BYTES = 1_000_000_000
 FINISH_SECONDS = 0.6
 

@@ -88,7 +88,7 @@ def _http_error(error: HTTPException):
 def _too_large_words() -> str:
     """What is said of a request that is larger than its view takes."""
     limit = (request.max_content_length or 0) // 1_000_000
-    return f"Send a smaller text or file: at most {limit} MB in one go. Nothing was changed."
+    return f"Send a smaller text, or fewer files: at most {limit} MB in one go. Nothing was changed."
 
 
 def _csrf_error(_error: CSRFError):

@@ -15,6 +15,7 @@ import pytest
 
 from pdsapp.errors import StackError
 from pdsapp.stack.preflight import address_of, bind
+from pdsapp.web import UPLOADS
 from tests.small_disk import fill, small_disk
 
 pytestmark = pytest.mark.stack
@@ -134,6 +135,14 @@ def test_a_hundred_megabytes_are_read_to_their_end_and_kept_nowhere(start_server
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (413, b"100000000 announced, 0 kept")
     assert peak_bytes(server.pid) < 80_000_000
+
+
+def test_the_longest_upload_that_a_page_takes_is_kept(start_server, listener):
+    longest = max(UPLOADS.values())
+    start_server()
+    with connected(listener) as connection:
+        connection.request("POST", "/length", b"x" * longest)
+        assert connection.getresponse().read() == f"{longest} announced, {longest} kept".encode()
 
 
 def test_a_body_of_unknown_length_is_cut_off(start_server, listener):

@@ -93,6 +93,12 @@ def test_texts_are_a_twin_a_file(researcher, rows, session):
     assert usernames(session) == ["maya_reads", "nurse", "shy_poet"]
 
 
+def test_a_folder_of_more_texts_than_other_forms_have_parts_is_taken(researcher, rows):
+    files = [("texts", f"p{number}.txt", f"Likes {number}.") for number in range(1001)]
+    plan = send(researcher, rows, files, source="texts")
+    assert plan.status_code == 200 and "1,001 to create" in words_of(plan)
+
+
 def test_a_pattern_is_so_many_of_each_persona(researcher, rows, session, write):
     with write() as other:
         personas.add_persona(other, "Nurse", "Works nights.", utc_now())
