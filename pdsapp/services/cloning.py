@@ -13,6 +13,7 @@ from ..domain.targets import Target
 from ..errors import BadInput
 from ..models import Account, DigitalTwin, Experiment, Post, ProtocolChange, Schedule
 from . import audit, experiments, limits, protocol, schedule_targets, schedules, twin_rows
+from .editing import hold_experiment
 from .fields import clean_line
 from .schedule_wishes import Wish, wish_of
 
@@ -64,6 +65,7 @@ def clone(
     are those of the copy with the same usernames, so that without twins such a schedule cannot be copied.
     Posts, people, attempts and pauses are never copied.
     """
+    _hold(session, source)
     _check_room(session, source, len(names) if with_twins else 0)
     source.family_uuid = source.family_uuid or source.uuid
     copies = []
@@ -134,6 +136,14 @@ def copy_part(
             save, content = protocol.save_prompt, PromptTemplates.from_dict(source.prompt_version.body)
         made.append(save(session, target, target.edit_version, content, now, reason, account))
     return [change for change in made if change is not None]
+
+
+def _hold(session: Session, source: Experiment) -> None:
+    """Locks the source, so that nobody sets up or deletes some of its twins while they are copied."""
+    hold_experiment(session, source.id)
+    query = select(Experiment.id).where(Experiment.id == source.id, Experiment.delete_asked_at.is_(None))
+    if session.scalar(query) is None:
+        raise BadInput(f"{source} is being deleted, and cannot be copied any more.")
 
 
 def _check_room(session: Session, source: Experiment, copies: int) -> None:

@@ -27,7 +27,7 @@ from ..domain.reasons import (
     Reason,
     TokenState,
 )
-from ..errors import BadInput
+from ..errors import BadInput, NotFound
 from ..models import (
     BY_ID,
     IS_DUE,
@@ -294,15 +294,17 @@ def _settle(session: Session, scope: Any, now: datetime) -> None:
 
 
 def hold(session: Session, scope: Any) -> None:
-    """Closes the gate, then locks the scope's row and reads it as it is now."""
+    """Closes the gate, locks the scope's row and reads it as it is now. Raises NotFound if it is gone."""
     close_gate(session)
     kind = type(scope)
-    session.scalars(
+    found = session.scalars(
         select(kind)
         .where(kind.id == scope.id)
         .with_for_update(key_share=True, of=kind)
         .execution_options(populate_existing=True)
-    ).one()
+    )
+    if found.one_or_none() is None:
+        raise NotFound("This is not there any more: somebody else has deleted it. Nothing was changed.")
 
 
 def _installation(session: Session, account: Account | None) -> Installation:

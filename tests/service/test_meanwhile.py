@@ -13,12 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy import func, select
 
 from pdsapp.database import transaction
-from pdsapp.errors import NotFound, ReadOnly
+from pdsapp.domain.reasons import ExperimentState
+from pdsapp.errors import BadInput, NotFound, ReadOnly
 from pdsapp.extensions import db
 from pdsapp.models import BulkImport, DigitalTwin, Experiment, PersonaVersion, Schedule, utc_now
 from pdsapp.services import (
     bulk,
     bulk_imports,
+    cloning,
+    deletion,
     edits,
     lifecycle,
     protocol,
@@ -158,6 +161,35 @@ def test_a_twin_that_was_deleted_in_another_tab_is_not_there_any_more(study, act
         with pytest.raises(NotFound, match="somebody else has deleted it"):
             act(own, row, now=utc_now())
         own.rollback()
+
+
+def delete_all_of(study):
+    with transaction() as own:
+        found = own.get_one(Experiment, study.id)
+        found.state, found.delete_asked_at = ExperimentState.archived, utc_now()
+    deletion.delete_for(30)
+
+
+def test_a_copy_of_an_experiment_that_is_deleted_meanwhile_is_refused(session, study):
+    builders.make_twin(study)
+    with transaction() as own:
+        found = own.get_one(Experiment, study.id)
+        delete_all_of(study)
+        with pytest.raises(BadInput, match="is being deleted"):
+            cloning.clone(own, found, ["Copy"], utc_now(), with_twins=True, with_schedules=True)
+        own.rollback()
+    assert session.scalar(select(func.count(Experiment.id))) == 0
+
+
+def test_what_was_deleted_before_the_gate_closed_is_neither_ended_nor_archived(session):
+    for act in (lifecycle.end, lifecycle.archive):
+        other = builders.make_experiment("Other")
+        with transaction() as own:
+            found = own.get_one(Experiment, other.id)
+            delete_all_of(other)
+            with pytest.raises(NotFound, match="somebody else has deleted it"):
+                act(own, found, utc_now())
+            own.rollback()
 
 
 @contextmanager
