@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from ..domain.jitter import delay_of
 from ..domain.reasons import ExperimentState, Trigger
+from ..errors import NotFound
 from ..models import Attempt, DigitalTwin, Experiment, ScheduleRevision
 from ..services.editing import require_open_now
 from .gate import pass_gate
+from .ranks import GONE
 from .selection import Pick
 
 LANE_NOW = "now"
@@ -38,7 +40,8 @@ def add_for_twin(session: Session, twin: DigitalTwin, request: Request, now: dat
     """The attempt of this request for a given twin; the one already there if it was asked before.
 
     It passes the gate, so that an experiment's end finds it and calls it off, or is found by it. The caller
-    commits, then wakes the lane. Raises ReadOnly where the twin's experiment is over.
+    commits, then wakes the lane. Raises ReadOnly where the twin's experiment is over, NotFound where the twin
+    was deleted meanwhile.
     """
     pass_gate(session)
     require_open_now(session, twin.experiment_id)
@@ -154,6 +157,9 @@ def _add_once(session: Session, request_id: str, make) -> Attempt:
     try:
         with session.begin_nested():
             session.add(attempt)
-    except IntegrityError:  # another process asked the same in this moment
-        return session.scalars(query).one()
+    except IntegrityError:  # another process asked the same in this moment, or deleted the twin
+        found = session.scalars(query).one_or_none()
+        if found is None:
+            raise NotFound(GONE) from None
+        return found
     return attempt

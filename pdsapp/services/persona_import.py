@@ -94,7 +94,7 @@ def import_personas(
     plan = make_plan(session, rows)
     if plan.fingerprint != fingerprint:
         raise BadInput(CHANGED_MEANWHILE)
-    for step in plan.steps:
+    for step in sorted(plan.steps, key=_order):
         row, persona = step.row, step.persona
         if persona is None:
             personas.add_persona(session, row.name, row.text, now, account, row.notes or "")
@@ -105,6 +105,11 @@ def import_personas(
                 notes=persona.notes if row.notes is None else row.notes,
             )  # fmt: skip
     return plan
+
+
+def _order(step: Step) -> tuple[int, str]:
+    """What is new by its name, then what is there by its id: two at once take locks in the same order."""
+    return step.persona.id if step.persona else 0, step.row.name.casefold()
 
 
 def _by_name(session: Session, rows: Sequence[PersonaRow]) -> dict[str, Persona]:

@@ -86,6 +86,8 @@ def change_schedule(
     targets.check_twins(session, wish.experiment, wish.target)
     _hold_asked(session, wish)
     _lock(session, schedule, seen)
+    if schedule.is_archived:  # in this moment, by somebody else
+        raise BadInput(IS_ARCHIVED)
     before, protocol_before = shown(session, schedule), _protocol_values(session, schedule)
     changed = schedule.broken_reason != "" or any(getattr(schedule, key) != intent[key] for key in intent)
     schedule.name = name

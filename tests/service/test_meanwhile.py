@@ -6,14 +6,16 @@ SQLite has one writer at a time, so that there nothing happens between the two.
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import func, select
 
+from pdsapp.attempts.create import Request, add_for_twin
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import ExperimentState
+from pdsapp.domain.reasons import ExperimentState, Trigger
 from pdsapp.errors import BadInput, NotFound, ReadOnly
 from pdsapp.extensions import db
 from pdsapp.models import BulkImport, DigitalTwin, Experiment, PersonaVersion, Schedule, utc_now
@@ -24,6 +26,7 @@ from pdsapp.services import (
     deletion,
     edits,
     lifecycle,
+    persona_import,
     protocol,
     removals,
     schedules,
@@ -31,6 +34,7 @@ from pdsapp.services import (
 )
 from pdsapp.services.bulk_files import Row, Sheet
 from pdsapp.services.bulk_plan import Options, make_plan
+from pdsapp.services.persona_files import PersonaRow
 from tests import builders
 from tests.conftest import TEST_DATABASE_URL
 
@@ -79,6 +83,19 @@ def test_a_schedule_moved_to_an_experiment_while_that_ends_stays_where_it_was(se
             schedules.change_schedule(own, own.get_one(Schedule, schedule.id), wish(found), utc_now())
         own.rollback()
     assert session.get_one(Schedule, schedule.id).experiment_id == other.id
+
+
+def test_a_schedule_that_is_archived_while_a_command_changes_it_stays_as_it_was(session, study):
+    schedule = make_schedule(study, now=utc_now())
+    with transaction() as own:
+        found, experiment = own.get_one(Schedule, schedule.id), own.get_one(Experiment, study.id)
+        with transaction() as other:
+            schedules.archive(other, other.get_one(Schedule, schedule.id), utc_now())
+        with pytest.raises(BadInput, match="is archived"):
+            schedules.change_schedule(own, found, wish(experiment), utc_now())
+        own.rollback()
+    after = session.get_one(Schedule, schedule.id)
+    assert (after.name, after.is_archived, after.is_enabled) == ("Test", True, False)
 
 
 def test_a_twin_added_while_its_experiment_ends_is_refused(session, study):
@@ -147,10 +164,14 @@ def test_a_set_up_that_was_forgotten_in_another_tab_is_not_kept_any_more(study, 
         own.rollback()
 
 
+def ask(session, twin, now):
+    add_for_twin(session, twin, Request(Trigger.button, "asked-in-another-tab"), now)
+
+
 @pytest.mark.parametrize(
     "act",
-    [removals.remove_twin, partial(twins.set_twin_active, is_active=False)],
-    ids=["delete", "deactivate"],
+    [removals.remove_twin, partial(twins.set_twin_active, is_active=False), ask],
+    ids=["delete", "deactivate", "post now"],
 )
 def test_a_twin_that_was_deleted_in_another_tab_is_not_there_any_more(study, act):
     twin = builders.make_twin(study)
@@ -190,6 +211,33 @@ def test_what_was_deleted_before_the_gate_closed_is_neither_ended_nor_archived(s
             with pytest.raises(NotFound, match="somebody else has deleted it"):
                 act(own, found, utc_now())
             own.rollback()
+
+
+def test_of_two_imports_of_the_same_personas_in_another_order_one_is_asked_to_look_again(app, session):
+    rows = [PersonaRow("a.csv", name, f"Old {name}.") for name in ("A", "B")]
+    with transaction() as own:
+        persona_import.import_personas(own, rows, persona_import.make_plan(own, rows).fingerprint, utc_now())
+    both, found = threading.Barrier(2), []
+
+    def bring(ordered):
+        with app.app_context():
+            try:
+                with transaction() as own:
+                    plan = persona_import.make_plan(own, ordered)
+                    both.wait(10)
+                    persona_import.import_personas(own, ordered, plan.fingerprint, utc_now())
+                found.append("done")
+            except Exception as error:
+                found.append(type(error).__name__)
+
+    new = [replace(row, text="New.") for row in rows]
+    threads = [threading.Thread(target=bring, args=(each,)) for each in (new, new[::-1])]
+    with slow_updates_of("persona"):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert sorted(found) == ["BadInput", "done"]
 
 
 @contextmanager

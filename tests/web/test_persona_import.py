@@ -58,7 +58,7 @@ def test_a_table_comes_first_and_nothing_is_done_before_it_is_confirmed(research
     assert "Imported: 1 created, 1 updated as a new version." in words_of(done)
     assert names(session) == ["Bus driver", "Nurse"]
     texts = session.scalars(select(PersonaVersion.text).order_by(PersonaVersion.id)).all()
-    assert texts[1:] == ["You drove trams for thirty years.", "You work nights."]
+    assert set(texts[1:]) == {"You drove trams for thirty years.", "You work nights."}
 
 
 def test_one_wrong_row_and_nothing_is_imported(researcher, session):
