@@ -80,8 +80,13 @@ def json_rows(
         place = f"{name}, line {number}"
         try:
             cells = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except json.JSONDecodeError as error:
             _refuse(place, f"is not JSON: {error}.", field, complain)
+            continue
+        except (ValueError, RecursionError):
+            _refuse(
+                place, "is not JSON that can be read: too deep, or with too long a number.", field, complain
+            )
             continue
         if not isinstance(cells, dict):
             _refuse(place, "is not a JSON object.", field, complain)
