@@ -25,6 +25,8 @@ def __getattr__(name):
 
 
 def _main():
+    if len(sys.argv) > 1:
+        return "`python app.py` starts the local stack and takes no arguments. Settings: docs/operating.md."
     if sys.version_info < OLDEST_PYTHON:
         return "Discourse Twins needs Python 3.11 or newer. Use `make run`, which looks for one."
     try:

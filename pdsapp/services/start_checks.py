@@ -180,6 +180,7 @@ def _schedules(session: Session, experiment: Experiment, switched_on: int) -> Ch
         .where(
             Schedule.is_enabled,
             Schedule.is_archived.is_(False),
+            Schedule.paused_at.is_(None),
             Schedule.next_slot_at.is_not(None),
             or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None)),
         )
@@ -189,7 +190,7 @@ def _schedules(session: Session, experiment: Experiment, switched_on: int) -> Ch
     if switched_on:
         counts[experiment.id] = counts.get(experiment.id, 0) + switched_on
     if not counts:
-        words = "None is enabled: its twins post only when somebody asks them."
+        words = "None is enabled, or what is enabled is paused: its twins post only when somebody asks them."
         return CheckLine(CheckState.look, "Schedules", words, Place.schedules)
     parts = [f"{several(counts[experiment.id], 'schedule')} of its own"] if experiment.id in counts else []
     parts += [f"{several(counts[None], 'schedule')} of all experiments"] if None in counts else []

@@ -16,10 +16,11 @@ from pdsapp.models import (
     Experiment,
     Post,
     ProtocolChange,
+    Schedule,
     UserProfile,
     utc_now,
 )
-from pdsapp.services import lifecycle, posts, protocol, reports, start_checks
+from pdsapp.services import lifecycle, pauses, posts, protocol, reports, start_checks
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests.conftest import NOON
@@ -248,6 +249,15 @@ def test_the_checklist_says_that_more_endpoints_are_used_than_it_names(
     builders.make_twin(draft, llm_url="https://llm.example.org/v1", llm_model="m")
     state, words = lines_of(session, draft, settings)["Endpoints of 1 more twin"]
     assert (state, "Other hosts will receive text too" in words) == ("look", True)
+
+
+def test_a_paused_schedule_is_none_that_will_ask(session, write, settings, draft):
+    schedule = make_schedule(draft, now=utc_now())
+    assert lines_of(session, draft, settings)["Schedules"][0] == "ready"
+    with write() as writing:
+        pauses.pause_schedule(writing, writing.get_one(Schedule, schedule.id), utc_now(), "exam week")
+    state, words = lines_of(session, draft, settings)["Schedules"]
+    assert (state, "what is enabled is paused" in words) == ("look", True)
 
 
 def test_the_checklist_asks_whether_utc_is_meant_and_says_what_is_switched_off(session, settings, token):

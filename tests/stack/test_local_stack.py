@@ -150,3 +150,11 @@ def test_a_frozen_queue_server_is_replaced_and_everything_is_ready_again_within_
     assert "web has given no sign" not in stack.text
     stack.process.send_signal(signal.SIGINT)
     assert stack.process.wait(20) == 0
+
+
+def test_an_argument_starts_nothing_and_says_where_the_settings_are():
+    done = subprocess.run(
+        [sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "takes no arguments. Settings: docs/operating.md" in done.stderr
