@@ -13,6 +13,8 @@ from ..errors import BadInput, ReadOnly
 from ..models import AuditEvent, Experiment
 
 VALUES_SHOWN, LONGEST_VALUE = 3, 60
+# What the change of a persona or token tells of studies, which not everybody may see who may edit it.
+OF_STUDIES = frozenset({"reason", "twins moved"})
 
 
 def begin(session: Session, row: Any, seen: int | None) -> None:
@@ -49,6 +51,8 @@ def changed_words(session: Session, row: Any) -> str:
 
 def _what_changed(event: AuditEvent) -> str:
     before, after = event.before or {}, event.after or {}
+    if grants.is_limited() and event.experiment_id is None:
+        after = {name: value for name, value in after.items() if name not in OF_STUDIES}
     parts = [
         f"{name.replace('_', ' ')}: {_value(before.get(name))} → {_value(value)}"
         for name, value in list(after.items())[:VALUES_SHOWN]

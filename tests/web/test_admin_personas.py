@@ -53,6 +53,18 @@ def test_the_same_text_is_no_new_version(researcher, rows, session):
     assert session.scalars(select(PersonaVersion.number)).all() == [1]
 
 
+def test_a_conflict_tells_nobody_of_studies_they_are_not_granted(researcher, sign_in, rows):
+    page = f"/admin/persona/edit/?id={rows.persona.id}"
+    same = {"name": "Bus driver", "notes": "", "edit_version": 1}
+    moved = form(text="First", moves=[rows.experiment.id], reason="secret pilot", **same)
+    assert researcher.post(page, data=moved).status_code == 302
+    late = form(text="Second", **same)
+    assert "secret pilot" in researcher.post(page, data=late).text
+    limited = sign_in("researcher", "limited@example.org", sees_all=False).post(page, data=late)
+    assert "Last was researcher@example.org, " in limited.text
+    assert "secret pilot" not in limited.text and "twins moved" not in limited.text
+
+
 def test_a_concurrent_edit_leaves_no_version_behind(researcher, rows, session):
     page = f"/admin/persona/edit/?id={rows.persona.id}"
     researcher.post(page, data=form(name="Bus driver", text="First", edit_version=1))
