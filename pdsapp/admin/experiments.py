@@ -22,7 +22,6 @@ from ..services import edits, pauses, protocol, reports_attempts
 from ..services import experiments as service
 from ..services.ends import end_words, last_day_of
 from ..services.fields import clean_line, clean_zone
-from ..services.rehearsals import in_study
 from ..web import access, frame, holds, zones
 from ..web.pages.next_slots import SlotRow, slot_rows
 from ..web.pages.rows import AttemptRow, attempt_row
@@ -204,18 +203,13 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
         return super().values(row) | {"last_day": last_day_of(row)}
 
     def enrich(self, session: Session, rows: list[Experiment]) -> None:
-        """Counts of people and posts, for all rows in three queries."""
+        """Counts of people and posts, for all rows in two queries."""
         keys = [row.id for row in rows]
-        people = _counts(session, UserProfile, keys, UserProfile.is_bot.is_(False))
-        posts = _counts(session, Post, keys, in_study(Post))
-        rehearsed = _counts(session, Post, keys, Post.is_rehearsal)
+        people = _counts(session, UserProfile.experiment_id, UserProfile.is_bot, keys)
+        posts = _counts(session, Post.experiment_id, Post.is_rehearsal, keys)
         for row in rows:
-            row.rehearsal_posts = rehearsed.get(row.id, 0)
-            row.twins, row.people, row.posts = (
-                row.active_twin_count,
-                people.get(row.id, 0),
-                posts.get(row.id, 0),
-            )
+            row.twins, row.people = row.active_twin_count, people.get((row.id, False), 0)
+            row.posts, row.rehearsal_posts = (posts.get((row.id, part), 0) for part in (False, True))
 
     def prepare_form(self, form: Any, row: Experiment | None) -> None:
         """Offers the zones; asks why of a study that has begun."""
@@ -327,13 +321,12 @@ def _state(row: Experiment) -> Markup:
     return state_with_pause(state_pill(row), row, row.zone)
 
 
-def _counts(session: Session, model: Any, keys: list[int], *conditions: Any) -> dict[int, int]:
-    query = (
-        select(model.experiment_id, func.count(model.id))
-        .where(model.experiment_id.in_(keys), *conditions)
-        .group_by(model.experiment_id)
-    )
-    return {key: count for key, count in session.execute(query)}
+def _counts(session: Session, experiment_id: Any, flag: Any, keys: list[int]) -> dict[tuple[int, bool], int]:
+    """How many rows each of these experiments has, by a flag of theirs."""
+    query = select(experiment_id, flag, func.count()).where(experiment_id.in_(keys))
+    return {
+        (key, is_set): count for key, is_set, count in session.execute(query.group_by(experiment_id, flag))
+    }
 
 
 def _span(seconds: float) -> str:

@@ -28,6 +28,7 @@ class Post(Base, HasUuid):
         ),
         sa.Index("ix_post_user_profile_id_created_at", "user_profile_id", "created_at"),
         sa.Index("ix_post_experiment_id_created_at", "experiment_id", "created_at"),
+        sa.Index("ix_post_experiment_id_is_rehearsal", "experiment_id", "is_rehearsal"),
         sa.Index("ix_post_created_at", "created_at"),
     )  # fmt: skip
 

@@ -19,7 +19,10 @@ class UserProfile(Base, HasUuid, HasEditVersion):
     """
 
     __tablename__ = "user_profile"
-    __table_args__ = (sa.UniqueConstraint("experiment_id", "username_key"),)
+    __table_args__ = (
+        sa.UniqueConstraint("experiment_id", "username_key"),
+        sa.Index("ix_user_profile_experiment_id_is_bot", "experiment_id", "is_bot"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     experiment_id: Mapped[int] = mapped_column(sa.ForeignKey("experiment.id", ondelete="RESTRICT"))
