@@ -8,16 +8,17 @@ from flask_admin import expose
 from markupsafe import Markup
 from wtforms import BooleanField, StringField
 
+from ..attempts.words import several
 from ..config import Settings
 from ..domain.protocol import MOST_REASON
 from ..domain.reasons import UNDER_WAY, ExperimentState
 from ..errors import BadInput
 from ..extensions import db
 from ..models import Experiment, utc_now
-from ..services import deletion, lifecycle, pauses, start_checks
+from ..services import deletion, lifecycle, pauses, start_checks, starting
 from ..services.start_checks import CheckLine, Place
 from ..web import access
-from . import cells
+from . import asking, cells
 from .base import Screen
 from .forms import Form, Needed
 from .row_actions import LinkAction, PostAction
@@ -49,6 +50,7 @@ class StartForm(Form):
         "Start anyway",
         description="What is marked “look” above is meant as it is, and is written into the protocol.",
     )
+    switches_on = BooleanField("Switch on its schedules")
 
 
 class EndForm(Form):
@@ -94,20 +96,33 @@ class Lifecycle(Screen):
             raise BadInput(f"{row} is {row.state}: only a draft is started.")
         form = StartForm(self.posted())
         if request.method == "POST" and form.validate():
-            effect = self._write(
+            made = self._write(
                 form,
-                lambda session, now, account: lifecycle.start(
-                    session, row, _settings(), now, account=account,
+                lambda session, now, account: starting.start(
+                    session, row, _settings(), now, account=account, switches_on=form.switches_on.data,
                     archives_rehearsal=form.archives_rehearsal.data,
                     accepts_warnings=form.accepts_warnings.data,
                 ),
             )  # fmt: skip
-            if effect is not None:
-                flash(f"{row} is running. {effect.words}".strip(), "success")
+            if made is not None:
+                count = len(made.switched_on)
+                switched = f"{several(count, 'schedule')} switched on. " if count else ""
+                flash(f"{row} is running. {switched}{made.effect.words}".strip(), "success")
+                for schedule in made.switched_on:
+                    asking.project(schedule)
                 return redirect(self.get_url(".details_view", id=row.id))
-        lines = start_checks.checklist(db.session(), row, _settings(), utc_now())
+        (outlook,) = starting.outlooks(
+            db.session(), [row], _settings(), utc_now(),
+            switches_on=form.switches_on.data, account=access.account(),
+        )  # fmt: skip
+        lines = outlook.lines
         if not start_checks.to_accept(lines):
             del form.accepts_warnings
+        if outlook.off:
+            names = ", ".join(f"“{schedule.name}”" for schedule in outlook.off)
+            form.switches_on.description = f"{names}: off as yet; fires with its next slot, not at once."
+        else:
+            del form.switches_on
         return self._form_page(
             "admin/experiment/start.html", form, self.get_url(".details_view", id=row.id), model=row,
             checks=[self._check_row(row, line) for line in lines],

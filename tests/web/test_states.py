@@ -94,6 +94,24 @@ def test_a_start_archives_the_rehearsal_and_says_so(researcher, draft, rows, ses
     assert session.scalars(select(Post.visibility)).one() == Visibility.hidden
 
 
+def test_a_start_switches_on_its_schedules_if_that_is_ticked(researcher, draft, session, write):
+    with write() as writing:
+        found = writing.get_one(Experiment, draft.id)
+        for name in ("Morning", "Evening"):
+            schedules.add_schedule(writing, schedules.Wish(name, found, cron="@daily"), utc_now())
+    page = researcher.get(start_page(draft))
+    assert "“Morning”, “Evening”: off as yet; fires with its next slot, not at once." in words_of(page)
+    data = {"id": draft.id, "archives_rehearsal": "y", "switches_on": "y"}
+    refused = researcher.post(start_page(draft), data=data)
+    assert "2 schedules of its own will ask its twins." in words_of(refused)
+    session.rollback()
+    assert not any(session.scalars(select(Schedule.is_enabled)))
+    answer = researcher.post(start_page(draft), data=data | {"accepts_warnings": "y"}, follow_redirects=True)
+    assert "is running. 2 schedules switched on." in words_of(answer)
+    session.rollback()
+    assert all(session.scalars(select(Schedule.is_enabled))) and state(session) == ExperimentState.running
+
+
 def test_a_start_without_a_twin_is_blocked_and_offers_no_button(researcher, draft, session, write):
     with write() as writing:
         writing.execute(update(Experiment).values(active_twin_count=0))
