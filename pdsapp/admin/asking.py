@@ -1,35 +1,36 @@
 """Buttons that ask twins at once, and telling the queue about it after the commit."""
 
-import re
-from uuid import uuid4
-
-from flask import flash, request, session
+from flask import flash, redirect, session, url_for
 from markupsafe import Markup
 from sqlalchemy.orm import Session
+from werkzeug import Response
 
+from ..attempts.create import Request, add_for_twin
 from ..attempts.limits import limit_on
 from ..database import set_read_only
 from ..domain.policy import PolicyError, PostingPolicy
-from ..errors import BadInput
+from ..domain.reasons import AttemptState
 from ..extensions import db
 from ..models import DigitalTwin, Schedule, utc_now
 from ..scheduling import projection, queue
+from ..services import heartbeats
 from ..web import queue_sign
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{16,60}", re.ASCII)
 
-
-def request_fields(_row: object = None) -> dict[str, str]:
-    """The hidden value that makes pressing a button twice the same as pressing it once."""
-    return {"request_id": f"web-{uuid4().hex}"}
-
-
-def request_id() -> str:
-    """The request id the pressed button sent. Raises BadInput where there is none."""
-    text = request.form.get("request_id", "")
-    if not _REQUEST_ID.fullmatch(text):
-        raise BadInput("The button has no request id. Go back, reload the page and press it again.")
-    return text
+def ask(twin: DigitalTwin, asked: Request) -> Response:
+    """Adds the attempt of this request, wakes its lane, and leads to its page. Commits. Raises ReadOnly."""
+    own = db.session()
+    attempt = add_for_twin(own, twin, asked, utc_now())
+    own.commit()
+    set_read_only(True)
+    uuid, is_due = attempt.uuid, attempt.state == AttemptState.due
+    if is_due:
+        warn_of_limit(own, twin)
+    is_served = heartbeats.is_lane_served(own, asked.lane, utc_now())
+    own.rollback()
+    if is_due:
+        wake(asked.lane, is_served)
+    return redirect(url_for("attempt_page.show", uuid=uuid))
 
 
 def wake(lane: str, is_served: bool, attempts: int = 1) -> None:

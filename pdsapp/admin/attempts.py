@@ -7,14 +7,17 @@ from flask_admin import expose
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
+from ..attempts.create import Request
 from ..domain.reasons import REASON_WORDS, AttemptState, Reason, ReasonClass, Trigger
+from ..errors import BadInput
 from ..extensions import db
 from ..models import Attempt, DigitalTwin, UserProfile
 from ..services.attempt_rows import FIELDS, attempt_object
 from ..services.reports_attempts import AttemptLine, attempt_lines
-from ..web import frame
+from ..web import access, frame
 from ..web.pages.rows import AttemptRow, attempt_row
-from . import filters
+from ..web.request_ids import request_id
+from . import asking, filters
 from .base import Screen
 from .forms import Form
 
@@ -88,3 +91,12 @@ class AttemptScreen(Screen):
     def details_view(self) -> Any:
         """An attempt has a page of its own."""
         return redirect(url_for("attempt_page.show", uuid=self.get_one(request.args.get("id")).uuid))
+
+    @expose("/again/", methods=("POST",))
+    def again(self):
+        """Asks the twin of a failed attempt once more, as it was asked then; the failed one stays."""
+        row: Attempt = self.get_changeable(request.form.get("id"))
+        if row.state != AttemptState.failed:
+            raise BadInput(f"Only a failed attempt is tried again; this one is {row.state}.")
+        asked = Request(Trigger.button, request_id(), row.is_forced, access.account().id, retry_of_id=row.id)
+        return asking.ask(row.digital_twin, asked)

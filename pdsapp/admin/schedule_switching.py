@@ -18,6 +18,7 @@ from ..models import Account, Schedule, utc_now
 from ..services import heartbeats, protocol
 from ..services import schedules as service
 from ..web import access
+from ..web.request_ids import request_fields, request_id
 from . import asking
 from .row_actions import LinkAction, PostAction
 from .schedule_editing import ScheduleEditing
@@ -79,9 +80,7 @@ def switch_actions() -> list:
     return [
         *pair(ENABLE, may_enable),
         *pair(DISABLE, lambda row: row.is_enabled),
-        PostAction(
-            "Fire once now", ".fire", fields=asking.request_fields, shown_if=may_archive, is_rare=True
-        ),
+        PostAction("Fire once now", ".fire", fields=request_fields, shown_if=may_archive, is_rare=True),
         *pair(ARCHIVE, may_archive, True, lambda row: f"Archive “{row}”? {ARCHIVE.note}"),
     ]
 
@@ -118,10 +117,10 @@ class ScheduleSwitching(ScheduleEditing):
     def fire(self):
         """One round of attempts at once, beside the slots."""
         row, session = self.get_one(request.form.get("id")), db.session()
-        request_id = asking.request_id()
+        asked_as = request_id()
         try:
             attempts = service.fire_once(
-                session, row, load_service(current_app.extensions["settings"]), request_id, utc_now(),
+                session, row, load_service(current_app.extensions["settings"]), asked_as, utc_now(),
                 access.account(),
             )  # fmt: skip
             lane, keys = row.lane, [attempt.id for attempt in attempts]

@@ -4,26 +4,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from flask import current_app, flash, redirect, request, url_for
+from flask import current_app, flash, request
 from flask_admin import expose
 from flask_admin.actions import action
 from markupsafe import Markup
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from ..attempts.create import LANE_NOW, Request, add_for_twin
+from ..attempts.create import Request
 from ..attempts.endpoints import NoEndpoint, endpoint_for
 from ..attempts.words import several
 from ..config import Settings
-from ..database import set_read_only
-from ..domain.reasons import AttemptState, Trigger
+from ..domain.reasons import Trigger
 from ..extensions import db
 from ..llm.secrets import SecretBox
-from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion, utc_now
-from ..services import edits, heartbeats, protocol, removals, reports_attempts
+from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion
+from ..services import edits, protocol, removals, reports_attempts
 from ..services import twins as service
 from ..services.fields import parameters_words
 from ..web import access
 from ..web.pages.rows import AttemptRow, attempt_row
+from ..web.request_ids import request_fields, request_id
 from . import asking, cells, choices, filters
 from .forms import leave_out_reason
 from .row_actions import PostAction
@@ -163,8 +163,8 @@ class TwinScreen(TwinPages):
         "tags": lambda _v, _c, row, _n: edits.tag_words(row),
     }
     column_extra_row_actions = [
-        PostAction("Post now", ".post_now", fields=asking.request_fields),
-        PostAction("Ask now", ".ask_now", fields=asking.request_fields, is_rare=True),
+        PostAction("Post now", ".post_now", fields=request_fields),
+        PostAction("Ask now", ".ask_now", fields=request_fields, is_rare=True),
     ]
 
     def get_edit_form(self) -> type[TwinForm]:
@@ -302,19 +302,8 @@ class TwinScreen(TwinPages):
         return self._ask(is_forced=False)
 
     def _ask(self, is_forced: bool):
-        asked = Request(Trigger.button, asking.request_id(), is_forced, access.account().id)
-        twin, session = self.get_one(request.form.get("id")), db.session()
-        attempt = add_for_twin(session, twin, asked, utc_now())
-        session.commit()
-        set_read_only(True)
-        uuid, is_due = attempt.uuid, attempt.state == AttemptState.due
-        if is_due:
-            asking.warn_of_limit(session, twin)
-        is_served = heartbeats.is_lane_served(session, LANE_NOW, utc_now())
-        self.end_transaction()
-        if is_due:
-            asking.wake(LANE_NOW, is_served)
-        return redirect(url_for("attempt_page.show", uuid=uuid))
+        asked = Request(Trigger.button, request_id(), is_forced, access.account().id)
+        return asking.ask(self.get_one(request.form.get("id")), asked)
 
     def attempts_of(self, row: DigitalTwin) -> list[AttemptRow]:
         """The twin's latest attempts, as rows for the template."""

@@ -26,7 +26,7 @@ class Request:
     """Who asks for attempts, and how.
 
     `request_id`, at most 58 characters, makes asking twice the same as asking once. `account_id` is who
-    pressed the button.
+    pressed the button, `retry_of_id` the failed attempt that is tried again.
     """
 
     trigger: Trigger
@@ -34,6 +34,7 @@ class Request:
     is_forced: bool = False
     account_id: int | None = None
     lane: str = LANE_NOW
+    retry_of_id: int | None = None
 
 
 def add_for_twin(session: Session, twin: DigitalTwin, request: Request, now: datetime) -> Attempt:
@@ -131,6 +132,7 @@ def _attempt(
         digital_twin_id=twin_id,
         trigger=request.trigger,
         account_id=request.account_id,
+        retry_of_id=request.retry_of_id,
         is_forced=request.is_forced,
         is_rehearsal=experiment_id in drafts,
         lane=request.lane,

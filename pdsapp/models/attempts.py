@@ -35,7 +35,8 @@ class Attempt(Base, HasUuid):
     Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it, and
     `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it may not publish.
     `delay_seconds` is the jitter drawn for it, before which it is not taken.
-    `is_rehearsal`: it was added while its experiment was a draft.
+    `is_rehearsal`: it was added while its experiment was a draft. `retry_of_id`: the failed one that somebody
+    has had tried again with this one.
     Times are UTC, lengths Unicode code points, `latency_ms` the model's time in all calls together.
     """
 
@@ -70,6 +71,8 @@ class Attempt(Base, HasUuid):
     is_forced: Mapped[bool] = mapped_column(default=False)
     is_rehearsal: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     lane: Mapped[str] = mapped_column(sa.String(40), default="default")
+    # Without RESTRICT, which is what it comes to: a column added in place cannot be compared with more.
+    retry_of_id: Mapped[int | None] = mapped_column(sa.ForeignKey("attempt.id"), index=True)
 
     # selection
     selection_key: Mapped[str] = mapped_column(sa.String(200), default="")

@@ -124,6 +124,7 @@ def _attempts(session: Session, experiment_id: int) -> bool:
     keys = session.scalars(query.limit(CHUNK)).all()
     if not keys:
         return False
+    session.execute(update(Attempt).where(Attempt.retry_of_id.in_(keys)).values(retry_of_id=None))
     session.execute(update(Post).where(Post.attempt_id.in_(keys)).values(attempt_id=None))
     for kind in (AttemptContext, LostLease, ModelCall):
         _remove(session, kind, kind.attempt_id.in_(keys))

@@ -1,6 +1,7 @@
 """Where an attempt comes from: who asked, which persona, endpoint, model, versions and keys."""
 
 from markupsafe import Markup
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ...attempts.endpoints import SOURCE_WORDS
@@ -32,6 +33,7 @@ def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
         ("Twin", f"@{twin.user_profile.username}", links.details("digitaltwin", twin.id)),
         ("Experiment", attempt.experiment.name, links.details("experiment", attempt.experiment_id)),
         ("Asked by", f"{by}, forced" if attempt.is_forced else by),
+        *_tries(session, attempt),
     ]
     if (version := attempt.persona_version) is not None:
         found.append(("Persona", str(version), links.details("persona", version.persona_id)))
@@ -58,6 +60,19 @@ def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
     if attempt.strikes:
         found.append(("Workers lost", str(attempt.strikes)))
     found.append(("Attempt", _code(str(attempt.uuid))))
+    return found
+
+
+def _tries(session: Session, attempt: Attempt) -> list[Fact]:
+    """The attempt this one is a new try of, and the latest new try of this one."""
+    found: list[Fact] = []
+    for name, condition in (
+        ("A new try of", Attempt.id == attempt.retry_of_id),
+        ("Tried again as", Attempt.retry_of_id == attempt.id),
+    ):
+        query = select(Attempt.uuid, Attempt.state).where(condition).order_by(Attempt.id.desc()).limit(1)
+        if (other := session.execute(query).one_or_none()) is not None:
+            found.append((name, f"{str(other.uuid)[:8]}…, {other.state}", links.attempt(other.uuid)))
     return found
 
 

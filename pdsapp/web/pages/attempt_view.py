@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 from ...attempts.replay import Check, Replay
 from ...domain.draft import Brief
 from ...domain.prompt import age_words
-from ...domain.reasons import TERMINAL_STATES
+from ...domain.reasons import TERMINAL_STATES, AttemptState
 from ...dt_service import DTService
 from ...models import Attempt
+from ...services.editing import is_open
+from .. import access
+from ..request_ids import request_fields
 from . import attempt_outcome as outcome
 from . import evidence, links
 from .attempt_facts import SHOWN_OF_HASH, Fact, asked_by, band_words, facts
@@ -61,6 +64,17 @@ class ReplayView:
 
 
 @dataclass(frozen=True)
+class Button:
+    """A button that changes something; `note` says what."""
+
+    words: str
+    url: str
+    fields: dict[str, str]
+    note: str
+    confirm: str = ""
+
+
+@dataclass(frozen=True)
 class AttemptPage:
     """What templates/web/attempt.html draws; its top comment says what each part is."""
 
@@ -89,7 +103,7 @@ class AttemptPage:
     context_note: str
     replay: ReplayView | None
     links: list[tuple[str, str, bool]]
-    posts: list
+    posts: list[Button]
     state_url: str
     cursor: str
 
@@ -130,7 +144,7 @@ def attempt_page(
         context_note="newest last",
         replay=_replay(evidence.replayed(session, attempt, service)),
         links=_links(attempt),
-        posts=[],
+        posts=_buttons(attempt),
         state_url=url_for("attempt_page.state", uuid=attempt.uuid),
         cursor=cursor,
     )
@@ -188,6 +202,16 @@ def _value(value: object) -> str:
         return number(value)
     text = "–" if value is None else str(value)
     return text[:SHOWN_OF_HASH] if len(text) == 64 else text
+
+
+def _buttons(attempt: Attempt) -> list[Button]:
+    """What can be done about a failed attempt, for who may."""
+    if attempt.state != AttemptState.failed or not access.may_change(attempt) or not is_open(attempt):
+        return []
+    asks = "whatever the draw" if attempt.is_forced else "by the rule"
+    note = f"A failed attempt stays as it is; a new one asks the twin now, {asks}, and points to this one."
+    fields = request_fields() | {"id": str(attempt.id)}
+    return [Button("Try again", links.to("attempt.again"), fields, note)]
 
 
 def _links(attempt: Attempt) -> list[tuple[str, str, bool]]:
