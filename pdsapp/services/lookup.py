@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ..domain.quoting import quote
 from ..errors import BadInput, NotFound
 from ..models import ApiToken, DigitalTwin, Experiment, Schedule, UserProfile
 
@@ -32,11 +33,11 @@ def find_experiment(session: Session, text: str) -> Experiment:
         found = session.scalars(select(Experiment).where(Experiment.identifier == text.lower())).one_or_none()
     else:
         raise BadInput(
-            f"“{text[:80]}” is neither a UUID nor a 5-character identifier. See: flask experiments list",
+            f"{quote(text[:80])} is neither a UUID nor a 5-character identifier. See: flask experiments list",
             "experiment",
         )
     if found is None or found.delete_asked_at is not None:
-        raise NotFound(f"There is no experiment “{text}”. See: flask experiments list")
+        raise NotFound(f"There is no experiment {quote(text)}. See: flask experiments list")
     return found
 
 
@@ -52,9 +53,9 @@ def find_twin(session: Session, text: str, experiment: Experiment | None = None)
         query = query.where(DigitalTwin.experiment_id == experiment.id)
     found = session.scalars(query.limit(2)).all()
     if not found:
-        raise NotFound(f"There is no twin “{text[:80]}”.")
+        raise NotFound(f"There is no twin {quote(text[:80])}.")
     if len(found) > 1:
-        raise BadInput(f"Several experiments have a twin “{text[:80]}”. Add --experiment ID.", "twin")
+        raise BadInput(f"Several experiments have a twin {quote(text[:80])}. Add --experiment ID.", "twin")
     return found[0]
 
 
@@ -64,7 +65,7 @@ def find_token(session: Session, text: str) -> ApiToken:
     query = select(ApiToken).where(ApiToken.uuid == uuid if uuid else ApiToken.name == text.strip())
     found = session.scalars(query).one_or_none()
     if found is None:
-        raise NotFound(f"There is no API token “{text[:80]}”. See: flask tokens list")
+        raise NotFound(f"There is no API token {quote(text[:80])}. See: flask tokens list")
     return found
 
 
@@ -74,11 +75,11 @@ def find_schedule(session: Session, text: str) -> Schedule:
     query = select(Schedule).where(Schedule.uuid == uuid if uuid else Schedule.name == text.strip())
     found = session.scalars(query.order_by(Schedule.is_archived, Schedule.id).limit(MOST_LISTED)).all()
     if not found:
-        raise NotFound(f"There is no schedule “{text[:80]}”. See: flask schedules list")
+        raise NotFound(f"There is no schedule {quote(text[:80])}. See: flask schedules list")
     if len(found) > 1:
         listed = "; ".join(
             f"{row.uuid} ({row.experiment or 'all experiments'}{', archived' if row.is_archived else ''})"
             for row in found
         )
-        raise BadInput(f"Several schedules are named “{text[:80]}”. Use the UUID: {listed}.", "schedule")
+        raise BadInput(f"Several schedules are named {quote(text[:80])}. Use the UUID: {listed}.", "schedule")
     return found[0]

@@ -215,7 +215,9 @@ def _find_experiment(session: Session, text: str) -> Experiment:
     try:
         return find_experiment(session, text)
     except (NotFound, BadInput):
-        raise NotFound(f"There is no experiment “{text[:40]}”. Choose one in the switcher above.") from None
+        raise NotFound(
+            f"There is no experiment {quote(text[:40])}. Choose one in the switcher above."
+        ) from None
 
 
 def _filters(session: Session, experiment: Experiment | None, given: Mapping[str, str]) -> Filters:
@@ -265,7 +267,7 @@ def _twin(session: Session, experiment: Experiment | None, text: str) -> Digital
         )
     if not found:
         where = f" in {experiment.name}" if experiment else ""
-        raise NotFound(f"There is no twin “{text[:40]}”{where}. Check the name, or clear the filter.")
+        raise NotFound(f"There is no twin {quote(text[:40])}{where}. Check the name, or clear the filter.")
     return found[0]
 
 
@@ -275,7 +277,9 @@ def _schedule(session: Session, text: str) -> Schedule | None:
     uuid = parse_uuid(text)
     found = uuid and session.scalars(select(Schedule).where(Schedule.uuid == uuid)).one_or_none()
     if not found:
-        raise NotFound(f"There is no schedule “{text[:40]}”. Choose one from the list, or clear the filter.")
+        raise NotFound(
+            f"There is no schedule {quote(text[:40])}. Choose one from the list, or clear the filter."
+        )
     return found
 
 
@@ -284,7 +288,7 @@ def _number(name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > LARGEST_ID:
-        raise BadInput(f"“{text[:40]}” is no place in the list. Go back to the newest attempts.", name)
+        raise BadInput(f"{quote(text[:40])} is no place in the list. Go back to the newest attempts.", name)
     return int(text)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from ...attempts.feed import latest_posts
+from ...domain.quoting import quote
 from ...domain.reasons import ExperimentState, Visibility
 from ...errors import BadInput, NotFound
 from ...extensions import db
@@ -124,14 +125,16 @@ def _experiment(session: Session, text: str) -> Experiment:
     try:
         return find_experiment(session, text)
     except (NotFound, BadInput):
-        raise NotFound(f"There is no experiment “{text[:40]}”. Choose one in the switcher above.") from None
+        raise NotFound(
+            f"There is no experiment {quote(text[:40])}. Choose one in the switcher above."
+        ) from None
 
 
 def _option(name: str, options: tuple[tuple[str, str], ...]) -> str:
     text = request.args.get(name, "").strip()
     if text not in dict(options):
         known = ", ".join(value for value, _ in options if value)
-        raise BadInput(f"“{text[:40]}” cannot be chosen for {name}. Known: {known}.", name)
+        raise BadInput(f"{quote(text[:40])} cannot be chosen for {name}. Known: {known}.", name)
     return text
 
 

@@ -30,6 +30,7 @@ PLAIN_OF = {
     "POST /admin/apitoken/edit/": {"default_model": "another"},
     "POST /admin/digitaltwin/edit/": {"llm_model": "another"},
     "POST /admin/digitaltwin/bulk/": {"source": "pattern", "chosen": "1", "count": "1"},
+    "POST /admin/experiment/edit/": {"zone": "America/New_York"},
     "POST /admin/experiment/start/": {"accepts_warnings": "y"},
     "POST /admin/experiment/prompt/": {
         "system": "You are {display_name}, as described: {persona}",
@@ -127,9 +128,9 @@ def as_line(text: str) -> str:
 
 
 def kept_forms(text: str) -> set[str]:
-    """What a field may have made of a text: a block, a line, a line without @, an address in lower case."""
+    """What a field may have made of a text: nothing, a block, a line, one without @ or in lower case."""
     line = as_line(text)
-    return {as_block(text), line, line.removeprefix("@"), line.lower()}
+    return {text, as_block(text), line, line.removeprefix("@"), line.lower()}
 
 
 def plain_values(form: Form, with_examples: bool = False) -> dict[str, list[str]]:
