@@ -118,6 +118,7 @@ def test_on_a_phone_the_top_of_a_page_is_two_rows_and_nothing_of_it_covers_anoth
     page.goto("/admin/")
     page.get_by_label("Experiment", exact=True).select_option(index=1)
     expect(page.locator(".top > .pill")).to_be_visible()
+    page.wait_for_load_state()  # with its styles
     top = page.locator(".brand a, .top > .pill, .life, .areas summary, .switcher select, .pausing summary")
     boxes = [each.bounding_box() for each in top.all()]
     assert len(boxes) == 6
@@ -151,6 +152,7 @@ def test_the_head_of_an_experiment_has_few_buttons_and_the_rest_behind_one_word(
     page.goto("/admin/experiment/")
     page.get_by_role("main").get_by_role("link", name=studio.experiment).first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text(studio.experiment)
+    page.wait_for_load_state()  # with its styles
     head = page.locator(".head")
     shown = head.locator(".button:visible")
     assert [name.strip() for name in shown.all_inner_texts()] == ["Copy …", "Pause or stop …", "Edit", "More"]
@@ -160,7 +162,7 @@ def test_the_head_of_an_experiment_has_few_buttons_and_the_rest_behind_one_word(
     page.keyboard.press("Enter")
     choices = head.locator(".choices").get_by_role("link")
     assert choices.all_inner_texts() == ["Feed", "Add twins", "Who sees it", "End now …"]
-    assert not page.evaluate(screens.TOO_WIDE)
+    screens.assert_fits(page)
     edges = head.locator(".choices").evaluate("box => [box.getBoundingClientRect().left, box.clientWidth]")
     assert edges[0] >= 0 and edges[0] + edges[1] <= width
     page.keyboard.press("Tab")
