@@ -13,6 +13,9 @@ from markupsafe import Markup
 
 from ..services.tables import guarded
 
+MOST_NAMED = 6  # a flash travels in a cookie, which has little room
+COMMA = Markup(", ")  # between links
+
 
 def pill(state: Any, words: str | None = None) -> Markup:
     """A state as word, glyph and colour."""
@@ -52,6 +55,12 @@ def moment(at: datetime | None, zone: ZoneInfo) -> Markup:
 def link(url: str, text: str) -> Markup:
     """A link with this text."""
     return Markup('<a href="{}">{}</a>').format(url, text)
+
+
+def first_of(names: list, most: int = MOST_NAMED, comma: str | Markup = ", ") -> str | Markup:
+    """The first of these names, and how many more there are; of links with COMMA between them."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return comma.join(names[:most]) + more
 
 
 def zone(name: str) -> Markup:

@@ -19,8 +19,6 @@ from . import cells
 from .base import Screen
 from .forms import Clean, Form, Needed
 
-MOST_NAMED = 6  # a flash travels in a cookie, which has little room
-
 
 class CloneForm(Form):
     """What people say about copies."""
@@ -125,11 +123,8 @@ class Cloning(Screen):
 
     def _copied_words(self, row: Experiment, copies: list[Experiment], form: CloneForm) -> Markup:
         """What was copied, with links to the copies and to the page that starts them."""
-        links = [
-            cells.link(self.get_url(".details_view", id=copy.id), str(copy)) for copy in copies[:MOST_NAMED]
-        ]
-        more = f" and {len(copies) - MOST_NAMED} more" if len(copies) > MOST_NAMED else ""
+        links = [cells.link(self.get_url(".details_view", id=copy.id), str(copy)) for copy in copies]
         off = " Their schedules are switched off." if form.with_schedules.data else ""
         start = cells.link(self.get_url(".start_several", id=[copy.id for copy in copies]), "Start …")
-        names = Markup(", ").join(links)
-        return Markup("Copied {} as {}{}.{} {}").format(row, names, more, off, start)
+        names = cells.first_of(links, comma=cells.COMMA)
+        return Markup("Copied {} as {}.{} {}").format(row, names, off, start)

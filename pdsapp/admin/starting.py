@@ -24,8 +24,6 @@ from . import asking, cells
 from .base import USED_MEANWHILE
 from .lifecycle import CheckRow, Lifecycle, StartForm
 
-MOST_NAMED = 6  # a flash travels in a cookie, which has little room
-COMMA = Markup(", ")  # between links
 VERDICTS = {
     CheckState.ready: "ready",
     CheckState.look: "to accept",
@@ -117,10 +115,10 @@ class Starting(Lifecycle):
             flash(_started_words(done), "success")
         for (field, words), those in refused.items():
             if field == "accepts_warnings":  # said at its field, which then is on the page
-                names = _named([label for label, _ in those], MOST_STARTED)
+                names = cells.first_of([label for label, _ in those], MOST_STARTED)
                 form.put_error(BadInput(f"Not started: {names}. {words}", field))
             else:
-                names = _named([link for _, link in those], comma=COMMA)
+                names = cells.first_of([link for _, link in those], comma=cells.COMMA)
                 flash(Markup("Not started: {}. {}").format(names, words), "error")
         for _, made in done:
             for schedule in made.switched_on:
@@ -172,16 +170,10 @@ def _drafts(rows: list[Experiment]) -> list[Experiment]:
     return [row for row in rows if row.state == ExperimentState.draft]
 
 
-def _left_out_words(rows: list[Experiment], most: int = MOST_NAMED) -> str:
+def _left_out_words(rows: list[Experiment], most: int = cells.MOST_NAMED) -> str:
     """Which of these are no drafts, in a sentence; "" if all are."""
     others = [f"{row} is {row.state}" for row in rows if row.state != ExperimentState.draft]
-    return f"Only drafts are started: {_named(others, most)}." if others else ""
-
-
-def _named(names: list, most: int = MOST_NAMED, comma: str = ", ") -> str:
-    """The first of these, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return comma.join(names[:most]) + more
+    return f"Only drafts are started: {cells.first_of(others, most)}." if others else ""
 
 
 def _started_words(done: list[tuple[Markup, starting.Start]]) -> Markup:
@@ -194,7 +186,9 @@ def _started_words(done: list[tuple[Markup, starting.Start]]) -> Markup:
     verb = "is running" if len(done) == 1 else "are running"
     switched = f" {several(count, 'schedule')} switched on." if count else ""
     words = f" {effect.words}" if effect.words else ""
-    return Markup("{} {}.{}{}").format(_named([link for link, _ in done], comma=COMMA), verb, switched, words)
+    return Markup("{} {}.{}{}").format(
+        cells.first_of([link for link, _ in done], comma=cells.COMMA), verb, switched, words
+    )
 
 
 def _switch_words(found: list[Outlook]) -> str:

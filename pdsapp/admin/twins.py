@@ -285,7 +285,7 @@ class TwinScreen(TwinPages):
         elif self.act(change):
             rest = f" {others:,} {'was' if others == 1 else 'were'} {already}." if others else ""
             names = (
-                f"{done} {several(len(changed), 'twin')}: {_listed(changed)}."
+                f"{done} {several(len(changed), 'twin')}: {cells.first_of(changed, NAMES_SHOWN)}."
                 if changed
                 else "Nothing had to change."
             )
@@ -344,9 +344,3 @@ def effective_endpoint(row: DigitalTwin) -> Markup:
     if isinstance(found, NoEndpoint):
         return cells.parts(cells.pill("failing", "nothing"), found.detail)
     return cells.two_lines(f"{found.model} at {found.base_url}", parameters_words(dict(found.parameters)))
-
-
-def _listed(names: list[str]) -> str:
-    if len(names) <= NAMES_SHOWN:
-        return ", ".join(names)
-    return f"{', '.join(names[:NAMES_SHOWN])} and {len(names) - NAMES_SHOWN:,} more"

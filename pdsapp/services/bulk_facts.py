@@ -36,7 +36,7 @@ class PersonaNow:
     number: int
     version_id: int
     hash: str
-    is_archived: bool = False
+    is_archived: bool
 
 
 @dataclass(frozen=True)

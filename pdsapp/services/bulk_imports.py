@@ -37,6 +37,7 @@ LOST = (
     f"{MOST_TRIES} workers have begun it and were lost. Nothing was set up. Run it again; if it ends like "
     "this once more, look at what the workers print."
 )
+CONFIRMED_BEFORE = "This was confirmed before. Nothing was done twice."
 NOT_KEPT = "This set-up is not kept any more. Choose the files again."
 MAY_NOT = (
     "{account} may not set up twins in this experiment any more: the account is shut, a viewer, or not "
@@ -98,7 +99,7 @@ def plan_of(session: Session, row: BulkImport) -> Plan:
     """What it would do now. Reads only. Raises BadInput for one carried out meanwhile, or of an experiment
     that is over."""
     if not row.content:
-        raise BadInput("This was confirmed before. Nothing was done twice.")
+        raise BadInput(CONFIRMED_BEFORE)
     return make_plan(session, row.experiment, Sheet.unpack(row.content), _options(row))
 
 
@@ -119,7 +120,7 @@ def confirm(
     """
     _lock(session, row)
     if row.state != ImportState.planned:
-        raise BadInput("This was confirmed before. Nothing was done twice.")
+        raise BadInput(CONFIRMED_BEFORE)
     reason = clean_line(reason, "reason", MOST_REASON, required=False)
     if plan.fingerprint != fingerprint:
         raise bulk.PlanChanged

@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from ..domain.quoting import quote
 from ..domain.reasons import ExperimentState, TokenState
 from ..errors import BadInput, NotFound
 from ..extensions import db
@@ -89,6 +90,16 @@ def current_experiment() -> Experiment | None:
             found = db.session.scalars(query.limit(2)).all() if identifier is None else []
         g.experiment = found[0] if len(found) == 1 else None
     return g.experiment
+
+
+def addressed_experiment(own_session: Session, text: str) -> Experiment:
+    """The experiment that an address names. Raises NotFound, with where to choose one."""
+    try:
+        return lookup.find_experiment(own_session, text)
+    except (NotFound, BadInput):
+        raise NotFound(
+            f"There is no experiment {quote(text[:40])}. Choose one in the switcher above."
+        ) from None
 
 
 def speak_of(experiment: Experiment | None) -> None:

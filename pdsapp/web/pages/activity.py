@@ -18,7 +18,7 @@ from ...errors import BadInput, NotFound
 from ...extensions import db
 from ...models import DigitalTwin, Experiment, ProcessKind, Schedule, UserProfile, utc_now
 from ...services import reports_attempts, reports_now
-from ...services.lookup import find_experiment, parse_uuid
+from ...services.lookup import parse_uuid
 from ...services.reports_attempts import Filters
 from .. import access, frame
 from . import attention, links
@@ -171,7 +171,7 @@ def rows():
     """
     session = db.session()
     scope = request.args.get("scope", "")
-    experiment = _find_experiment(session, scope) if scope else None
+    experiment = frame.addressed_experiment(session, scope) if scope else None
     filters = _filters(session, experiment, request.args)
     changes = reports_attempts.changes(session, filters, request.args.get("since", ""))
     if changes is None:
@@ -208,16 +208,7 @@ def _lead(experiment: Experiment | None, zone: ZoneInfo) -> str:
 
 def _experiment_in_address(session: Session) -> Experiment | None:
     text = request.args.get("experiment", "").strip()
-    return _find_experiment(session, text) if text else None
-
-
-def _find_experiment(session: Session, text: str) -> Experiment:
-    try:
-        return find_experiment(session, text)
-    except (NotFound, BadInput):
-        raise NotFound(
-            f"There is no experiment {quote(text[:40])}. Choose one in the switcher above."
-        ) from None
+    return frame.addressed_experiment(session, text) if text else None
 
 
 def _filters(session: Session, experiment: Experiment | None, given: Mapping[str, str]) -> Filters:

@@ -16,7 +16,7 @@ from ...errors import BadInput, NotFound
 from ...extensions import db
 from ...models import Attempt, Experiment, Post, UserProfile
 from ...services.editing import is_open
-from ...services.lookup import find_experiment, parse_uuid
+from ...services.lookup import parse_uuid
 from .. import access, frame
 from . import links
 from .activity import FilterField
@@ -89,7 +89,7 @@ def current():
 def show(text: str):
     """A page of an experiment's visible posts with their replies; the address holds filter and place."""
     session = db.session()
-    experiment = _experiment(session, text)
+    experiment = frame.addressed_experiment(session, text)
     frame.speak_of(experiment)
     who, has_marks = _option("who", AUTHORS), not _option("marks", MARKS)
     query = _of(latest_posts(experiment.id), who)
@@ -119,15 +119,6 @@ def show(text: str):
         empty_button="See the twins",
     )
     return render_template("web/feed.html", page=page)
-
-
-def _experiment(session: Session, text: str) -> Experiment:
-    try:
-        return find_experiment(session, text)
-    except (NotFound, BadInput):
-        raise NotFound(
-            f"There is no experiment {quote(text[:40])}. Choose one in the switcher above."
-        ) from None
 
 
 def _option(name: str, options: tuple[tuple[str, str], ...]) -> str:
