@@ -50,7 +50,7 @@ def test_two_hundred_twins_from_a_file_in_four_steps(page, studio, size):
     assert_fits(page)
     page.get_by_role("button", name="Change 200 twins").click()
     expect(page.get_by_text("Changed 200 twins.")).to_be_visible()
-    expect(page.get_by_text("section 2").first).to_be_visible()
+    expect(page.get_by_role("main").get_by_text("section 2").first).to_be_visible()
 
 
 def test_six_hundred_are_set_up_by_a_worker_while_the_page_shows_how_far(page, studio):
