@@ -199,6 +199,8 @@ class ModelCall(Base):
     __table_args__ = (
         sa.Index("ix_model_call_api_token_id_started_at", "api_token_id", "started_at"),
         sa.Index("ix_model_call_experiment_id_started_at", "experiment_id", "started_at"),
+        sa.Index("ix_model_call_started_at", "started_at"),
+        sa.Index("ix_model_call_finished_at", "finished_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

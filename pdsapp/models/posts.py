@@ -30,6 +30,7 @@ class Post(Base, HasUuid):
         sa.Index("ix_post_experiment_id_created_at", "experiment_id", "created_at"),
         sa.Index("ix_post_experiment_id_is_rehearsal", "experiment_id", "is_rehearsal"),
         sa.Index("ix_post_created_at", "created_at"),
+        sa.Index("ix_post_changed_at", "changed_at"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -27,7 +27,7 @@ from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
 from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
-from ..services import bulk_imports, database, deletion, downtimes, heartbeats, lifecycle
+from ..services import bulk_imports, database, deletion, downtimes, heartbeats, lifecycle, rollups
 from ..wall_clock import WallClock
 from . import projection, queue, slot_facts, slots
 from .bell import end_undisturbed
@@ -129,6 +129,7 @@ class TwinScheduler(Scheduler):
                 self._now_and_then("lanes", LANES_SECONDS, self._wake_waiting_lanes)
                 self._now_and_then("deletions", 0, lambda: deletion.delete_for(DELETING_SECONDS))
                 self._now_and_then("imports", IMPORTS_SECONDS, self._wake_imports)
+                self._now_and_then("roll-ups", CATCH_UP_SECONDS, lambda: rollups.roll_up_for(self._clock()))
             self._database.over()
         except QueueDown as error:
             self._lose_queue(error)

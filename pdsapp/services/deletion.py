@@ -17,6 +17,7 @@ from ..database import reading, transaction
 from ..domain.reasons import ExperimentState
 from ..errors import BadInput
 from ..models import (
+    TALLIES,
     Account,
     Attempt,
     AttemptContext,
@@ -186,7 +187,7 @@ def _twins(session: Session, experiment_id: int) -> bool:
 
 
 def _the_rest(session: Session, experiment_id: int) -> bool:
-    for kind in (BulkImport, Membership, ProtocolChange):
+    for kind in (BulkImport, Membership, ProtocolChange, *TALLIES):
         _remove(session, kind, kind.experiment_id == experiment_id)
     _remove(session, Experiment, Experiment.id == experiment_id)
     return True

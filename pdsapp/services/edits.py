@@ -36,6 +36,7 @@ from . import (
     personas,
     posts,
     protocol,
+    rollups,
     token_use,
     tokens,
     twins,
@@ -319,6 +320,8 @@ def set_visibility(
     before = {"visibility": post.visibility.value}
     post.visibility = visibility
     post.changed_at = now
+    session.flush()
+    rollups.renew_posts(session, [post.created_at])
     audit.record(session, "change", post, now, account, before, {"visibility": visibility.value})
     return True
 

@@ -1,5 +1,7 @@
 """Deleting an archived experiment: by its name, piece by piece, with everything of it and nothing else."""
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import func, select, update
@@ -21,7 +23,7 @@ from pdsapp.models import (
     Slot,
     utc_now,
 )
-from pdsapp.services import accounts, deletion, edits, lookup, protocol, schedules
+from pdsapp.services import accounts, deletion, edits, lookup, protocol, rollups, schedules
 from pdsapp.services.ledger import ledger
 from tests import builders
 
@@ -46,6 +48,7 @@ def fill(session, settings, write, token, name):
         writing.get_one(Post, reply.id).parent_id = writing.scalars(
             select(Post.id).where(Post.attempt_id == first.id)
         ).one()
+        writing.get_one(Attempt, first.id).is_forced = False
         edits.set_tags(writing, writing.get_one(type(twin), twin.id), "pilot")
         writing.add(
             ModelCall(
@@ -62,6 +65,10 @@ def fill(session, settings, write, token, name):
         )
         policy = protocol.PostingPolicy(share_cap=0.2)
         protocol.save_policy(writing, found, found.edit_version, policy, utc_now(), "why")
+    with write() as writing:
+        rollups.forget(writing)
+    while rollups.roll_up(utc_now() + timedelta(hours=1)):
+        pass
     return study
 
 

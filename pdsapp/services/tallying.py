@@ -1,0 +1,179 @@
+"""Counting over a stretch of time: tallies for what is rolled up, rows for the rest, in one statement.
+
+A stretch is cut into the largest blocks there are; where the blocks of a facet are coarser than its ends, the
+ends are read from the rows.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from ..models import Experiment
+from ..models.tallies import QUARTER_SECONDS
+from .facets import Facet, floor_quarter, rows_of
+from .rollups import Marks, moment, read_marks
+
+MOST_TRIES = 4
+BLOCK = "start_seconds"
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of time in whole quarters of an hour, in seconds since 1970; `end` is excluded."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def ending(cls, now: datetime, seconds: int) -> "Stretch":
+        """The last so many seconds, the quarter of an hour that is not over included."""
+        end = int(floor_quarter(now).timestamp()) + QUARTER_SECONDS
+        return cls(end - seconds, end)
+
+    @property
+    def starts_at(self) -> datetime:
+        return moment(self.start)
+
+    @property
+    def ends_at(self) -> datetime:
+        return moment(self.end)
+
+    @property
+    def before(self) -> "Stretch":
+        """The stretch before it, as long as it is."""
+        return Stretch(2 * self.start - self.end, self.start)
+
+    def cut_at(self, edges: Sequence[int]) -> list["Stretch"]:
+        """The parts between these instants, which lie within it."""
+        inner = sorted({edge for edge in edges if self.start < edge < self.end})
+        return [Stretch(*ends) for ends in pairwise([self.start, *inner, self.end])]
+
+
+def consistently(session: Session, work: Callable[[Marks], Found]) -> Found:
+    """What `work` gives for the marks, none of which moved meanwhile: no row counts twice or not at all."""
+    for _ in range(MOST_TRIES):
+        marks = read_marks(session)
+        found = work(marks)
+        if read_marks(session) == marks:
+            break
+    return found
+
+
+def count(
+    session: Session,
+    facet: Facet,
+    experiment: Experiment | None,
+    stretches: Sequence[Stretch],
+    marks: Marks,
+    keys: Sequence[str] | None = None,
+    sums: Sequence[str] | None = None,
+) -> Iterator[tuple]:
+    """Rows of (number of the stretch, *keys, *sums), of one experiment or of all, in one statement.
+
+    Without `keys` and `sums` all of the facet's. Stretches follow one another; with `start_seconds` among the
+    keys no block reaches over an end of one, and their number is 0. `marks` is what `consistently` gives.
+    Attempts that wait are in no tally.
+    """
+    keys, sums = tuple(facet.keys if keys is None else keys), tuple(facet.sums if sums is None else sums)
+    names = [name for name in keys if name != BLOCK]
+    parts = [
+        *_tallies(facet, experiment, stretches, (*names, *sums)),
+        *_rows(session, facet, experiment, stretches, marks[facet.source.name], (*names, *sums)),
+    ]
+    everything = sa.union_all(*parts).subquery()
+    number = sa.literal_column("0", sa.Integer) if BLOCK in keys else _number(everything.c[BLOCK], stretches)
+    numbered = select(
+        number.label("number"), *(everything.c[name] for name in (*keys, *sums))
+    ).subquery()  # fmt: skip
+    grouped = [numbered.c.number, *(numbered.c[name] for name in keys)]
+    query = select(*grouped, *(func.sum(numbered.c[name]) for name in sums)).group_by(*grouped)
+    return (tuple(row) for row in session.execute(query))
+
+
+def _number(start: sa.ColumnElement, stretches: Sequence[Stretch]) -> sa.ColumnElement[int]:
+    """Which stretch a block lies in, as an expression."""
+    number: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer)
+    for index, stretch in enumerate(stretches[1:], 1):
+        number = sa.case((start >= stretch.start, sa.literal_column(str(index), sa.Integer)), else_=number)
+    return number
+
+
+def _tallies(facet: Facet, experiment, stretches, names: Sequence[str]) -> Iterator[sa.Select]:
+    """Selects over the blocks that cover the stretches, one for each length of block."""
+    table = facet.table
+    by_span: dict[int, list[tuple[int, int]]] = {}
+    for stretch in stretches:
+        for span, first, last in blocks(stretch, facet.spans):
+            runs = by_span.setdefault(span, [])
+            if runs and runs[-1][1] == first:
+                runs[-1] = runs[-1][0], last
+            else:
+                runs.append((first, last))
+    columns = [table.start_seconds, *(getattr(table, name) for name in names)]
+    for span, runs in by_span.items():
+        within = (table.start_seconds >= runs[0][0], table.start_seconds < runs[-1][1])
+        query = select(*columns).where(table.span_seconds == span, *within)
+        if len(runs) > 1:
+            query = query.where(sa.or_(*(_between(table.start_seconds, *run) for run in runs)))
+        if experiment is not None:
+            query = query.where(table.experiment_id == experiment.id)
+        yield query
+
+
+def _rows(session, facet: Facet, experiment, stretches, mark: datetime, names) -> Iterator[sa.Select]:
+    """Selects over the rows: those that are not rolled up, and those at ends no block is fine enough for."""
+    source, whole = facet.source, (stretches[0].start, stretches[-1].end)
+    scope = () if experiment is None else (source.model.experiment_id == experiment.id,)
+    loose = () if experiment is None else (source.model.experiment_id + 0 == experiment.id,)
+
+    def counted(*conditions) -> sa.Select:
+        found = rows_of(session, facet, QUARTER_SECONDS, *conditions).subquery()
+        return select(found.c.start_seconds, *(found.c[name] for name in names))
+
+    yield counted(*_within(source.at, *whole), source.unrolled(mark), *loose)
+    for first, last in _uncovered(stretches, facet.spans):
+        yield counted(*_within(source.at, first, last), source.rolled(mark), *scope)
+
+
+def _uncovered(stretches: Sequence[Stretch], spans: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for stretch in stretches:
+        at = stretch.start
+        for _, first, last in blocks(stretch, spans):
+            if at < first:
+                yield at, first
+            at = last
+        if at < stretch.end:
+            yield at, stretch.end
+
+
+def blocks(stretch: Stretch, spans: Sequence[int]) -> list[tuple[int, int, int]]:
+    """The largest blocks that lie within a stretch, in order: (span, beginning, end of the run).
+
+    `spans` are given from the largest to the finest.
+    """
+    largest, *finer = spans
+    first = -(-stretch.start // largest) * largest
+    last = stretch.end // largest * largest
+    if first >= last:
+        return blocks(stretch, finer) if finer else []
+    found = [(largest, first, last)]
+    if finer:
+        left, right = Stretch(stretch.start, first), Stretch(last, stretch.end)
+        found = [*blocks(left, finer), *found] if left.start < left.end else found
+        found = [*found, *blocks(right, finer)] if right.start < right.end else found
+    return found
+
+
+def _between(column: sa.ColumnElement, first: int, last: int) -> sa.ColumnElement[bool]:
+    return sa.and_(column >= first, column < last)
+
+
+def _within(column: sa.ColumnElement, first: int, last: int) -> tuple:
+    return column >= moment(first), column < moment(last)
