@@ -2,7 +2,7 @@
 
 import sys
 
-from . import clocks, data, lateness, lists, overhead, rules
+from . import clocks, control_room, data, lateness, lists, overhead, rules
 
 PARTS = {
     "rules": rules.lines,
@@ -11,6 +11,7 @@ PARTS = {
     "lateness-short": lateness.short_lines,
     "lateness": lateness.lines,
     "lists": lists.lines,
+    "control-room": control_room.lines,
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,

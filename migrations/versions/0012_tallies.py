@@ -62,7 +62,10 @@ _TABLES = {
         [sa.Column("post_count", sa.Integer(), nullable=False)],
     ),
     "author_tally": (
-        [sa.Column("user_profile_id", sa.Integer(), nullable=False)],
+        [
+            sa.Column("user_profile_id", sa.Integer(), nullable=False),
+            sa.Column("is_bot", sa.Boolean(), nullable=False),
+        ],
         [sa.Column("post_count", sa.Integer(), nullable=False)],
     ),
 }

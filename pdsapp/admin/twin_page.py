@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil
 from zoneinfo import ZoneInfo
 
 from flask import current_app, url_for
@@ -22,11 +21,10 @@ from ..llm.secrets import SecretBox
 from ..models import Attempt, DigitalTwin, Post, Schedule
 from ..services.rhythm import Rhythm, rhythm_of
 from ..web.drawbar import DrawBar, rule_bar
+from ..web.rhythm import Cell, hours_of
 
 POSTS_SHOWN = 5
 SCHEDULES_SHOWN = 10
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-LEVELS = 4
 TWIN, PLATFORM = "the twin", "the platform"
 
 
@@ -60,14 +58,6 @@ class PostLine:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """An hour of a weekday: how many posts, and how dark, 0 to LEVELS."""
-
-    count: int
-    level: int
-
-
-@dataclass(frozen=True)
 class TwinPage:
     """Everything the page shows beside facts and attempts. `problem`: why nothing would write for it;
     `obstacles`: what holds it back now, whatever the draw."""
@@ -97,10 +87,6 @@ def twin_page(session: Session, twin: DigitalTwin, zone: ZoneInfo, now: datetime
     except (NotConfigured, PolicyError) as error:
         rule_problem = str(error)
     rhythm = rhythm_of(session, twin, zone)
-    hours = [
-        (f"{hour:02}", tuple(_cell(count, rhythm.most) for count in row))
-        for hour, row in enumerate(rhythm.counts)
-    ]
     return TwinPage(
         zone,
         origins(twin, settings),
@@ -109,7 +95,7 @@ def twin_page(session: Session, twin: DigitalTwin, zone: ZoneInfo, now: datetime
         rule_problem,
         tuple(obstacles),
         rhythm,
-        tuple(hours),
+        hours_of(rhythm.counts),
         _posts(session, twin),
     )
 
@@ -182,10 +168,6 @@ def _rule(
     bar = rule_bar(made.recency_probability, made.share_probability, made.skip_probability)
     words = factors_words(made, state.own_count, state.window_count)
     return RuleNow(bar, f"{words[:1].upper()}{words[1:]}.", f"{made.skip_probability:.2f}")
-
-
-def _cell(count: int, most: int) -> Cell:
-    return Cell(count, ceil(count / most * LEVELS) if most else 0)
 
 
 def _posts(session: Session, twin: DigitalTwin) -> tuple[PostLine, ...]:

@@ -14,8 +14,9 @@ from ..errors import BadInput
 from ..extensions import db
 from ..models import DigitalTwin, utc_now
 from ..web.drawbar import draw_bar
+from ..web.rhythm import DAYS
 from .twin_bulk_edit import TwinBulkEdit
-from .twin_page import DAYS, TwinPage, schedules_asking, twin_page
+from .twin_page import TwinPage, schedules_asking, twin_page
 
 
 class TwinPages(TwinBulkEdit):

@@ -103,6 +103,7 @@ class AuthorTally(Block, Base):
     user_profile_id: Mapped[int] = mapped_column(
         sa.ForeignKey("user_profile.id", ondelete="CASCADE"), primary_key=True
     )
+    is_bot: Mapped[bool] = mapped_column(primary_key=True)
     post_count: Mapped[int]
 
 

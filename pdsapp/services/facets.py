@@ -221,9 +221,10 @@ POST_KINDS = Facet(
 AUTHORS = Facet(
     AuthorTally,
     POSTS,
-    keys={"user_profile_id": Post.user_profile_id},
+    keys={"user_profile_id": Post.user_profile_id, "is_bot": UserProfile.is_bot},
     sums={"post_count": func.count()},
     only=(Post.visibility != Visibility.hidden, in_study(Post)),
+    joined=((UserProfile, UserProfile.id == Post.user_profile_id),),
     spans=(DAY_SECONDS,),
 )
 FACETS = (OUTCOMES, PROBABILITIES, LENGTHS, CALL_OUTCOMES, POST_KINDS, AUTHORS)

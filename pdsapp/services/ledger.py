@@ -1,13 +1,19 @@
 """The ledger: every due slot and every attempt accounted for, as two sums."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from ..domain.reasons import AttemptState
 from ..models import Experiment
 from .ledger_slots import Entry, SlotSum, expected_and_told, kinds_told
 from .ledger_turns import TurnSum, each_turn, totals
+from .reports import Tally
+
+LOOKED_AT = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,25 @@ def brief(session: Session, experiment: Experiment | None = None, since: datetim
     return Ledger(SlotSum(due=kinds.total(), kinds=kinds), totals(session, experiment, since), is_brief=True)
 
 
+def of_period(
+    session: Session, experiment: Experiment | None, found: Iterable[Tally], since: datetime, now: datetime
+) -> Ledger:
+    """The sums of a period from what is counted of it; whether they hold is looked at for the last day only.
+
+    Rows that have ended do not change, so what is older was looked at before; `ledger` looks at all of it.
+    """
+    kinds = kinds_told(session, experiment, since)
+    states: Counter[str] = Counter()
+    for tally in found:
+        states[tally.state or "unreadable"] += tally.count
+    recent = totals(session, experiment, max(since, now - LOOKED_AT))
+    turns = TurnSum(states, posts_of_attempts=states[AttemptState.posted], details=list(recent.problems))
+    return Ledger(SlotSum(due=kinds.total(), kinds=kinds), turns, is_brief=True)
+
+
 def kind_words(kinds: dict[str, int], plus: str = " + ") -> str:
     """ "1,437 fired + 3 clock change"; "" when there are none."""
     return plus.join(f"{kinds[kind]:,} {kind.replace('_', ' ')}" for kind in sorted(kinds) if kinds[kind])
 
 
-__all__ = ["Entry", "Ledger", "brief", "kind_words", "ledger"]
+__all__ = ["Entry", "Ledger", "brief", "kind_words", "ledger", "of_period"]

@@ -1,13 +1,15 @@
 """What the dashboard counts: attempts by outcome, over time and by reason, of one experiment or of all.
 
 Everything counts attempts by when they were asked for (`created_at`), so that tiles, chart and reasons have
-the same sums; the ledger has those and the rehearsals, which are left out here. One grouped query feeds them
-all; hours and days are those of the reader's zone.
+the same sums; the ledger has those and the rehearsals, which are told apart here. Sums come from roll-ups and
+rows (services/tallying.py); hours and days are those of the reader's zone.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import func, select
@@ -15,16 +17,23 @@ from sqlalchemy.orm import Session
 
 from ..domain.reasons import AttemptState, Reason, ReasonClass
 from ..models import Attempt, DigitalTwin, Experiment
-from .rehearsals import in_study
+from ..models.base import stored_text
+from .facets import OUTCOMES
+from .rollups import Marks, moment
+from .tallying import BLOCK, Stretch, count, of_scope
 
-QUANTUM_SECONDS = 900  # every zone's offset is a multiple of it
 HELD_STATES = (AttemptState.skipped, AttemptState.cancelled)
 SILENT = ("skipped_by_rule", "held_by_limits", "held_operational")
+CHARTED = (AttemptState.posted, AttemptState.skipped, AttemptState.failed)
+Closed = TypeVar("Closed", bound=StrEnum)
 
 
 @dataclass(frozen=True)
 class Period:
-    """A stretch of time a page can show, up to now, and the width of its bars."""
+    """A stretch of time a page can show, and the width of its bars.
+
+    It ends with the quarter of an hour that is not over, which counts as a whole.
+    """
 
     key: str
     words: str
@@ -33,13 +42,17 @@ class Period:
     bin_seconds: int
     bin_words: str
 
+    def stretch(self, now: datetime) -> Stretch:
+        """The period up to now."""
+        return Stretch.ending(now, int(self.span.total_seconds()))
+
 
 PERIODS = {
     period.key: period
     for period in (
-        Period("24h", "24 hours", "24 h", timedelta(hours=24), 1_800, "half hour"),
-        Period("48h", "48 hours", "48 h", timedelta(hours=48), 3_600, "hour"),
-        Period("7d", "7 days", "7 d", timedelta(days=7), 3 * 3_600, "three hours"),
+        Period("24h", "24 hours", "24 h", timedelta(hours=24), 900, "quarter hour"),
+        Period("48h", "48 hours", "48 h", timedelta(hours=48), 1_800, "half hour"),
+        Period("7d", "7 days", "7 d", timedelta(days=7), 3_600, "hour"),
         Period("30d", "30 days", "30 d", timedelta(days=30), 86_400, "day"),
     )
 }
@@ -49,18 +62,20 @@ PERIODS = {
 class Tally:
     """How many attempts share all of this.
 
-    `is_current`: asked in the period, not in the one before. `quantum` numbers the quarter hour since 1970,
-    None in the period before. `verdict` is the rule's own answer where it decided, True for post; None if
-    forced, never decided, or held back by a limit when it was to decide.
+    `is_current`: asked in the period, not in the one before. `verdict` is the rule's own answer where it
+    decided, True for post; None if forced, never decided, held back by a limit when it was to decide, or
+    still waiting. What was written by hand and is none of a closed set is None.
     """
 
     is_current: bool
-    quantum: int | None
-    state: AttemptState
+    is_rehearsal: bool
+    state: AttemptState | None
     reason: Reason | None
     reason_class: ReasonClass | None
     verdict: bool | None
     count: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class Counts:
 
     A limit holds back what it skips when deciding, and what it calls off when a draft is to be published.
     `ruled` are the unforced ones the rule decided, `ruled_silent` of those the ones it kept silent: only
-    they make a skip rate.
+    they make a skip rate. `tokens` are those of prompts and replies together.
     """
 
     posted: int = 0
@@ -81,6 +96,7 @@ class Counts:
     waiting: int = 0
     ruled: int = 0
     ruled_silent: int = 0
+    tokens: int = 0
 
     @property
     def asked(self) -> int:
@@ -113,42 +129,54 @@ class TwinCounts:
 
 
 def tallies(
-    session: Session, experiment: Experiment | None, period: Period, now: datetime
-) -> tuple[Tally, ...]:
-    """The groups of attempts asked within the period and the one before, in one query."""
-    start = now - period.span
-    is_current = Attempt.created_at >= start
-    is_held_by_limit = (Attempt.state == AttemptState.skipped) & (
-        func.coalesce(Attempt.reason_class, ReasonClass.rule) == ReasonClass.limit
-    )
-    rows = (
-        select(
-            is_current.label("is_current"),
-            sa.case((is_current, _quantum(session))).label("quantum"),
-            Attempt.state,
-            Attempt.reason,
-            Attempt.reason_class,
-            sa.case((Attempt.is_forced.is_(False) & ~is_held_by_limit, Attempt.would_post)).label("verdict"),
+    session: Session, experiment: Experiment | None, period: Period, now: datetime, marks: Marks
+) -> list[Tally]:
+    """The groups of attempts asked within the period and the one before, rehearsals too, in two queries."""
+    stretch = period.stretch(now)
+    rows = count(session, OUTCOMES, experiment, [stretch.before, stretch], marks)
+    found = [
+        Tally(
+            bool(number), bool(is_rehearsal), _known(AttemptState, state), _known(Reason, reason),
+            _known(ReasonClass, cls), {"post": True, "skip": False}.get(verdict), *sums,
         )
-        .where(
-            Attempt.created_at >= start - period.span,
-            in_study(Attempt),
-            *in_scope(Attempt.experiment_id, experiment),
+        for number, is_rehearsal, state, cls, reason, verdict, *sums in rows
+    ]  # fmt: skip
+    return [*found, *_waiting(session, experiment, stretch)]
+
+
+def _waiting(session: Session, experiment: Experiment | None, stretch: Stretch) -> Iterator[Tally]:
+    """Attempts that are due or at work stand in no roll-up."""
+    state = stored_text(Attempt.state)
+    is_current = Attempt.created_at >= stretch.starts_at
+    # Each by its own partial index, which the database takes for a condition that is spelled out.
+    rows = [
+        select(is_current.label("is_current"), Attempt.is_rehearsal, state.label("state")).where(
+            state == sa.literal_column(f"'{waiting}'"),
+            Attempt.created_at >= stretch.before.starts_at,
+            Attempt.created_at < stretch.ends_at,
+            *of_scope(Attempt.experiment_id + 0, experiment),
         )
-        .subquery()
-    )
-    found = session.execute(select(*rows.c, func.count()).group_by(*rows.c))
-    return tuple(
-        Tally(bool(current), quantum, state, reason, cls, None if verdict is None else bool(verdict), count)
-        for current, quantum, state, reason, cls, verdict, count in found
-    )
+        for waiting in (AttemptState.due, AttemptState.running)
+    ]
+    both = sa.union_all(*rows).subquery()
+    for current, is_rehearsal, name, number in session.execute(
+        select(*both.c, func.count()).group_by(*both.c)
+    ):
+        yield Tally(bool(current), bool(is_rehearsal), AttemptState(name), None, None, None, number)
+
+
+def _known(values: type[Closed], text: str) -> Closed | None:
+    return next((value for value in values if value == text), None)
 
 
 def counts(found: Iterable[Tally]) -> Counts:
-    """The sums of these groups."""
+    """The sums of these groups, rehearsals left out."""
     sums = dict.fromkeys(Counts.__dataclass_fields__, 0)
     for tally in found:
+        if tally.is_rehearsal:
+            continue
         sums[_outcome(tally)] += tally.count
+        sums["tokens"] += tally.prompt_tokens + tally.completion_tokens
         if tally.verdict is not None:
             sums["ruled"] += tally.count
             if not tally.verdict:
@@ -157,9 +185,14 @@ def counts(found: Iterable[Tally]) -> Counts:
 
 
 def reasons(found: Iterable[Tally], outcomes: Collection[str]) -> dict[ReasonClass, dict[Reason, int]]:
-    """How often each reason led to one of these outcomes, fields of Counts, by class; the commonest first."""
+    """How often each reason led to one of these outcomes, fields of Counts, by class; the commonest first.
+
+    Rehearsals are left out.
+    """
     sums: dict[ReasonClass, dict[Reason, int]] = {cls: {} for cls in ReasonClass}
     for tally in found:
+        if tally.is_rehearsal:
+            continue
         if _outcome(tally) in outcomes and tally.reason is not None and tally.reason_class is not None:
             of_class = sums[tally.reason_class]
             of_class[tally.reason] = of_class.get(tally.reason, 0) + tally.count
@@ -169,20 +202,39 @@ def reasons(found: Iterable[Tally], outcomes: Collection[str]) -> dict[ReasonCla
     }
 
 
-def bins(found: Iterable[Tally], period: Period, now: datetime, zone: tzinfo) -> tuple[Bin, ...]:
-    """The period cut at the full hours and days of the zone's clock, oldest first.
+def ended_by_block(
+    session: Session, experiment: Experiment | None, period: Period, now: datetime, zone: tzinfo, marks: Marks
+) -> Iterator[tuple[int, str, int]]:
+    """(beginning of a block in seconds since 1970, state, attempts), no block over an edge of a bar."""
+    stretch = period.stretch(now)
+    edges = bin_edges(stretch.starts_at, stretch.ends_at, period.bin_seconds, zone)
+    parts = stretch.cut_at([int(at.timestamp()) for at in edges])
+    keys, sums = (BLOCK, "state", "is_rehearsal"), ("attempt_count",)
+    for _, block, state, is_rehearsal, attempts in count(
+        session, OUTCOMES, experiment, parts, marks, keys, sums
+    ):
+        if not is_rehearsal:
+            yield block, state, attempts
 
-    The first and the last bar may be shorter. Attempts still waiting are in none of the three counts.
+
+def bins(
+    found: Iterable[tuple[int, str, int]], period: Period, now: datetime, zone: tzinfo
+) -> tuple[Bin, ...]:
+    """The period cut at the full hours and days of the zone's clock, oldest first, from `ended_by_block`.
+
+    The first bar may be shorter, the last one ends now. Attempts still waiting are in none of the counts.
     """
-    starts = bin_edges(now - period.span, now, period.bin_seconds, zone)
-    sums = [dict.fromkeys(("posted", "skipped", "failed"), 0) for _ in starts]
-    for tally in found:
-        if tally.quantum is None or tally.state.value not in sums[0]:
-            continue
-        at = datetime.fromtimestamp(tally.quantum * QUANTUM_SECONDS, UTC)
-        sums[_place(starts, at)][tally.state.value] += tally.count
+    stretch = period.stretch(now)
+    starts = bin_edges(stretch.starts_at, stretch.ends_at, period.bin_seconds, zone)
+    sums = [dict.fromkeys(CHARTED, 0) for _ in starts]
+    for block, state, attempts in found:
+        if state in CHARTED:
+            sums[_place(starts, moment(block))][state] += attempts
     ends = [*starts[1:], now]
-    return tuple(Bin(start, end, **sums[i]) for i, (start, end) in enumerate(zip(starts, ends, strict=True)))
+    return tuple(
+        Bin(start, end, *(sums[i][state] for state in CHARTED))
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
 
 
 def bin_edges(start: datetime, end: datetime, seconds: int, zone: tzinfo) -> list[datetime]:
@@ -218,7 +270,7 @@ def in_scope(column, experiment: Experiment | None) -> tuple:
 
 
 def _outcome(tally: Tally) -> str:
-    if tally.state in (AttemptState.due, AttemptState.running):
+    if tally.state in (AttemptState.due, AttemptState.running, None):
         return "waiting"
     if tally.state in HELD_STATES and tally.reason_class == ReasonClass.limit:
         return "held_by_limits"
@@ -234,11 +286,3 @@ def _place(starts: list[datetime], at: datetime) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if starts[middle] <= at else (low, middle)
     return low
-
-
-def _quantum(session: Session):
-    if session.get_bind().dialect.name == "sqlite":
-        seconds = sa.cast(func.strftime("%s", Attempt.created_at), sa.Integer)
-    else:
-        seconds = sa.cast(func.floor(sa.extract("epoch", Attempt.created_at)), sa.BigInteger)
-    return seconds // sa.literal_column(str(QUANTUM_SECONDS), sa.Integer)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from ..models import Experiment
 from ..models.tallies import QUARTER_SECONDS
+from .deletion import being_deleted
 from .facets import Facet, floor_quarter, rows_of
 from .rollups import Marks, moment, read_marks
 
@@ -97,6 +98,11 @@ def count(
     return (tuple(row) for row in session.execute(query))
 
 
+def of_scope(column: sa.ColumnElement, experiment: Experiment | None) -> tuple:
+    """The condition for rows of one experiment, or of all but those that are being deleted."""
+    return (column.not_in(being_deleted()),) if experiment is None else (column == experiment.id,)
+
+
 def _number(start: sa.ColumnElement, stretches: Sequence[Stretch]) -> sa.ColumnElement[int]:
     """Which stretch a block lies in, as an expression."""
     number: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer)
@@ -122,16 +128,14 @@ def _tallies(facet: Facet, experiment, stretches, names: Sequence[str]) -> Itera
         query = select(*columns).where(table.span_seconds == span, *within)
         if len(runs) > 1:
             query = query.where(sa.or_(*(_between(table.start_seconds, *run) for run in runs)))
-        if experiment is not None:
-            query = query.where(table.experiment_id == experiment.id)
-        yield query
+        yield query.where(*of_scope(table.experiment_id, experiment))
 
 
 def _rows(session, facet: Facet, experiment, stretches, mark: datetime, names) -> Iterator[sa.Select]:
     """Selects over the rows: those that are not rolled up, and those at ends no block is fine enough for."""
     source, whole = facet.source, (stretches[0].start, stretches[-1].end)
-    scope = () if experiment is None else (source.model.experiment_id == experiment.id,)
-    loose = () if experiment is None else (source.model.experiment_id + 0 == experiment.id,)
+    scope = of_scope(source.model.experiment_id, experiment)
+    loose = of_scope(source.model.experiment_id + 0, experiment)  # so that the index by the mark is taken
 
     def counted(*conditions) -> sa.Select:
         found = rows_of(session, facet, QUARTER_SECONDS, *conditions).subquery()

@@ -98,6 +98,16 @@ class HBar:
 
 
 @dataclass(frozen=True)
+class Against:
+    """A share as a bar, and where it should end, both in percent of the whole; None: nowhere."""
+
+    percent: float
+    wanted_percent: float | None
+    series: str
+    words: str
+
+
+@dataclass(frozen=True)
 class StripMark:
     """One slot in an outcome strip: its left edge in pixels and what became of it."""
 

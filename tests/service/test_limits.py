@@ -26,6 +26,7 @@ from pdsapp.models import (
 )
 from pdsapp.services import limits, reports
 from pdsapp.services.ledger import ledger
+from pdsapp.services.rollups import read_marks
 from tests import builders
 from tests import model_server as fake
 from tests.builders import SHORT_POST, ask_and_run
@@ -271,7 +272,9 @@ def test_skip_rates_leave_out_what_a_limit_decided(app, session, settings, study
 
     model_server.default = write
     assert ask_and_run(session, settings, twin, forced=False).state == AttemptState.cancelled
-    found = reports.tallies(session, None, reports.PERIODS["24h"], utc_now() + timedelta(seconds=1))
+    found = reports.tallies(
+        session, None, reports.PERIODS["24h"], utc_now() + timedelta(seconds=1), read_marks(session)
+    )
     counts = reports.counts(found)
     assert (counts.asked, counts.held_by_limits, counts.cancelled) == (3, 3, 0)
     assert (counts.ruled, counts.ruled_silent) == (1, 0)

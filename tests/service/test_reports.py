@@ -16,6 +16,7 @@ from pdsapp.services import reports, reports_attempts
 from pdsapp.services.ledger import ledger
 from pdsapp.services.reports import PERIODS
 from pdsapp.services.reports_attempts import Filters
+from pdsapp.services.rollups import read_marks
 from tests.attempt_rows import add_row, put_row
 from tests.builders import make_experiment, make_twin
 
@@ -58,8 +59,18 @@ def outcomes(twin):
     return twin
 
 
+def tallies(session, experiment=None, period=DAY):
+    return reports.tallies(session, experiment, period, NOW, read_marks(session))
+
+
 def current(session, experiment=None, period=DAY):
-    return [tally for tally in reports.tallies(session, experiment, period, NOW) if tally.is_current]
+    return [tally for tally in tallies(session, experiment, period) if tally.is_current]
+
+
+def bars(session, period, zone):
+    marks = read_marks(session)
+    found = reports.ended_by_block(session, None, period, NOW, zone, marks)
+    return reports.bins(found, period, NOW, zone)
 
 
 def test_outcomes_are_counted_apart_and_their_sum_is_the_ledgers(outcomes):
@@ -80,7 +91,7 @@ def test_the_skip_rate_counts_unforced_attempts_the_rule_decided(outcomes):
 
 def test_the_period_before_is_as_long_and_does_not_overlap(outcomes):
     with reading() as session:
-        before = [t for t in reports.tallies(session, None, DAY, NOW) if not t.is_current]
+        before = [t for t in tallies(session) if not t.is_current]
     assert reports.counts(before).posted == 1
 
 
@@ -108,13 +119,12 @@ def test_reasons_are_counted_by_class_the_commonest_first(outcomes):
 @pytest.mark.parametrize("period", PERIODS.values(), ids=PERIODS)
 def test_the_bars_hold_every_attempt_once(outcomes, period, zone):
     with reading() as session:
-        tallies = current(session, period=period)
-    bins = reports.bins(tallies, period, NOW, ZoneInfo(zone))
-    sums = reports.counts(tallies)
+        sums = reports.counts(current(session, period=period))
+        bins = bars(session, period, ZoneInfo(zone))
     assert sum(each.posted for each in bins) == sums.posted
     assert sum(each.skipped for each in bins) == sums.skipped_by_rule + sums.held_back
     assert sum(each.failed for each in bins) == sums.failed
-    assert bins[0].starts_at == NOW - period.span and bins[-1].ends_at == NOW
+    assert bins[0].starts_at == period.stretch(NOW).starts_at and bins[-1].ends_at == NOW
     assert all(one.ends_at == other.starts_at for one, other in pairwise(bins))
 
 
@@ -122,7 +132,7 @@ def test_an_attempt_stands_in_the_bar_of_its_local_hour(twin):
     add_row(twin, "posted", "drawn", datetime(2026, 11, 21, 4, 50, tzinfo=UTC))
     zone = ZoneInfo("Asia/Kathmandu")
     with reading() as session:
-        bins = reports.bins(current(session), DAY, NOW, zone)
+        bins = bars(session, DAY, zone)
     (bar,) = [each for each in bins if each.posted]
     assert bar.starts_at.astimezone(zone).strftime("%H:%M") == "10:30"
 

@@ -20,7 +20,7 @@ from pdsapp.models import (
     UserProfile,
     utc_now,
 )
-from pdsapp.services import lifecycle, pauses, posts, protocol, reports, start_checks
+from pdsapp.services import lifecycle, pauses, posts, protocol, reports, rollups, start_checks
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests.conftest import NOON
@@ -71,8 +71,8 @@ def test_counts_and_charts_leave_rehearsals_out_and_the_ledger_counts_them(
 ):
     builders.ask_and_run(session, settings, draft_twin)
     period, now = reports.PERIODS["24h"], utc_now()
-    tallies = reports.tallies(session, draft, period, now)
-    assert (tallies, reports.counts(tallies).asked) == ((), 0)
+    tallies = reports.tallies(session, draft, period, now, rollups.read_marks(session))
+    assert ([each.is_rehearsal for each in tallies], reports.counts(tallies).asked) == ([True], 0)
     books = ledger(session, draft)
     assert (books.asked, books.problems) == (1, ())
 

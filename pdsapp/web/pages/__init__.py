@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from . import activity, attempts, feed, health, own_account
+from . import activity, attempts, dashboard, feed, health, own_account
 
 
 def register(app: Flask) -> None:
-    """Adds the pages to the application; the dashboard is drawn by Flask-Admin's index instead."""
-    for module in (activity, attempts, feed, health, own_account):
+    """Adds the pages to the application; Flask-Admin's index shows the dashboard."""
+    for module in (activity, attempts, dashboard, feed, health, own_account):
         app.register_blueprint(module.routes)

@@ -1,29 +1,35 @@
 """The dashboard: is it running, what was said, why are twins silent, what comes next."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from flask import render_template, request, url_for
+from flask import Blueprint, Response, render_template, request, url_for
 from sqlalchemy.orm import Session
 
+from ...domain.quoting import quote
 from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
+from ...errors import NotFound
 from ...extensions import db
-from ...models import Attempt, Experiment, ProtocolChange, utc_now
+from ...models import Experiment, ProtocolChange, utc_now
 from ...services import protocol, reports, reports_attempts, reports_now
 from ...services.editing import is_open
-from ...services.ledger import Ledger, brief, kind_words
-from ...services.rehearsals import rehearsed_attempts
+from ...services.ledger import Ledger, kind_words, of_period
 from ...services.reports import PERIODS, Counts, Period
+from ...services.reports_period import Report, report
 from .. import access, frame
 from ..charts import HBar, StackedBars, hbars
-from . import links, next_slots, over_time
+from . import figures, links, next_slots, over_time
 from .attention import Attention, attention_list
+from .figures import Figure
 from .rows import AttemptRow, attempt_row
 
 FIRST_PERIOD = "24h"
 SLOTS_SHOWN = 6
 ATTEMPTS_SHOWN = 10
+Drawn = TypeVar("Drawn", figures.Calibration, figures.Lengths, figures.When, figures.Who, figures.Endpoints)
 FEW = 10  # below this a change in percent says nothing
 REASON_SERIES = {
     Reason.recency: "recency",
@@ -36,6 +42,9 @@ CLASS_TITLES = {
     ReasonClass.limit: "Held back by limits",
     ReasonClass.operational: "Operational",
 }
+
+
+routes = Blueprint("dashboard", __name__)
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,21 @@ class Dashboard:
     ledger: str
     ledger_is_balanced: bool
     chart: StackedBars
+    over_time: Figure
     chart_title: str
     chart_note: str
-    chart_first: str
     changes: list[tuple[datetime, str, str]]
     changes_url: str
     zone: ZoneInfo
     why: list[tuple[str, int, tuple[HBar, ...]]]
+    silence: Figure
     why_note: str
+    calibration: figures.Calibration
+    lengths: figures.Lengths
+    when: figures.When
+    who: figures.Who
+    endpoints: figures.Endpoints
+    period_words: str
     slots: list[next_slots.SlotRow]
     slots_note: str
     no_slots: Invitation
@@ -77,27 +93,68 @@ class Dashboard:
     post_now_url: str
 
 
+@routes.route("/dashboard/<key>.csv")
+def figure(key: str):
+    """The numbers of one drawing as a file, for the period and the experiment in the address."""
+    session, now = db.session(), utc_now()
+    experiment = None
+    if text := request.args.get("experiment", "").strip():
+        experiment = frame.addressed_experiment(session, text)
+    period, zone = _period(), _zone(experiment)
+    found = report(session, experiment, period, now, zone)
+    made = {each.key: each for each in _figures(found, period, zone)}
+    if key not in made:
+        known = ", ".join(sorted(made))
+        raise NotFound(f"The dashboard has no figure {quote(key[:40])}. Known: {known}.")
+    answer = Response(figures.csv_text(made[key]), mimetype="text/csv")
+    name = f"{key}-{period.key}-{now.astimezone(zone):%Y%m%dT%H%M}.csv"
+    answer.headers["Content-Disposition"] = f"attachment; filename={name}"
+    return answer
+
+
 def render_dashboard() -> str:
     """The dashboard as HTML, of the chosen experiment or of all, for the period in the address."""
-    period = PERIODS.get(request.args.get("period", ""), PERIODS[FIRST_PERIOD])
-    page = _page(db.session(), frame.current_experiment(), period, utc_now())
+    page = _page(db.session(), frame.current_experiment(), _period(), utc_now())
     return render_template("web/dashboard.html", page=page)
 
 
+def _period() -> Period:
+    return PERIODS.get(request.args.get("period", ""), PERIODS[FIRST_PERIOD])
+
+
+def _zone(experiment: Experiment | None) -> ZoneInfo:
+    return ZoneInfo(experiment.zone if experiment else "UTC")
+
+
+def _figures(found: Report, period: Period, zone: ZoneInfo) -> list[Figure]:
+    """Every figure there is, for those who want the numbers alone."""
+    return [
+        figures.over_time_figure(found, over_time.words_of(found.bins, period, zone)),
+        figures.silence_figure(reports.reasons(found.current, reports.SILENT), CLASS_TITLES),
+        figures.calibration(found.tenths).figure,
+        figures.lengths(found.bands).figure,
+        figures.when(found.times).figure,
+        figures.who(found.times, found.authors, [""] * len(found.authors.shown)).figure,
+        figures.endpoints(found.endpoints).figure,
+    ]
+
+
 def _page(session: Session, experiment: Experiment | None, period: Period, now: datetime) -> Dashboard:
-    zone = ZoneInfo(experiment.zone if experiment else "UTC")
-    tallies = reports.tallies(session, experiment, period, now)
-    counts = reports.counts(tally for tally in tallies if tally.is_current)
-    before = reports.counts(tally for tally in tallies if not tally.is_current)
-    current = [tally for tally in tallies if tally.is_current]
+    zone = _zone(experiment)
+    found = report(session, experiment, period, now, zone)
+    counts, current, since = found.counts, found.current, found.stretch.starts_at
     twins = reports.twin_counts(session, experiment)
-    books = brief(session, experiment, now - period.span)
-    rehearsed = rehearsed_attempts(session, experiment, Attempt.created_at >= now - period.span)
+    books = of_period(session, experiment, current, since, now)
     happening = reports_now.now_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
-    bins = list(reports.bins(current, period, now, zone))
-    marked = protocol.changes_between(session, experiment, bins[0].starts_at, now)
+    marked = protocol.changes_between(session, experiment, since, now)
+    silent = reports.reasons(current, reports.SILENT)
+    urls = [links.details("userprofile", author.profile_id) for author in found.authors.shown]
+
+    def with_file(made: Figure) -> Figure:
+        return figures.addressed(made, experiment, period)
+
     return Dashboard(
         lead=_lead(experiment, period, zone, now),
         periods=[
@@ -106,18 +163,25 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         attention=attention_list(
             experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
         ),
-        kpis=_kpis(counts, before, twins, period, reports.reasons(current, ("failed",)), rehearsed),
-        ledger=_ledger_words(books, rehearsed),
+        kpis=_kpis(found, twins),
+        ledger=_ledger_words(books, found.rehearsed),
         ledger_is_balanced=books.adds_up,
-        chart=over_time.chart(bins, period, zone, marked),
+        chart=over_time.chart(found.bins, period, zone, marked),
+        over_time=with_file(figures.over_time_figure(found, over_time.words_of(found.bins, period, zone))),
         chart_title=f"Attempts per {period.bin_words}",
-        chart_note="by when they were asked",
-        chart_first=f"{period.bin_words.capitalize()}, {zone.key}",
+        chart_note=f"by when they were asked, {zone.key}",
         changes=[(each.made_at, _change_words(each, experiment), each.reason) for each in marked],
         changes_url=_changes_url(experiment) if marked and experiment else "",
         zone=zone,
-        why=_why(reports.reasons(current, reports.SILENT)),
+        why=_why(silent),
+        silence=with_file(figures.silence_figure(silent, CLASS_TITLES)),
         why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
+        calibration=_with(figures.calibration(found.tenths), with_file),
+        lengths=_with(figures.lengths(found.bands), with_file),
+        when=_with(figures.when(found.times), with_file),
+        who=_with(figures.who(found.times, found.authors, urls), with_file),
+        endpoints=_with(figures.endpoints(found.endpoints), with_file),
+        period_words=f"last {period.words}",
         slots=next_slots.slot_rows(session, experiment, now, SLOTS_SHOWN),
         slots_note=_schedules_words(*schedules),
         no_slots=_no_slots(experiment, *schedules),
@@ -128,6 +192,10 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         with_experiment=experiment is None,
         post_now_url=links.to("digitaltwin.index_view") if twins.total and _may_ask(experiment) else "",
     )
+
+
+def _with(drawn: Drawn, with_file: Callable[[Figure], Figure]) -> Drawn:
+    return replace(drawn, figure=with_file(drawn.figure))
 
 
 def _may_ask(experiment: Experiment | None) -> bool:
@@ -146,21 +214,16 @@ def _lead(experiment: Experiment | None, period: Period, zone: ZoneInfo, now: da
     return " · ".join(parts)
 
 
-def _kpis(
-    counts: Counts,
-    before: Counts,
-    twins: reports.TwinCounts,
-    period: Period,
-    failures: dict[ReasonClass, dict[Reason, int]],
-    rehearsed: int,
-) -> list[tuple[str, str, str, str]]:
-    part = {"part": "study"} if rehearsed else {}  # what is listed is what was counted
+def _kpis(found: Report, twins: reports.TwinCounts) -> list[tuple[str, str, str, str]]:
+    counts, before, span = found.counts, found.before, found.period.short
+    part = {"part": "study"} if found.rehearsed else {}  # what is listed is what was counted
 
     def tile(label: str, name: str, note: str = "", **wanted: str):
         now, then = getattr(counts, name), getattr(before, name)
-        change = change_words(now, then, period.short) if before.asked else ""
+        change = change_words(now, then, span) if before.asked else ""
         words = " · ".join(part for part in (note, change) if part)
-        return label, f"{now:,}", words, url_for("activity.stream", **wanted, **part)
+        url = url_for("activity.stream", **wanted, **part) if wanted else ""
+        return label, f"{now:,}", words, url
 
     rate = ""
     if counts.ruled:
@@ -171,18 +234,27 @@ def _kpis(
         else ""
     )
     mostly = ReasonClass.limit if counts.held_by_limits > counts.held_operational else ReasonClass.operational
-    commonest = _commonest(failures)
-    if twins.total == 0:
-        twins_note = "none yet"
-    else:
-        twins_note = "all there are" if twins.active == twins.total else f"of {twins.total:,}"
+    commonest = _commonest(reports.reasons(found.current, ("failed",)))
     return [
         tile("Posted", "posted", state="posted"),
         tile("Skipped by rule", "skipped_by_rule", rate, state="skipped", **{"class": "rule"}),
         tile("Held back", "held_back", held, **_held_by(mostly), **{"class": mostly.value}),
         tile("Failed", "failed", f"mostly “{REASON_WORDS[commonest]}”" if commonest else "", state="failed"),
-        ("Active twins", f"{twins.active:,}", twins_note, links.to("digitaltwin.index_view")),
+        ("Active twins", f"{twins.active:,}", _twins_note(found, twins), links.to("digitaltwin.index_view")),
+        tile("Tokens used", "tokens"),
     ]
+
+
+def _twins_note(found: Report, twins: reports.TwinCounts) -> str:
+    if twins.total == 0:
+        return "none yet"
+    authors = found.authors
+    words = ["all there are" if twins.active == twins.total else f"of {twins.total:,}"]
+    if authors.twin_count or authors.twin_count_before:
+        words.append(f"{authors.twin_count:,} posted")
+    if found.before.asked:
+        words.append(change_words(authors.twin_count, authors.twin_count_before, found.period.short))
+    return " · ".join(words)
 
 
 def change_words(now: int, before: int, span: str) -> str:

@@ -26,6 +26,11 @@ def chart(
     return stacked_bars(buckets, SERIES, title=title, markers=_markers(bins, changes))
 
 
+def words_of(bins: Sequence[Bin], period: Period, zone: ZoneInfo) -> list[str]:
+    """What each bar covers."""
+    return [_bin_words(each, period, zone) for each in bins]
+
+
 def _markers(bins: Sequence[Bin], changes: Sequence[ProtocolChange]) -> list[Marker]:
     """One line for all changes of a bin, with the parts they changed."""
     parts: dict[int, list[str]] = {}

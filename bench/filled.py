@@ -1,0 +1,212 @@
+"""An installation filled with many rows at once, and how long a page of it takes.
+
+Server time of whole requests through the WSGI application, signed in as an administrator.
+"""
+
+import logging
+import tempfile
+import time
+from contextlib import contextmanager
+from contextvars import Context
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+
+from pdsapp import create_app
+from pdsapp.config import read_settings
+from pdsapp.database import transaction
+from pdsapp.extensions import db
+from pdsapp.models import (
+    Attempt,
+    DigitalTwin,
+    Experiment,
+    ModelCall,
+    Post,
+    PostRevision,
+    Schedule,
+    ScheduleRevision,
+    Slot,
+    TwinTag,
+    UserProfile,
+    utc_now,
+)
+from pdsapp.services import accounts, database, experiments, personas, rollups, schedules
+
+CHUNK = 20_000
+PASSWORD, EMAIL = "a password for the bench", "bench@example.org"
+ENDS = (
+    ("posted", "drawn", "rule"), ("skipped", "recency", "rule"), ("skipped", "share", "rule"),
+    ("posted", "drawn", "rule"), ("skipped", "daily_limit", "limit"), ("posted", "drawn", "rule"),
+    ("skipped", "recency_and_share", "rule"), ("failed", "deadline", "operational"),
+    ("skipped", "recency", "rule"),
+)  # fmt: skip
+PROBABILITIES = (0.0, 0.3, 0.35, 0.5, 0.65, 0.8, 0.95)
+BANDS = (("very short", 20, 79), ("short", 80, 139), ("medium", 140, 199), ("long", 200, 280))
+TEXT = "Rain over the river again, and nobody brought the right shoes for it."
+
+
+@contextmanager
+def installation(url: str | None = None):
+    """An application on a database of its own, a file or `url`, which is empty; its context is pushed."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = read_settings(
+            PDS_DATA_DIR=folder, PDS_DEMO="0", SECRET_KEY="bench", DATABASE_URL=url,
+            PDS_FERNET_KEYS=Fernet.generate_key().decode(),
+        )  # fmt: skip
+        app = create_app(settings)
+        app.config.update(WTF_CSRF_ENABLED=False)
+        with app.app_context():
+            if url:
+                from flask_migrate import upgrade
+
+                upgrade()
+            database.prepare(app)
+            logging.getLogger().setLevel(logging.ERROR)
+            try:
+                yield app
+            finally:
+                db.session.remove()
+                db.engine.dispose()
+
+
+def signed_in(app):
+    """A client in which the administrator is signed in."""
+    client = app.test_client()
+    answer = client.post("/login", data={"email": EMAIL, "password": PASSWORD})
+    assert answer.status_code == 302, answer.text
+    return client
+
+
+def page(client, address: str, rounds: int) -> tuple[float, float, int]:
+    """The median and the 95th percentile in milliseconds, and how many statements the page sends."""
+    sent: list[str] = []
+
+    def note(_connection, _cursor, statement, *_):
+        if statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            sent.append(statement)
+
+    took = []
+    for number in range(rounds + 1):
+        if number == rounds:
+            sa.event.listen(db.engine, "before_cursor_execute", note)
+        began = time.perf_counter()
+        answer = Context().run(client.get, address, buffered=True)
+        took.append(1000 * (time.perf_counter() - began))
+        if answer.status_code != 200:
+            raise RuntimeError(f"{address} answers {answer.status_code}")
+    sa.event.remove(db.engine, "before_cursor_execute", note)
+    took = sorted(took[1:])
+    return took[len(took) // 2], took[len(took) * 95 // 100], len(sent)
+
+
+def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None:
+    """A running experiment with so many twins, attempts over so many days, a third posted, 20 schedules.
+
+    What has happened is rolled up, as it would be had it happened by itself.
+    """
+    now = utc_now()
+    with transaction() as session:
+        accounts.add_account(session, EMAIL, "administrator", now, PASSWORD)
+        experiment = experiments.add_experiment(session, "Bench", "Europe/Rome", now)
+        session.flush()
+        versions = [
+            personas.add_persona(session, f"Persona {number}", f"You write about {number}.", now).id
+            for number in range(50)
+        ]
+        for number in range(20):
+            wish = schedules.Wish(f"Schedule {number}", experiment, cron=f"{number} * * * *", is_enabled=True)
+            schedules.add_schedule(session, wish, now - timedelta(days=days))
+        of = key, *_ = experiment.id, experiment.policy_id, experiment.prompt_version_id
+    numbers = range(1, twins + 1)
+    _insert(UserProfile, ({"id": n, "experiment_id": key, "username": f"twin_{n}",
+                           "username_key": f"twin_{n}", "display_name": f"Twin {n}", "is_bot": True}
+                          for n in numbers))  # fmt: skip
+    _insert(DigitalTwin, ({"id": n, "experiment_id": key, "user_profile_id": n, "is_active": n % 10 > 0,
+                           "persona_version_id": versions[n % 50],
+                           "active_rank": n - 1 - n // 10 if n % 10 else None}
+                          for n in numbers))  # fmt: skip
+    _insert(
+        TwinTag,
+        ({"digital_twin_id": n, "tag": "rare" if n % 500 == 0 else "all"} for n in range(1, twins + 1)),
+    )
+    with transaction() as session:
+        session.get_one(Experiment, key).active_twin_count = twins - twins // 10
+    _slots(now, days)
+    step = timedelta(days=days) / attempts
+    # The oldest first: ids grow with time.
+    turns = [(attempts - n + 1, now - n * step) for n in range(attempts, 0, -1)]
+    posted = [(number, at) for number, at in turns if _end(number)[0] == "posted"]
+    _insert(Attempt, (_attempt(number, 1 + number % twins, of, at) for number, at in turns))
+    _insert(Post, ({"id": number, "experiment_id": key, "user_profile_id": 1 + number % twins,
+                    "attempt_id": number, "text": TEXT, "created_at": at, "changed_at": at}
+                   for number, at in posted))  # fmt: skip
+    _insert(PostRevision, ({"post_id": number, "number": 1, "text": TEXT, "created_at": at}
+                           for number, at in posted))  # fmt: skip
+    if with_calls:
+        _insert(ModelCall, (_call(number, key, at) for number, at in turns if _end(number)[0] != "skipped"))
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    while rollups.roll_up(utc_now()):
+        pass
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+
+
+def _end(number: int) -> tuple[str, str, str]:
+    return ENDS[number % len(ENDS)]
+
+
+def _call(number: int, experiment: int, at: datetime) -> dict:
+    is_answered = _end(number)[0] == "posted"
+    return {
+        "uuid": uuid4(), "attempt_id": number, "experiment_id": experiment, "purpose": "attempt",
+        "endpoint": f"https://{'ab'[number % 2]}.example.org/v1", "model_asked": "gpt-4o-mini",
+        "state": "answered" if is_answered else "failed", "error": None if is_answered else "deadline",
+        "latency_ms": 400 + number * 37 % 3_000, "started_at": at, "finished_at": at,
+    }  # fmt: skip
+
+
+def _attempt(number: int, twin: int, of: tuple[int, int, int], at: datetime) -> dict:
+    experiment, policy, prompt = of
+    state, reason, of_class = _end(number)
+    probability = PROBABILITIES[number * 7 // 3 % len(PROBABILITIES)]
+    band, minimum, maximum = BANDS[number // 3 % len(BANDS)]
+    is_posted = state == "posted"
+    return {
+        "id": number, "uuid": uuid4(), "experiment_id": experiment, "digital_twin_id": twin,
+        "trigger": "schedule", "schedule_id": 1 + number % 20, "state": state, "reason": reason,
+        "reason_class": of_class, "detail": "posted 2 h ago: 0.50", "created_at": at, "changed_at": at,
+        "not_before": at, "decided_at": at, "finished_at": at, "draw": 0.41, "skip_probability": probability,
+        "would_post": state != "skipped", "recency_probability": probability, "share_probability": 0.0,
+        "policy_id": policy, "prompt_version_id": prompt, "model": "gpt-4o-mini" if is_posted else "",
+        "length_band": band if is_posted else None, "length_minimum": minimum if is_posted else None,
+        "length_maximum": maximum if is_posted else None, "length": len(TEXT) if is_posted else None,
+        "prompt_tokens": 700 if is_posted else None, "completion_tokens": 40 if is_posted else None,
+    }  # fmt: skip
+
+
+def _slots(now: datetime, days: int) -> None:
+    with transaction() as session:
+        revisions = dict(session.execute(sa.select(ScheduleRevision.schedule_id, ScheduleRevision.id)).all())
+        found = session.execute(sa.select(Schedule.id, Schedule.experiment_id)).all()
+    _insert(Slot, ({"schedule_id": key, "revision_id": revisions[key], "experiment_id": experiment,
+                    "slot_at": now - timedelta(hours=hour, minutes=key), "kind": "fired"}
+                   for key, experiment in found for hour in range(24 * days)))  # fmt: skip
+
+
+def _insert(model, rows) -> None:
+    chunk: list[dict] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            _write(model, chunk)
+            chunk = []
+    if chunk:
+        _write(model, chunk)
+
+
+def _write(model, rows: list[dict]) -> None:
+    with transaction() as session:
+        session.execute(sa.insert(model), rows)
