@@ -9,7 +9,6 @@ import time
 from contextlib import contextmanager
 from contextvars import Context
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
@@ -32,6 +31,7 @@ from pdsapp.models import (
     UserProfile,
     utc_now,
 )
+from pdsapp.models.base import new_uuid
 from pdsapp.services import accounts, database, experiments, personas, rollups, schedules
 
 CHUNK = 20_000
@@ -161,7 +161,7 @@ def _end(number: int) -> tuple[str, str, str]:
 def _call(number: int, experiment: int, at: datetime) -> dict:
     is_answered = _end(number)[0] == "posted"
     return {
-        "uuid": uuid4(), "attempt_id": number, "experiment_id": experiment, "purpose": "attempt",
+        "attempt_id": number, "experiment_id": experiment, "purpose": "attempt",
         "endpoint": f"https://{'ab'[number % 2]}.example.org/v1", "model_asked": "gpt-4o-mini",
         "state": "answered" if is_answered else "failed", "error": None if is_answered else "deadline",
         "latency_ms": 400 + number * 37 % 3_000, "started_at": at, "finished_at": at,
@@ -175,7 +175,7 @@ def _attempt(number: int, twin: int, of: tuple[int, int, int], at: datetime) -> 
     band, minimum, maximum = BANDS[number // 3 % len(BANDS)]
     is_posted = state == "posted"
     return {
-        "id": number, "uuid": uuid4(), "experiment_id": experiment, "digital_twin_id": twin,
+        "id": number, "experiment_id": experiment, "digital_twin_id": twin,
         "trigger": "schedule", "schedule_id": 1 + number % 20, "state": state, "reason": reason,
         "reason_class": of_class, "detail": "posted 2 h ago: 0.50", "created_at": at, "changed_at": at,
         "not_before": at, "decided_at": at, "finished_at": at, "draw": 0.41, "skip_probability": probability,
@@ -197,16 +197,24 @@ def _slots(now: datetime, days: int) -> None:
 
 
 def _insert(model, rows) -> None:
+    """Straight into the table: the ORM would take five times as long."""
+    table = model.__table__
+    given = {
+        column.name: column.default.arg
+        for column in table.columns
+        if column.default is not None and column.default.is_scalar
+    }
+    made = {column.name: new_uuid for column in table.columns if column.name == "uuid"}
     chunk: list[dict] = []
     for row in rows:
-        chunk.append(row)
+        chunk.append(given | {name: make() for name, make in made.items()} | row)
         if len(chunk) == CHUNK:
-            _write(model, chunk)
+            _write(table, chunk)
             chunk = []
     if chunk:
-        _write(model, chunk)
+        _write(table, chunk)
 
 
-def _write(model, rows: list[dict]) -> None:
+def _write(table: sa.Table, rows: list[dict]) -> None:
     with transaction() as session:
-        session.execute(sa.insert(model), rows)
+        session.execute(sa.insert(table), rows)

@@ -23,6 +23,7 @@ _TABLES = {
             sa.Column("attempt_count", sa.Integer(), nullable=False),
             sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
             sa.Column("completion_tokens", sa.BigInteger(), nullable=False),
+            sa.Column("post_count", sa.Integer(), nullable=False),
         ],
     ),
     "probability_tally": (
@@ -62,13 +63,17 @@ _TABLES = {
         [sa.Column("post_count", sa.Integer(), nullable=False)],
     ),
     "author_tally": (
-        [
-            sa.Column("user_profile_id", sa.Integer(), nullable=False),
-            sa.Column("is_bot", sa.Boolean(), nullable=False),
-        ],
+        [sa.Column("user_profile_id", sa.Integer(), nullable=False)],
         [sa.Column("post_count", sa.Integer(), nullable=False)],
     ),
 }
+
+# Wide enough that authors are counted without looking at a post.
+_WIDER = {
+    "ix_post_experiment_id_created_at": ["experiment_id", "created_at"],
+    "ix_post_created_at": ["created_at"],
+}
+_COUNTED = ["user_profile_id", "visibility", "is_rehearsal"]
 
 
 def upgrade():
@@ -82,6 +87,9 @@ def upgrade():
         sa.PrimaryKeyConstraint("source", name=op.f("pk_rollup_mark")),
     )
     op.create_index("ix_post_changed_at", "post", ["changed_at"])
+    for name, columns in _WIDER.items():
+        op.drop_index(name, "post")
+        op.create_index(name, "post", [*columns, *_COUNTED])
     for column in ("started_at", "finished_at"):
         op.create_index(f"ix_model_call_{column}", "model_call", [column])
 
@@ -114,5 +122,8 @@ def downgrade():
     for column in ("started_at", "finished_at"):
         op.drop_index(f"ix_model_call_{column}", "model_call")
     op.drop_index("ix_post_changed_at", "post")
+    for name, columns in _WIDER.items():
+        op.drop_index(name, "post")
+        op.create_index(name, "post", columns)
     for name in ("rollup_mark", *_TABLES):
         op.drop_table(name)

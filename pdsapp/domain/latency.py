@@ -19,7 +19,8 @@ def step_of(latency_ms: int) -> int:
 def quantile_ms(counts: Mapping[int, int], part: float) -> int | None:
     """The latency below which this part of the calls (0–1) lies, to within a step; None without any.
 
-    `counts` says how many calls lie in each step; within a step they are taken as evenly spread.
+    `counts` says how many calls lie in each step; within a step they are taken as evenly spread, in the last
+    one, which has no end, as being at its beginning.
     """
     known = sorted((step, count) for step, count in counts.items() if step != UNKNOWN_STEP and count)
     wanted, passed = part * sum(count for _, count in known), 0
@@ -33,4 +34,4 @@ def quantile_ms(counts: Mapping[int, int], part: float) -> int | None:
 
 def _ends(step: int) -> tuple[int, int]:
     low = STEPS_MS[step - 1] if step else 0
-    return low, STEPS_MS[step] if step < len(STEPS_MS) else 2 * low
+    return low, STEPS_MS[step] if step < len(STEPS_MS) else low

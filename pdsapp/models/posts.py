@@ -27,9 +27,13 @@ class Post(Base, HasUuid):
             postgresql_where=_IN_FEED, sqlite_where=_IN_FEED,
         ),
         sa.Index("ix_post_user_profile_id_created_at", "user_profile_id", "created_at"),
-        sa.Index("ix_post_experiment_id_created_at", "experiment_id", "created_at"),
+        # Wide enough that authors are counted without looking at a post.
+        sa.Index(
+            "ix_post_experiment_id_created_at", "experiment_id", "created_at", "user_profile_id",
+            "visibility", "is_rehearsal",
+        ),
         sa.Index("ix_post_experiment_id_is_rehearsal", "experiment_id", "is_rehearsal"),
-        sa.Index("ix_post_created_at", "created_at"),
+        sa.Index("ix_post_created_at", "created_at", "user_profile_id", "visibility", "is_rehearsal"),
         sa.Index("ix_post_changed_at", "changed_at"),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from .base import Base
 
-QUARTER_SECONDS, HOUR_SECONDS, DAY_SECONDS = 900, 3_600, 86_400
+QUARTER_SECONDS, HOUR_SECONDS, DAY_SECONDS, WEEK_SECONDS = 900, 3_600, 86_400, 604_800
 
 
 class Block:
@@ -33,6 +33,7 @@ class Block:
 class OutcomeTally(Block, Base):
     """Ended attempts by what became of them, rehearsals too; by when they were asked for.
 
+    `post_count` counts the posts that came of them: one for each that posted, or the books are wrong.
     `verdict` is the rule's own answer, "post" or "skip"; "" if forced, never decided, or held by a limit.
     """
 
@@ -46,6 +47,7 @@ class OutcomeTally(Block, Base):
     attempt_count: Mapped[int]
     prompt_tokens: Mapped[int] = mapped_column(sa.BigInteger)
     completion_tokens: Mapped[int] = mapped_column(sa.BigInteger)
+    post_count: Mapped[int]
 
 
 class ProbabilityTally(Block, Base):
@@ -96,14 +98,13 @@ class PostTally(Block, Base):
 
 
 class AuthorTally(Block, Base):
-    """Posts that are not hidden by who wrote them; in days only."""
+    """Posts that are not hidden by who wrote them; only in days, and in sevens of them from 1970 on."""
 
     __tablename__ = "author_tally"
 
     user_profile_id: Mapped[int] = mapped_column(
         sa.ForeignKey("user_profile.id", ondelete="CASCADE"), primary_key=True
     )
-    is_bot: Mapped[bool] = mapped_column(primary_key=True)
     post_count: Mapped[int]
 
 

@@ -20,6 +20,7 @@ from ..models.tallies import (
     DAY_SECONDS,
     HOUR_SECONDS,
     QUARTER_SECONDS,
+    WEEK_SECONDS,
     AuthorTally,
     CallTally,
     LengthTally,
@@ -96,7 +97,7 @@ def rows_of(session: Session, facet: Facet, span: int, *conditions: ColumnElemen
     sums = [expression.label(name) for name, expression in facet.sums.items()]
     query = select(*keys, *sums).select_from(model)
     for target, condition in facet.joined:
-        query = query.join(target, condition)
+        query = query.outerjoin(target, condition)
     return query.where(*facet.only, *conditions).group_by(*keys)
 
 
@@ -181,8 +182,10 @@ OUTCOMES = Facet(
         "attempt_count": func.count(),
         "prompt_tokens": _sum(Attempt.prompt_tokens),
         "completion_tokens": _sum(Attempt.completion_tokens),
+        "post_count": func.count(Post.id),
     },
     only=(),
+    joined=((Post, Post.attempt_id == Attempt.id),),
 )
 PROBABILITIES = Facet(
     ProbabilityTally,
@@ -196,7 +199,8 @@ LENGTHS = Facet(
     ATTEMPTS,
     keys={"length_band": _text(Attempt.length_band), "fit": _fit},
     sums={"attempt_count": func.count()},
-    only=(Attempt.state == AttemptState.posted, Attempt.length_band.is_not(None), in_study(Attempt)),
+    # Not the plain column: for that SQLite would go through all that ever was posted, by its index by state.
+    only=(_text(Attempt.state) == AttemptState.posted, Attempt.length_band.is_not(None), in_study(Attempt)),
 )
 CALL_OUTCOMES = Facet(
     CallTally,
@@ -221,10 +225,9 @@ POST_KINDS = Facet(
 AUTHORS = Facet(
     AuthorTally,
     POSTS,
-    keys={"user_profile_id": Post.user_profile_id, "is_bot": UserProfile.is_bot},
+    keys={"user_profile_id": Post.user_profile_id},
     sums={"post_count": func.count()},
     only=(Post.visibility != Visibility.hidden, in_study(Post)),
-    joined=((UserProfile, UserProfile.id == Post.user_profile_id),),
-    spans=(DAY_SECONDS,),
+    spans=(WEEK_SECONDS, DAY_SECONDS),
 )
 FACETS = (OUTCOMES, PROBABILITIES, LENGTHS, CALL_OUTCOMES, POST_KINDS, AUTHORS)

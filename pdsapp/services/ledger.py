@@ -1,6 +1,5 @@
 """The ledger: every due slot and every attempt accounted for, as two sums."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 from ..domain.reasons import AttemptState
 from ..models import Experiment
 from .ledger_slots import Entry, SlotSum, expected_and_told, kinds_told
-from .ledger_turns import TurnSum, each_turn, totals
+from .ledger_turns import TurnSum, each_turn, slot_sums, totals
 from .reports import Tally
 
 LOOKED_AT = timedelta(hours=24)
@@ -92,16 +91,18 @@ def brief(session: Session, experiment: Experiment | None = None, since: datetim
 def of_period(
     session: Session, experiment: Experiment | None, found: Iterable[Tally], since: datetime, now: datetime
 ) -> Ledger:
-    """The sums of a period from what is counted of it; whether they hold is looked at for the last day only.
+    """The sums of a period from what is counted of it; slots are compared with attempts for its last day.
 
-    Rows that have ended do not change, so what is older was looked at before; `ledger` looks at all of it.
+    What is older was looked at before, and does not change; `ledger` looks at all of it, row by row.
     """
-    kinds = kinds_told(session, experiment, since)
-    states: Counter[str] = Counter()
-    for tally in found:
-        states[tally.state or "unreadable"] += tally.count
-    recent = totals(session, experiment, max(since, now - LOOKED_AT))
-    turns = TurnSum(states, posts_of_attempts=states[AttemptState.posted], details=list(recent.problems))
+    kinds, tallies = kinds_told(session, experiment, since), list(found)
+    turns = slot_sums(session, experiment, max(since, now - LOOKED_AT))
+    for tally in tallies:
+        turns.states[tally.state or "unreadable"] += tally.count
+        turns.posts_of_attempts += tally.posts
+    stray = sum(tally.posts for tally in tallies if tally.state != AttemptState.posted)
+    if stray:
+        turns.details.append(f"{stray:,} posts came of attempts that did not end as posted.")
     return Ledger(SlotSum(due=kinds.total(), kinds=kinds), turns, is_brief=True)
 
 

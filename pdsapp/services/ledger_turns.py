@@ -69,8 +69,8 @@ class TurnSum:
 
 def totals(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
     """The sums alone, in four queries; slots by their instant, attempts by when they were added."""
-    of_attempts, of_slots = _attempts(experiment, since), _slots(experiment, since)
-    found = TurnSum()
+    of_attempts = _attempts(experiment, since)
+    found = slot_sums(session, experiment, since)
     # Not the plain columns: for those SQLite would walk the index by state through all there ever was.
     columns = [
         func.coalesce(stored_text(each), "") for each in (Attempt.state, Attempt.reason_class, Attempt.reason)
@@ -80,14 +80,20 @@ def totals(session: Session, experiment: Experiment | None, since: datetime | No
     ):
         found.reasons[state, cls, reason] = count
         found.states[state] += count
-    fired = (*of_slots, Slot.kind == SlotKind.fired)
+    found.posts_of_attempts = session.scalar(
+        select(func.count(Post.id)).join(Attempt, Attempt.id == Post.attempt_id).where(*of_attempts)
+    )
+    return found
+
+
+def slot_sums(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
+    """What fired slots from `since` on say of their attempts, and how many they have; two queries."""
+    found = TurnSum()
+    fired = (*_slots(experiment, since), Slot.kind == SlotKind.fired)
     sums = select(func.sum(Slot.wanted_count), func.sum(Slot.expanded_count)).where(*fired)
     found.wanted, found.expanded = (int(count or 0) for count in session.execute(sums).one())
     found.attempts_of_slots = session.scalar(
         select(func.count(Attempt.id)).where(Attempt.slot_id.in_(select(Slot.id).where(*fired)))
-    )
-    found.posts_of_attempts = session.scalar(
-        select(func.count(Post.id)).join(Attempt, Attempt.id == Post.attempt_id).where(*of_attempts)
     )
     return found
 

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from ..domain.reasons import AttemptState, Reason, ReasonClass
 from ..models import Attempt, DigitalTwin, Experiment
 from ..models.base import stored_text
-from .facets import OUTCOMES
+from ..models.tallies import QUARTER_SECONDS
+from .facets import OUTCOMES, start_of_block
 from .rollups import Marks, moment
 from .tallying import BLOCK, Stretch, count, of_scope
 
@@ -64,7 +65,7 @@ class Tally:
 
     `is_current`: asked in the period, not in the one before. `verdict` is the rule's own answer where it
     decided, True for post; None if forced, never decided, held back by a limit when it was to decide, or
-    still waiting. What was written by hand and is none of a closed set is None.
+    still waiting. `posts` came of them. What was written by hand and is none of a closed set is None.
     """
 
     is_current: bool
@@ -76,6 +77,7 @@ class Tally:
     count: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    posts: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,14 +148,16 @@ def tallies(
 
 def _waiting(session: Session, experiment: Experiment | None, stretch: Stretch) -> Iterator[Tally]:
     """Attempts that are due or at work stand in no roll-up."""
-    state = stored_text(Attempt.state)
-    is_current = Attempt.created_at >= stretch.starts_at
-    # Each by its own partial index, which the database takes for a condition that is spelled out.
+    state, start = stored_text(Attempt.state), start_of_block(session, Attempt.created_at, QUARTER_SECONDS)
+    # Each by its own partial index, which the database takes for a condition that is spelled out, and would
+    # not for the sake of the time, were that compared as a column.
     rows = [
-        select(is_current.label("is_current"), Attempt.is_rehearsal, state.label("state")).where(
+        select(
+            (start >= stretch.start).label("is_current"), Attempt.is_rehearsal, state.label("state")
+        ).where(
             state == sa.literal_column(f"'{waiting}'"),
-            Attempt.created_at >= stretch.before.starts_at,
-            Attempt.created_at < stretch.ends_at,
+            start >= stretch.before.start,
+            start < stretch.end,
             *of_scope(Attempt.experiment_id + 0, experiment),
         )
         for waiting in (AttemptState.due, AttemptState.running)

@@ -58,13 +58,11 @@ def post_times(
     """When posts that are not hidden were made, replies too, and by whom."""
     by_block: Counter[int] = Counter()
     kinds: Counter[tuple[bool, bool]] = Counter()
-    parts = (
-        [stretch]
-        if _has_whole_hours(stretch, zone)
-        else stretch.cut_at(range(stretch.start, stretch.end, QUARTER_SECONDS))
-    )
+    longest = HOUR_SECONDS if _has_whole_hours(stretch, zone) else QUARTER_SECONDS
     keys = (BLOCK, "is_bot", "is_reply")
-    for _, block, is_bot, is_reply, posts in count(session, POST_KINDS, experiment, parts, marks, keys):
+    for _, block, is_bot, is_reply, posts in count(
+        session, POST_KINDS, experiment, [stretch], marks, keys, longest=longest
+    ):
         kinds[bool(is_bot), bool(is_reply)] += posts
         by_block[block] += posts
     local: Counter[tuple[int, int]] = Counter()
@@ -83,27 +81,36 @@ def post_times(
 def authors(session: Session, experiment: Experiment | None, stretch: Stretch, marks: Marks) -> Authors:
     """Who posted most, and how many did."""
     posts: Counter[int] = Counter()
-    twins: tuple[set[int], set[int]] = (set(), set())
-    for number, profile_id, is_bot, of_author in count(
+    before: set[int] = set()
+    for number, profile_id, of_author in count(
         session, AUTHORS, experiment, [stretch.before, stretch], marks
     ):
         if number:
             posts[profile_id] += of_author
-        if is_bot and of_author:
-            twins[number].add(profile_id)
+        else:
+            before.add(profile_id)
+    people = _people(session, experiment)
     shown = posts.most_common(AUTHORS_SHOWN)
     named = _named(session, [profile_id for profile_id, _ in shown])
     return Authors(
         shown=tuple(Author(key, *named[key], number) for key, number in shown if key in named),
         author_count=len(posts),
-        twin_count=len(twins[1]),
-        twin_count_before=len(twins[0]),
+        twin_count=len(posts.keys() - people),
+        twin_count_before=len(before - people),
     )
 
 
 def _named(session: Session, keys: Sequence[int]) -> dict[int, tuple[str, bool]]:
     query = select(UserProfile.id, UserProfile.username, UserProfile.is_bot).where(UserProfile.id.in_(keys))
     return {key: (username, is_bot) for key, username, is_bot in session.execute(query)}
+
+
+def _people(session: Session, experiment: Experiment | None) -> set[int]:
+    """The profiles of people: they are fewer than twins."""
+    query = select(UserProfile.id).where(UserProfile.is_bot.is_(False))
+    if experiment is not None:
+        query = query.where(UserProfile.experiment_id == experiment.id)
+    return set(session.scalars(query))
 
 
 def _has_whole_hours(stretch: Stretch, zone: ZoneInfo) -> bool:

@@ -5,7 +5,7 @@ ends are read from the rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import TypeVar
@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..models import Experiment
-from ..models.tallies import QUARTER_SECONDS
+from ..models.tallies import DAY_SECONDS, QUARTER_SECONDS, WEEK_SECONDS
 from .deletion import being_deleted
 from .facets import Facet, floor_quarter, rows_of
 from .rollups import Marks, moment, read_marks
@@ -27,16 +27,20 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of time in whole quarters of an hour, in seconds since 1970; `end` is excluded."""
+    """A stretch of time in whole quarters of an hour, in seconds since 1970; `end` is excluded.
+
+    `is_open`: nothing has happened after it yet, so that a block may reach over its end.
+    """
 
     start: int
     end: int
+    is_open: bool = False
 
     @classmethod
     def ending(cls, now: datetime, seconds: int) -> "Stretch":
         """The last so many seconds, the quarter of an hour that is not over included."""
         end = int(floor_quarter(now).timestamp()) + QUARTER_SECONDS
-        return cls(end - seconds, end)
+        return cls(end - seconds, end, is_open=True)
 
     @property
     def starts_at(self) -> datetime:
@@ -47,6 +51,11 @@ class Stretch:
         return moment(self.end)
 
     @property
+    def reach(self) -> int:
+        """Where its last block may end: an open one has the day to its end."""
+        return -(-self.end // DAY_SECONDS) * DAY_SECONDS if self.is_open else self.end
+
+    @property
     def before(self) -> "Stretch":
         """The stretch before it, as long as it is."""
         return Stretch(2 * self.start - self.end, self.start)
@@ -54,7 +63,8 @@ class Stretch:
     def cut_at(self, edges: Sequence[int]) -> list["Stretch"]:
         """The parts between these instants, which lie within it."""
         inner = sorted({edge for edge in edges if self.start < edge < self.end})
-        return [Stretch(*ends) for ends in pairwise([self.start, *inner, self.end])]
+        parts = [Stretch(*ends) for ends in pairwise([self.start, *inner, self.end])]
+        return [*parts[:-1], replace(parts[-1], is_open=self.is_open)]
 
 
 def consistently(session: Session, work: Callable[[Marks], Found]) -> Found:
@@ -75,18 +85,20 @@ def count(
     marks: Marks,
     keys: Sequence[str] | None = None,
     sums: Sequence[str] | None = None,
+    longest: int = WEEK_SECONDS,
 ) -> Iterator[tuple]:
     """Rows of (number of the stretch, *keys, *sums), of one experiment or of all, in one statement.
 
     Without `keys` and `sums` all of the facet's. Stretches follow one another; with `start_seconds` among the
-    keys no block reaches over an end of one, and their number is 0. `marks` is what `consistently` gives.
-    Attempts that wait are in no tally.
+    keys rows are of single blocks, `longest` seconds at most, none over an end of a stretch, and their number
+    is 0. `marks` is what `consistently` gives. Attempts that wait are in no tally.
     """
     keys, sums = tuple(facet.keys if keys is None else keys), tuple(facet.sums if sums is None else sums)
     names = [name for name in keys if name != BLOCK]
+    spans = [span for span in facet.spans if span <= longest]
     parts = [
-        *_tallies(facet, experiment, stretches, (*names, *sums)),
-        *_rows(session, facet, experiment, stretches, marks[facet.source.name], (*names, *sums)),
+        *_tallies(facet, experiment, stretches, spans, (*names, *sums)),
+        *_rows(session, facet, experiment, stretches, spans, marks[facet.source.name], (*names, *sums)),
     ]
     everything = sa.union_all(*parts).subquery()
     number = sa.literal_column("0", sa.Integer) if BLOCK in keys else _number(everything.c[BLOCK], stretches)
@@ -111,12 +123,12 @@ def _number(start: sa.ColumnElement, stretches: Sequence[Stretch]) -> sa.ColumnE
     return number
 
 
-def _tallies(facet: Facet, experiment, stretches, names: Sequence[str]) -> Iterator[sa.Select]:
+def _tallies(facet: Facet, experiment, stretches, spans, names) -> Iterator[sa.Select]:
     """Selects over the blocks that cover the stretches, one for each length of block."""
     table = facet.table
     by_span: dict[int, list[tuple[int, int]]] = {}
     for stretch in stretches:
-        for span, first, last in blocks(stretch, facet.spans):
+        for span, first, last in blocks(stretch, spans):
             runs = by_span.setdefault(span, [])
             if runs and runs[-1][1] == first:
                 runs[-1] = runs[-1][0], last
@@ -131,19 +143,24 @@ def _tallies(facet: Facet, experiment, stretches, names: Sequence[str]) -> Itera
         yield query.where(*of_scope(table.experiment_id, experiment))
 
 
-def _rows(session, facet: Facet, experiment, stretches, mark: datetime, names) -> Iterator[sa.Select]:
+def _rows(session, facet: Facet, experiment, stretches, spans, mark, names) -> Iterator[sa.Select]:
     """Selects over the rows: those that are not rolled up, and those at ends no block is fine enough for."""
-    source, whole = facet.source, (stretches[0].start, stretches[-1].end)
+    source, whole = facet.source, (stretches[0].start, stretches[-1].reach)
     scope = of_scope(source.model.experiment_id, experiment)
     loose = of_scope(source.model.experiment_id + 0, experiment)  # so that the index by the mark is taken
 
-    def counted(*conditions) -> sa.Select:
-        found = rows_of(session, facet, QUARTER_SECONDS, *conditions).subquery()
+    def counted(*conditions) -> sa.Subquery:
+        return rows_of(session, facet, QUARTER_SECONDS, *conditions).subquery()
+
+    def columns(found: sa.Subquery) -> sa.Select:
         return select(found.c.start_seconds, *(found.c[name] for name in names))
 
-    yield counted(*_within(source.at, *whole), source.unrolled(mark), *loose)
-    for first, last in _uncovered(stretches, facet.spans):
-        yield counted(*_within(source.at, first, last), source.rolled(mark), *scope)
+    # Narrowed by the time they count for only when they are counted: before, a database would take the index
+    # by that time and go through all that is rolled up.
+    late = counted(source.unrolled(mark), *loose)
+    yield columns(late).where(_between(late.c.start_seconds, *whole))
+    for first, last in _uncovered(stretches, spans):
+        yield columns(counted(*_within(source.at, first, last), source.rolled(mark), *scope))
 
 
 def _uncovered(stretches: Sequence[Stretch], spans: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -153,23 +170,23 @@ def _uncovered(stretches: Sequence[Stretch], spans: Sequence[int]) -> Iterator[t
             if at < first:
                 yield at, first
             at = last
-        if at < stretch.end:
-            yield at, stretch.end
+        if at < stretch.reach:
+            yield at, stretch.reach
 
 
 def blocks(stretch: Stretch, spans: Sequence[int]) -> list[tuple[int, int, int]]:
-    """The largest blocks that lie within a stretch, in order: (span, beginning, end of the run).
+    """The largest blocks within a stretch and its reach, in order: (span, beginning, end of the run).
 
     `spans` are given from the largest to the finest.
     """
     largest, *finer = spans
     first = -(-stretch.start // largest) * largest
-    last = stretch.end // largest * largest
+    last = stretch.reach // largest * largest
     if first >= last:
         return blocks(stretch, finer) if finer else []
     found = [(largest, first, last)]
     if finer:
-        left, right = Stretch(stretch.start, first), Stretch(last, stretch.end)
+        left, right = Stretch(stretch.start, first), Stretch(last, stretch.reach)
         found = [*blocks(left, finer), *found] if left.start < left.end else found
         found = [*found, *blocks(right, finer)] if right.start < right.end else found
     return found

@@ -220,7 +220,7 @@ def test_the_sums_are_those_somebody_counts_by_hand(app):
         rows = session.execute(select(Attempt.state).where(Attempt.created_at >= stretch.starts_at)).scalars()
         by_hand = Counter(rows)
         through = Counter()
-        for number, _, state, *_, attempts, _, _ in count(
+        for number, _, state, _, _, _, attempts, *_ in count(
             session, OUTCOMES, study, [stretch.before, stretch], rollups.read_marks(session)
         ):
             through[state] += attempts * number
@@ -321,19 +321,24 @@ def test_a_stretch_is_cut_into_the_largest_blocks(start, end, wanted):
     assert blocks(Stretch(start, end), (86_400, 3_600, 900)) == wanted
 
 
+def test_blocks_of_a_stretch_that_ends_now_reach_over_its_end():
+    stretch = Stretch(82_800, 86_400 + 900, is_open=True)
+    assert blocks(stretch, (86_400, 3_600, 900)) == [(3_600, 82_800, 86_400), (86_400, 86_400, 172_800)]
+
+
 def test_of_one_experiment_only_its_rows_count(app):
     one, two = make_experiment("One", zone="UTC"), make_experiment("Two", zone="UTC")
     history([make_twin(one)], 50)
     history([make_twin(two)], 70)
     roll_up_all(NOW + timedelta(hours=1))
     stretch = Stretch.ending(NOW, 7 * 86_400)
-    found = [sum(r[-3] for r in counted(stretch, s, [OUTCOMES])["outcome_tally"]) for s in (one, two, None)]
+    found = [sum(r[6] for r in counted(stretch, s, [OUTCOMES])["outcome_tally"]) for s in (one, two, None)]
     assert found == [50, 70, 120]
 
 
-def test_authors_are_kept_by_days_only(app):
+def test_authors_are_kept_by_days_and_weeks_only(app):
     history([make_twin(make_experiment(zone="UTC"))], 300)
     roll_up_all(NOW + timedelta(hours=1))
     with reading() as session:
-        assert set(session.scalars(select(AuthorTally.span_seconds))) == {86_400}
+        assert set(session.scalars(select(AuthorTally.span_seconds))) == {86_400, 604_800}
         assert session.scalar(select(func.count(Experiment.id))) == 1

@@ -30,6 +30,7 @@ FIRST_PERIOD = "24h"
 SLOTS_SHOWN = 6
 ATTEMPTS_SHOWN = 10
 Drawn = TypeVar("Drawn", figures.Calibration, figures.Lengths, figures.When, figures.Who, figures.Endpoints)
+LONG = 100_000
 FEW = 10  # below this a change in percent says nothing
 REASON_SERIES = {
     Reason.recency: "recency",
@@ -223,7 +224,7 @@ def _kpis(found: Report, twins: reports.TwinCounts) -> list[tuple[str, str, str,
         change = change_words(now, then, span) if before.asked else ""
         words = " · ".join(part for part in (note, change) if part)
         url = url_for("activity.stream", **wanted, **part) if wanted else ""
-        return label, f"{now:,}", words, url
+        return label, short_number(now), words, url
 
     rate = ""
     if counts.ruled:
@@ -241,7 +242,7 @@ def _kpis(found: Report, twins: reports.TwinCounts) -> list[tuple[str, str, str,
         tile("Held back", "held_back", held, **_held_by(mostly), **{"class": mostly.value}),
         tile("Failed", "failed", f"mostly “{REASON_WORDS[commonest]}”" if commonest else "", state="failed"),
         ("Active twins", f"{twins.active:,}", _twins_note(found, twins), links.to("digitaltwin.index_view")),
-        tile("Tokens used", "tokens"),
+        tile("Tokens used", "tokens", f"{counts.tokens:,}" if counts.tokens >= LONG else ""),
     ]
 
 
@@ -255,6 +256,13 @@ def _twins_note(found: Report, twins: reports.TwinCounts) -> str:
     if found.before.asked:
         words.append(change_words(authors.twin_count, authors.twin_count_before, found.period.short))
     return " · ".join(words)
+
+
+def short_number(number: int) -> str:
+    """The number, from 100,000 on in thousands or millions: "412k", "3.1M"."""
+    if number < LONG:
+        return f"{number:,}"
+    return f"{number / 1_000:,.0f}k" if number < 1_000_000 else f"{number / 1_000_000:,.1f}M"
 
 
 def change_words(now: int, before: int, span: str) -> str:
