@@ -4,13 +4,12 @@ The job that fills the tables and the readers that add the rows not rolled up ye
 that the two can only agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import Session
 
 from ..domain.latency import STEPS_MS, UNKNOWN_STEP
 from ..domain.reasons import TERMINAL_STATES, AttemptState, CallPurpose, CallState, ReasonClass, Visibility
@@ -55,7 +54,7 @@ class Source:
     next_mark: Callable[[datetime], datetime]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Facet:
     """A table of tallies: expressions over the rows for its keys and sums; `spans` are its blocks."""
 
@@ -74,31 +73,25 @@ def floor_quarter(at: datetime) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def seconds_since_1970(session: Session, column: ColumnElement) -> ColumnElement[int]:
-    """A stored time as whole seconds since 1970."""
-    if session.get_bind().dialect.name == "sqlite":
-        return sa.cast(func.strftime("%s", column), sa.Integer)
-    return sa.cast(func.floor(sa.extract("epoch", column)), sa.BigInteger)
-
-
-def start_of_block(session: Session, column: ColumnElement, span: int) -> ColumnElement[int]:
+def start_of_block(dialect: str, column: ColumnElement, span: int) -> ColumnElement[int]:
     """The beginning of the block of so many seconds a stored time lies in, in seconds since 1970."""
+    if dialect == "sqlite":
+        seconds = sa.cast(func.strftime("%s", column), sa.Integer)
+    else:
+        seconds = sa.cast(func.floor(sa.extract("epoch", column)), sa.BigInteger)
     # Spelled out, not bound: PostgreSQL must see that it groups by what it selects.
     width = sa.literal_column(str(span), sa.Integer)
-    return seconds_since_1970(session, column) // width * width
+    return seconds // width * width
 
 
-def rows_of(session: Session, facet: Facet, span: int, *conditions: ColumnElement[bool]) -> Select:
-    """The tallies of a facet counted from its rows, in the order of the table's columns."""
-    start = start_of_block(session, facet.source.at, span)
-    model = facet.source.model
-    keys = [model.experiment_id, start.label("start_seconds")]
-    keys += [expression.label(name) for name, expression in facet.keys.items()]
+def rows_of(facet: Facet, *of: ColumnElement, where: Iterable[ColumnElement[bool]]) -> Select:
+    """The sums of a facet counted from its rows, by `of` and its keys: (*of, *keys, *sums)."""
+    keys = [*of, *(expression.label(name) for name, expression in facet.keys.items())]
     sums = [expression.label(name) for name, expression in facet.sums.items()]
-    query = select(*keys, *sums).select_from(model)
+    query = select(*keys, *sums).select_from(facet.source.model)
     for target, condition in facet.joined:
         query = query.outerjoin(target, condition)
-    return query.where(*facet.only, *conditions).group_by(*keys)
+    return query.where(*facet.only, *where).group_by(*keys)
 
 
 def _text(column: ColumnElement) -> ColumnElement[str]:

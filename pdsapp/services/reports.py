@@ -20,7 +20,7 @@ from ..models import Attempt, DigitalTwin, Experiment
 from ..models.base import stored_text
 from ..models.tallies import QUARTER_SECONDS
 from .facets import OUTCOMES, start_of_block
-from .rollups import Marks, moment
+from .rollups import Marks, dialect_of, moment
 from .tallying import BLOCK, Stretch, count, of_scope
 
 HELD_STATES = (AttemptState.skipped, AttemptState.cancelled)
@@ -148,7 +148,10 @@ def tallies(
 
 def _waiting(session: Session, experiment: Experiment | None, stretch: Stretch) -> Iterator[Tally]:
     """Attempts that are due or at work stand in no roll-up."""
-    state, start = stored_text(Attempt.state), start_of_block(session, Attempt.created_at, QUARTER_SECONDS)
+    state, start = (
+        stored_text(Attempt.state),
+        start_of_block(dialect_of(session), Attempt.created_at, QUARTER_SECONDS),
+    )
     # Each by its own partial index, which the database takes for a condition that is spelled out, and would
     # not for the sake of the time, were that compared as a column.
     rows = [

@@ -125,7 +125,7 @@ def _touched(session: Session, source: Source, row: RollupMark, mark: datetime, 
     conditions = [sa.and_(source.cursor >= row.mark_at, source.cursor <= mark)]
     if row.looked_at != NEVER:
         conditions.append(source.changed > _look_from(row, now))
-    start = start_of_block(session, source.at, QUARTER_SECONDS)
+    start = start_of_block(dialect_of(session), source.at, QUARTER_SECONDS)
     found: set[int] = set()
     for condition in conditions:
         found.update(session.scalars(select(start).where(condition).distinct()))
@@ -161,10 +161,10 @@ def _replace(session: Session, facet: Facet, span: int, first: int, last: int, r
 
 
 def _from_rows(session: Session, facet: Facet, span: int, first: int, last: int, mark: datetime) -> sa.Select:
-    at = facet.source.at
-    return rows_of(
-        session, facet, span, at >= moment(first), at < moment(last), facet.source.rolled(mark)
-    )  # fmt: skip
+    source = facet.source
+    start = start_of_block(dialect_of(session), source.at, span).label("start_seconds")
+    within = (source.at >= moment(first), source.at < moment(last), source.rolled(mark))
+    return rows_of(facet, source.model.experiment_id, start, where=within)
 
 
 def _from_tallies(facet: Facet, span: int, finer: int, first: int, last: int) -> sa.Select:
@@ -179,6 +179,11 @@ def _from_tallies(facet: Facet, span: int, finer: int, first: int, last: int) ->
         .where(table.span_seconds == finer, table.start_seconds >= first, table.start_seconds < last)
         .group_by(*keys)
     )
+
+
+def dialect_of(session: Session) -> str:
+    """The name of the database a session speaks with."""
+    return session.get_bind().dialect.name
 
 
 def moment(seconds: int) -> datetime:

@@ -7,6 +7,7 @@ ends are read from the rows.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -17,8 +18,8 @@ from sqlalchemy.orm import Session
 from ..models import Experiment
 from ..models.tallies import DAY_SECONDS, QUARTER_SECONDS, WEEK_SECONDS
 from .deletion import being_deleted
-from .facets import Facet, floor_quarter, rows_of
-from .rollups import Marks, moment, read_marks
+from .facets import Facet, floor_quarter, rows_of, start_of_block
+from .rollups import Marks, dialect_of, moment, read_marks
 
 MOST_TRIES = 4
 BLOCK = "start_seconds"
@@ -77,6 +78,20 @@ def consistently(session: Session, work: Callable[[Marks], Found]) -> Found:
     return found
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """What makes two counts the same statement with other values: so it is built once."""
+
+    facet: Facet
+    dialect: str
+    keys: tuple[str, ...]
+    sums: tuple[str, ...]
+    is_of_one: bool
+    stretches: int
+    tallies: tuple[tuple[int, int, int], ...]  # number of the stretch, length of the blocks, runs of them
+    ends: tuple[int, ...]  # number of the stretch
+
+
 def count(
     session: Session,
     facet: Facet,
@@ -94,20 +109,102 @@ def count(
     is 0. `marks` is what `consistently` gives. Attempts that wait are in no tally.
     """
     keys, sums = tuple(facet.keys if keys is None else keys), tuple(facet.sums if sums is None else sums)
-    names = [name for name in keys if name != BLOCK]
     spans = [span for span in facet.spans if span <= longest]
+    runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    ends: list[tuple[int, int, int]] = []
+    for index, stretch in enumerate(stretches):
+        number = 0 if BLOCK in keys else index
+        for span, first, last in blocks(stretch, spans):
+            found = runs.setdefault((number, span), [])
+            if found and found[-1][1] == first:
+                found[-1] = found[-1][0], last
+            else:
+                found.append((first, last))
+        ends += [(number, *end) for end in _uncovered(stretch, spans)]
+    shape = _Shape(
+        facet,
+        dialect_of(session),
+        keys,
+        sums,
+        is_of_one=experiment is not None,
+        stretches=1 if BLOCK in keys else len(stretches),
+        tallies=tuple((number, span, len(found)) for (number, span), found in runs.items()),
+        ends=tuple(number for number, _, _ in ends),
+    )
+    values = {"mark": marks[facet.source.name], "first": stretches[0].start, "last": stretches[-1].reach}
+    if experiment is not None:
+        values["experiment"] = experiment.id
+    if BLOCK not in keys:
+        values |= {f"start_{number}": stretch.start for number, stretch in enumerate(stretches)}
+    for part, found in enumerate(runs.values()):
+        for run, (first, last) in enumerate(found):
+            values |= {f"first_{part}_{run}": first, f"last_{part}_{run}": last}
+    for part, (_, first, last) in enumerate(ends):
+        values |= {f"from_{part}": moment(first), f"until_{part}": moment(last)}
+    return (tuple(row) for row in session.execute(_statement(shape), values))
+
+
+@lru_cache(maxsize=256)
+def _statement(shape: _Shape) -> sa.Select:
+    facet, source = shape.facet, shape.facet.source
+    names = (*(name for name in shape.keys if name != BLOCK), *shape.sums)
     parts = [
-        *_tallies(facet, experiment, stretches, spans, (*names, *sums)),
-        *_rows(session, facet, experiment, stretches, spans, marks[facet.source.name], (*names, *sums)),
+        *(_of_tallies(shape, part, *each, names) for part, each in enumerate(shape.tallies)),
+        *(_of_ends(shape, part, number, names) for part, number in enumerate(shape.ends)),
     ]
-    everything = sa.union_all(*parts).subquery()
-    number = sa.literal_column("0", sa.Integer) if BLOCK in keys else _number(everything.c[BLOCK], stretches)
-    numbered = select(
-        number.label("number"), *(everything.c[name] for name in (*keys, *sums))
-    ).subquery()  # fmt: skip
-    grouped = [numbered.c.number, *(numbered.c[name] for name in keys)]
-    query = select(*grouped, *(func.sum(numbered.c[name]) for name in sums)).group_by(*grouped)
-    return (tuple(row) for row in session.execute(query))
+    # Narrowed by the time they count for only when they are counted: before, a database would take the index
+    # by that time and go through all that is rolled up.
+    start = start_of_block(shape.dialect, source.at, QUARTER_SECONDS).label(BLOCK)
+    where = (source.unrolled(sa.bindparam("mark")), *_scope(shape, source.model.experiment_id + 0))
+    late = rows_of(facet, start, where=where).subquery().c
+    number: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer)
+    for index in range(1, shape.stretches):
+        is_later = late[BLOCK] >= sa.bindparam(f"start_{index}", type_=sa.BigInteger)
+        number = sa.case((is_later, sa.literal_column(str(index), sa.Integer)), else_=number)
+    within = late[BLOCK] >= sa.bindparam("first"), late[BLOCK] < sa.bindparam("last")
+    parts.append(select(number.label("number"), late[BLOCK], *(late[name] for name in names)).where(*within))
+    found = sa.union_all(*parts).subquery().c
+    grouped = [found.number, *(found[name] for name in shape.keys)]
+    return select(*grouped, *(func.sum(found[name]) for name in shape.sums)).group_by(*grouped)
+
+
+def _of_tallies(shape: _Shape, part: int, number: int, span: int, runs: int, names) -> sa.Select:
+    """Blocks of one length that lie within a stretch."""
+    table = shape.facet.table
+    start = table.start_seconds
+    places = [
+        sa.and_(start >= sa.bindparam(f"first_{part}_{run}"), start < sa.bindparam(f"last_{part}_{run}"))
+        for run in range(runs)
+    ]
+    within = (start >= sa.bindparam(f"first_{part}_0"), start < sa.bindparam(f"last_{part}_{runs - 1}"))
+    columns = [_number(number), start, *(getattr(table, name) for name in names)]
+    query = select(*columns).where(table.span_seconds == sa.literal_column(str(span)), *within)
+    query = query.where(sa.or_(*places)) if runs > 1 else query
+    return query.where(*_scope(shape, table.experiment_id))
+
+
+def _of_ends(shape: _Shape, part: int, number: int, names) -> sa.Select:
+    """Rows at an end of a stretch no block is fine enough for."""
+    facet, source = shape.facet, shape.facet.source
+    where = (
+        source.at >= sa.bindparam(f"from_{part}"),
+        source.at < sa.bindparam(f"until_{part}"),
+        source.rolled(sa.bindparam("mark")),
+        *_scope(shape, source.model.experiment_id),
+    )
+    is_by_block = BLOCK in shape.keys
+    of = [start_of_block(shape.dialect, source.at, QUARTER_SECONDS).label(BLOCK)] if is_by_block else []
+    rows = rows_of(facet, *of, where=where).subquery().c
+    start = rows[BLOCK] if is_by_block else sa.literal_column("0", sa.BigInteger).label(BLOCK)
+    return select(_number(number), start, *(rows[name] for name in names))
+
+
+def _number(number: int) -> sa.Label[int]:
+    return sa.literal_column(str(number), sa.Integer).label("number")
+
+
+def _scope(shape: _Shape, column: sa.ColumnElement) -> tuple:
+    return (column == sa.bindparam("experiment"),) if shape.is_of_one else (column.not_in(being_deleted()),)
 
 
 def of_scope(column: sa.ColumnElement, experiment: Experiment | None) -> tuple:
@@ -115,63 +212,14 @@ def of_scope(column: sa.ColumnElement, experiment: Experiment | None) -> tuple:
     return (column.not_in(being_deleted()),) if experiment is None else (column == experiment.id,)
 
 
-def _number(start: sa.ColumnElement, stretches: Sequence[Stretch]) -> sa.ColumnElement[int]:
-    """Which stretch a block lies in, as an expression."""
-    number: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer)
-    for index, stretch in enumerate(stretches[1:], 1):
-        number = sa.case((start >= stretch.start, sa.literal_column(str(index), sa.Integer)), else_=number)
-    return number
-
-
-def _tallies(facet: Facet, experiment, stretches, spans, names) -> Iterator[sa.Select]:
-    """Selects over the blocks that cover the stretches, one for each length of block."""
-    table = facet.table
-    by_span: dict[int, list[tuple[int, int]]] = {}
-    for stretch in stretches:
-        for span, first, last in blocks(stretch, spans):
-            runs = by_span.setdefault(span, [])
-            if runs and runs[-1][1] == first:
-                runs[-1] = runs[-1][0], last
-            else:
-                runs.append((first, last))
-    columns = [table.start_seconds, *(getattr(table, name) for name in names)]
-    for span, runs in by_span.items():
-        within = (table.start_seconds >= runs[0][0], table.start_seconds < runs[-1][1])
-        query = select(*columns).where(table.span_seconds == span, *within)
-        if len(runs) > 1:
-            query = query.where(sa.or_(*(_between(table.start_seconds, *run) for run in runs)))
-        yield query.where(*of_scope(table.experiment_id, experiment))
-
-
-def _rows(session, facet: Facet, experiment, stretches, spans, mark, names) -> Iterator[sa.Select]:
-    """Selects over the rows: those that are not rolled up, and those at ends no block is fine enough for."""
-    source, whole = facet.source, (stretches[0].start, stretches[-1].reach)
-    scope = of_scope(source.model.experiment_id, experiment)
-    loose = of_scope(source.model.experiment_id + 0, experiment)  # so that the index by the mark is taken
-
-    def counted(*conditions) -> sa.Subquery:
-        return rows_of(session, facet, QUARTER_SECONDS, *conditions).subquery()
-
-    def columns(found: sa.Subquery) -> sa.Select:
-        return select(found.c.start_seconds, *(found.c[name] for name in names))
-
-    # Narrowed by the time they count for only when they are counted: before, a database would take the index
-    # by that time and go through all that is rolled up.
-    late = counted(source.unrolled(mark), *loose)
-    yield columns(late).where(_between(late.c.start_seconds, *whole))
-    for first, last in _uncovered(stretches, spans):
-        yield columns(counted(*_within(source.at, first, last), source.rolled(mark), *scope))
-
-
-def _uncovered(stretches: Sequence[Stretch], spans: Sequence[int]) -> Iterator[tuple[int, int]]:
-    for stretch in stretches:
-        at = stretch.start
-        for _, first, last in blocks(stretch, spans):
-            if at < first:
-                yield at, first
-            at = last
-        if at < stretch.reach:
-            yield at, stretch.reach
+def _uncovered(stretch: Stretch, spans: Sequence[int]) -> Iterator[tuple[int, int]]:
+    at = stretch.start
+    for _, first, last in blocks(stretch, spans):
+        if at < first:
+            yield at, first
+        at = last
+    if at < stretch.reach:
+        yield at, stretch.reach
 
 
 def blocks(stretch: Stretch, spans: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -190,11 +238,3 @@ def blocks(stretch: Stretch, spans: Sequence[int]) -> list[tuple[int, int, int]]
         found = [*blocks(left, finer), *found] if left.start < left.end else found
         found = [*found, *blocks(right, finer)] if right.start < right.end else found
     return found
-
-
-def _between(column: sa.ColumnElement, first: int, last: int) -> sa.ColumnElement[bool]:
-    return sa.and_(column >= first, column < last)
-
-
-def _within(column: sa.ColumnElement, first: int, last: int) -> tuple:
-    return column >= moment(first), column < moment(last)
