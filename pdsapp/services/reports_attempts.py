@@ -15,6 +15,10 @@ from ..models import Attempt, DigitalTwin, Experiment, Post, Schedule, UserProfi
 
 PAGE_SIZE = 50
 MOST_CHANGES = 200
+# How many attempts are looked at for a filter that no index answers: some hundredths of a second.
+MOST_SEARCHED = 50_000
+# So far a clock that was set may put a time out of the order of ids.
+OUT_OF_ORDER = timedelta(hours=1)
 LATE_COMMIT = timedelta(seconds=10)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -52,11 +56,15 @@ class AttemptLine:
     experiment_zone: str
     schedule: str | None
     post_text: str
+    model: str
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which attempts to list. What an attempt is never changes but `state`, `reason` and `reason_class`."""
+    """Which attempts to list. What an attempt is never changes but state, reason, class, model and post.
+
+    `text` is looked for in the post, `since` (included) and `until` are of when they were asked for.
+    """
 
     experiment: Experiment | None = None
     twin: DigitalTwin | None = None
@@ -66,6 +74,15 @@ class Filters:
     state: AttemptState | None = None
     reason: Reason | None = None
     reason_class: ReasonClass | None = None
+    model: str = ""
+    text: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether an index leads to all that can fit, and there are not many of them."""
+        return self.twin is not None or not self.passing()
 
     def lasting(self, is_indexed: bool = True) -> tuple:
         """The conditions an attempt fulfils for ever or never.
@@ -80,7 +97,9 @@ class Filters:
         of_rows = [(column, row.id) for column, row in wanted if row is not None]
         conditions = [(column if is_indexed else column + 0) == number for column, number in of_rows]
         closed = ((Attempt.trigger, self.trigger), (Attempt.is_rehearsal, self.is_rehearsal))
-        return (*conditions, *(column == value for column, value in closed if value is not None))
+        times = [Attempt.created_at >= self.since] if self.since else []
+        times += [Attempt.created_at < self.until] if self.until else []
+        return (*conditions, *(column == value for column, value in closed if value is not None), *times)
 
     def passing(self) -> tuple:
         """The conditions an attempt may come to fulfil, or no longer fulfil."""
@@ -89,7 +108,10 @@ class Filters:
             (Attempt.reason, self.reason),
             (Attempt.reason_class, self.reason_class),
         )
-        return tuple(column == value for column, value in wanted if value is not None)
+        found = [column == value for column, value in wanted if value is not None]
+        found += [Attempt.model == self.model] if self.model else []
+        found += [Post.text.icontains(self.text, autoescape=True)] if self.text else []
+        return tuple(found)
 
     def fits(self, line: AttemptLine) -> bool:
         """Whether a line that fulfils the lasting conditions fulfils the others now."""
@@ -97,16 +119,22 @@ class Filters:
             self.state in (None, line.state)
             and self.reason in (None, line.reason)
             and self.reason_class in (None, line.reason_class)
+            and self.model in ("", line.model)
+            and self.text.lower() in line.post_text.lower()
         )
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page of attempts, newest first. Ids lead on: `older` goes to `before`, `newer` to `after`."""
+    """A page of attempts, newest first. Ids lead on: `older` goes to `before`, `newer` to `after`.
+
+    `searched_to` is when the oldest one was asked that was looked at, where not all older ones were.
+    """
 
     lines: tuple[AttemptLine, ...]
     older: int | None
     newer: int | None
+    searched_to: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +179,7 @@ def attempt_lines() -> Select:
             Experiment.zone,
             Schedule.name,
             func.coalesce(Post.text, ""),
+            Attempt.model,
         )
         .join(DigitalTwin, DigitalTwin.id == Attempt.digital_twin_id)
         .join(UserProfile, UserProfile.id == DigitalTwin.user_profile_id)
@@ -166,23 +195,55 @@ def latest(session: Session, experiment: Experiment | None, count: int) -> tuple
 
 
 def page(session: Session, filters: Filters, before: int | None = None, after: int | None = None) -> Page:
-    """At most 50 attempts: the newest, those older than id `before`, or those just newer than id `after`."""
-    conditions = (*filters.lasting(), *filters.passing())
-    query = attempt_lines().where(*conditions).limit(PAGE_SIZE + 1)
+    """At most 50 attempts: the newest, those older than id `before`, or those just newer than id `after`.
+
+    What no index leads to is looked for among the next 50,000 attempts only: with `searched_to` given, the
+    page may hold less than there is, and `older` goes on from there.
+    """
+    query = attempt_lines().where(*filters.lasting(), *filters.passing()).limit(PAGE_SIZE + 1)
     if after is not None:
-        rows = session.execute(query.where(Attempt.id > after).order_by(Attempt.id)).all()
+        top = None if filters.is_of_few else after + MOST_SEARCHED
+        newer = query.where(Attempt.id > after, *(() if top is None else (Attempt.id <= top,)))
+        rows = session.execute(newer.order_by(Attempt.id)).all()
         has_newer, rows = len(rows) > PAGE_SIZE, rows[:PAGE_SIZE]
         lines = tuple(AttemptLine(*row) for row in reversed(rows))
         if not has_newer:
             return page(session, filters)
         return Page(lines, older=lines[-1].id, newer=lines[0].id)
-    if before is not None:
-        query = query.where(Attempt.id < before)
+    start = _end_of(session, filters, before)
+    floor = None if filters.is_of_few or start is None else max(0, start - MOST_SEARCHED)
+    if start is not None:
+        query = query.where(Attempt.id < start)
+    if floor:
+        query = query.where(Attempt.id >= floor)
     rows = session.execute(query.order_by(Attempt.id.desc())).all()
     lines = tuple(AttemptLine(*row) for row in rows[:PAGE_SIZE])
     older = lines[-1].id if len(rows) > PAGE_SIZE else None
     newer = None if before is None else (lines[0].id if lines else before - 1)
+    if older is None and floor:
+        searched_to = session.scalar(
+            select(Attempt.created_at).where(Attempt.id < floor).order_by(Attempt.id.desc()).limit(1)
+        )
+        if searched_to is not None and not (filters.since and searched_to < filters.since - OUT_OF_ORDER):
+            return Page(lines, floor, newer, searched_to)
     return Page(lines, older, newer)
+
+
+def _end_of(session: Session, filters: Filters, before: int | None) -> int | None:
+    """Below which id to look: ids grow with time but for an hour, so an index by time leads to the place."""
+    found = [] if before is None else [before]
+    if filters.until is not None:
+        later = (
+            select(Attempt.id)
+            .where(Attempt.created_at >= filters.until + OUT_OF_ORDER)
+            .order_by(Attempt.created_at)
+            .limit(1)
+        )
+        found += [number] if (number := session.scalar(later)) is not None else []
+    if not found and not filters.is_of_few:
+        newest = session.scalar(select(func.max(Attempt.id)))
+        found += [] if newest is None else [newest + 1]
+    return min(found, default=None)
 
 
 def change_cursor(session: Session, filters: Filters) -> str:

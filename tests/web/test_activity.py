@@ -1,13 +1,15 @@
 """The stream of attempts: filtered by its address, polled by a cursor, with what happens now beside it."""
 
+import html
 import re
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from pdsapp.domain.reasons import AttemptState, Trigger
 from pdsapp.models import Attempt, Cadence, ProcessKind, Schedule, utc_now
-from pdsapp.services import heartbeats
+from pdsapp.services import heartbeats, reports_attempts
 from tests.attempt_rows import add_row, put_row
 from tests.builders import make_experiment, make_twin
 from tests.web.looking import assert_nothing_inline, counted_queries, words_of
@@ -129,6 +131,12 @@ def test_attempts_of_a_schedule_and_of_an_experiment_can_be_chosen(viewer, strea
         ("before=" + "9" * 30, 400, "is no place in the list"),
         ("before=9223372036854775808", 400, "is no place in the list"),
         ("after=٣", 400, "is no place in the list"),
+        ("from=yesterday", 400, "“yesterday” is no time. Write it like 2026-11-29T14:30"),
+        ("from=0001-01-01T00:00:00%2B23:59", 400, "is no time"),
+        ("until=2026-13-01T00:00", 400, "is no time"),
+        ("from=2026-11-02T00:00&until=2026-11-01T00:00", 400, "“From” has to be before “until”."),
+        ("search=%00", 400, "Search for at most 200 characters"),
+        ("model=" + "m" * 201, 400, "Search for at most 200 characters"),
     ],
 )
 def test_an_absurd_filter_gets_a_sentence(viewer, stream, query, status, sentence):
@@ -253,3 +261,63 @@ def test_a_page_costs_the_same_queries_however_long_it_is(viewer, twin, write):
         for i in range(60):
             put_row(session, twin, "posted", "drawn", ago(minutes=60 - i), draw=0.9)
     assert cost() == few
+
+
+@pytest.fixture
+def two_models(twin):
+    """Posts by two models, three hours apart."""
+    add_row(twin, "posted", "drawn", ago(hours=4), "The 100% truth about buses.", model="small-1")
+    add_row(twin, "posted", "drawn", ago(hours=1), "Nothing but bread today.", model="large-2")
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("model=small-1", 1),
+        ("model=small", 0),
+        ("search=TRUTH", 1),
+        ("search=100%25", 1),
+        ("search=1_0", 0),
+        ("search=%25", 1),
+        ("search=nobody+said+this", 0),
+    ],
+)
+def test_attempts_are_found_by_model_and_by_what_was_posted(viewer, two_models, query, count):
+    assert len(states_of(viewer.get(f"/activity?{query}"))) == count
+
+
+def test_a_time_is_of_the_experiments_clock(viewer, two_models, twin, study):
+    zone = ZoneInfo(study.zone)
+    border = f"{ago(hours=2).astimezone(zone):%Y-%m-%dT%H:%M}"
+    base = f"/activity?experiment={study.identifier}"
+    assert "bread" in words_of(viewer.get(f"{base}&from={border}"))
+    assert "bread" not in words_of(viewer.get(f"{base}&until={border}"))
+    assert "truth" in words_of(viewer.get(f"{base}&until={border}"))
+    assert f'value="{border}"' in viewer.get(f"{base}&until={border}").text
+    for far in ("from=9999-12-31T23:59", "until=0001-01-02T00:00"):
+        assert states_of(viewer.get(f"{base}&{far}")) == []
+
+
+def test_what_no_index_answers_is_looked_for_piece_by_piece(viewer, twin, monkeypatch):
+    monkeypatch.setattr(reports_attempts, "MOST_SEARCHED", 30)
+    add_row(twin, "failed", "refused", ago(hours=30))
+    for minutes in range(100, 0, -1):
+        add_row(twin, "skipped", "recency", ago(minutes=minutes))
+    looked, address = 0, "/activity?reason=refused"
+    while not states_of(answer := viewer.get(address)):
+        assert "Looked at 30 attempts, back to" in words_of(answer)
+        address = html.unescape(re.search(r'href="([^"]+)">Look further back', answer.text)[1])
+        looked += 1
+    assert states_of(answer) == ["failed"] and 2 <= looked <= 4
+    assert "Look further back" not in answer.text
+
+
+def test_polling_keeps_to_the_model_and_the_text(viewer, two_models, twin):
+    text = viewer.get("/activity?search=bread").text
+    address = html.unescape(re.search(r'data-poll-url="([^"]+)"', text)[1])
+    assert "search=bread" in address
+    cursor = re.search(r'data-cursor="([^"]+)"', text)[1]
+    add_row(twin, "posted", "drawn", utc_now(), "Bread again.")
+    add_row(twin, "posted", "drawn", utc_now(), "A bus.")
+    answer = viewer.get(f"{address}&since={cursor}")
+    assert "Bread again." in answer.text and "A bus." not in answer.text
