@@ -14,21 +14,12 @@ from ...services import reports_attempts, reports_now
 from .. import access, frame
 from . import attention, links
 from .attempt_filters import FilterField, fields_of, filters_of, place_in, wanted
+from .processes import ProcessLine, process_line
 from .rows import STAGE_WORDS, AttemptRow, attempt_row
 
 FIRST_INTERVAL = 5
 
 routes = Blueprint("activity", __name__)
-
-
-@dataclass(frozen=True)
-class ProcessLine:
-    """A worker or scheduler in words."""
-
-    name: str
-    is_alive: bool
-    words: str
-    beat_at: datetime
 
 
 @dataclass(frozen=True)
@@ -191,8 +182,8 @@ def _searched_words(found: reports_attempts.Page, zone: ZoneInfo) -> str:
 
 def _happening(found: reports_now.Now, zone: ZoneInfo, at: datetime) -> Happening:
     return Happening(
-        workers=[_process(process, at) for process in found.of_kind(ProcessKind.worker)],
-        schedulers=[_process(process, at) for process in found.of_kind(ProcessKind.scheduler)],
+        workers=[process_line(process, at) for process in found.of_kind(ProcessKind.worker)],
+        schedulers=[process_line(process, at) for process in found.of_kind(ProcessKind.scheduler)],
         lanes=[_lane(lane) for lane in found.lanes],
         at_work=[
             WorkLine(links.attempt(work.uuid), work.twin, STAGE_WORDS[work.stage], work.claimed_at)
@@ -201,21 +192,6 @@ def _happening(found: reports_now.Now, zone: ZoneInfo, at: datetime) -> Happenin
         at_work_count=found.at_work_count,
         zone=zone,
     )
-
-
-def _process(process: reports_now.Process, at: datetime) -> ProcessLine:
-    ago = span_words((at - process.beat_at).total_seconds())
-    parts = []
-    if process.is_leader and process.is_alive:
-        parts.append("leads")
-    if process.lanes:
-        parts.append(
-            f"lanes {', '.join(process.lanes)}" if len(process.lanes) > 1 else f"lane {process.lanes[0]}"
-        )
-    if process.busy_count:
-        parts.append(f"{process.busy_count} at work")
-    parts.append(f"stopped {ago} ago" if process.stopped_at else f"last beat {ago} ago")
-    return ProcessLine(process.name, process.is_alive, ", ".join(parts), process.beat_at)
 
 
 def _lane(lane: reports_now.Lane) -> LaneLine:
