@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session, contains_eager
 from ..domain.decision import TwinState
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import ContextPost
-from ..domain.reasons import Visibility
-from ..models import AttemptContext, DigitalTwin, Post, PostRevision, UserProfile
+from ..models import IS_IN_FEED, AttemptContext, DigitalTwin, Post, PostRevision, UserProfile
 
 
 def latest_posts(experiment_id: int) -> Select[tuple[Post]]:
@@ -18,11 +17,7 @@ def latest_posts(experiment_id: int) -> Select[tuple[Post]]:
         select(Post)
         .join(Post.user_profile)
         .options(contains_eager(Post.user_profile))
-        .where(
-            Post.experiment_id == experiment_id,
-            Post.parent_id.is_(None),
-            Post.visibility == Visibility.visible,
-        )
+        .where(Post.experiment_id == experiment_id, IS_IN_FEED)
         .order_by(Post.created_at.desc(), Post.id.desc())
     )
 
@@ -75,8 +70,7 @@ def twin_state(session: Session, twin: DigitalTwin, policy: PostingPolicy, now: 
         select(Post.user_profile_id)
         .where(
             Post.experiment_id == twin.experiment_id,
-            Post.parent_id.is_(None),
-            Post.visibility == Visibility.visible,
+            IS_IN_FEED,
         )
         .order_by(Post.created_at.desc(), Post.id.desc())
         .limit(policy.share_window)

@@ -6,7 +6,7 @@ from .base import Base, Json, UtcDateTime, utc_now
 from .bulk import BulkImport, ImportState
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
 from .personas import Persona, PersonaVersion
-from .posts import Post, PostRevision
+from .posts import IS_IN_FEED, Post, PostRevision
 from .processes import Heartbeat, ProcessKind
 from .protocol import ProtocolChange
 from .schedules import Cadence, Downtime, MissedPolicy, OverlapPolicy, Schedule, ScheduleRevision, Slot
@@ -27,6 +27,7 @@ __all__ = [
     "ADMINISTRATOR",
     "BY_ID",
     "IS_DUE",
+    "IS_IN_FEED",
     "IS_RUNNING",
     "TALLIES",
     "Account",

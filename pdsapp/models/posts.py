@@ -59,6 +59,10 @@ class Post(Base, HasUuid):
         return one_line(self.text, 60)
 
 
+# For queries: spelled out, not bound, as SQLite uses a partial index only for a condition it can read.
+IS_IN_FEED = sa.and_(Post.parent_id.is_(None), Post.visibility == sa.literal_column("'visible'"))
+
+
 class PostRevision(Base):
     """A text a post had. Number 1 is the original; context rows point at (post, number)."""
 

@@ -326,6 +326,23 @@ def set_visibility(
     return True
 
 
+def hide_and_deactivate(
+    session: Session, post: Post, now: datetime, account: Account | None = None
+) -> DigitalTwin:
+    """Hides a twin's post and deactivates the twin; gives the twin. The caller commits.
+
+    What waits for the twin is cancelled, what it is writing is finished. Raises BadInput for a person's post.
+    """
+    twin = session.scalars(
+        select(DigitalTwin).where(DigitalTwin.user_profile_id == post.user_profile_id)
+    ).one_or_none()
+    if twin is None:
+        raise BadInput("This post is a person's: hide it, or ban its profile.")
+    twins.set_twin_active(session, twin, False, now, account)
+    set_visibility(session, post, Visibility.hidden, now, account)
+    return twin
+
+
 def set_persona_archived(
     session: Session, persona: Persona, is_archived: bool, now: datetime, account: Account | None = None
 ) -> bool:

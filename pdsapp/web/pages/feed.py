@@ -2,35 +2,48 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, redirect, render_template, request, url_for
-from sqlalchemy import Select, select, tuple_
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    redirect,
+    render_template,
+    request,
+    stream_with_context,
+    url_for,
+)
+from markupsafe import Markup
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ...attempts.feed import latest_posts
 from ...domain.quoting import quote
 from ...domain.reasons import ExperimentState, Visibility
 from ...errors import BadInput, NotFound
 from ...extensions import db
-from ...models import Attempt, Experiment, Post, UserProfile
+from ...models import Attempt, Experiment, Post, UserProfile, utc_now
+from ...services import edits, posts
 from ...services.editing import is_open
 from ...services.lookup import parse_uuid
 from .. import access, frame
-from . import links
-from .activity import FilterField
+from ..request_ids import request_fields, request_id
+from . import feed_export, feed_query, links
+from .attempt_filters import FilterField
+from .feed_query import FeedFilters
 
-PAGE_SIZE = 30
-AUTHORS = (("", "everybody"), ("twins", "twins"), ("people", "people"))
-MARKS = (("", "shown"), ("off", "hidden"))
+MOST_AUTHORS = 200
 
 routes = Blueprint("feed", __name__)
 
 
 @dataclass(frozen=True)
 class PostView:
-    """One post. `is_twin` None hides who is a twin; `why_url` leads to the attempt it came from."""
+    """One post. `is_twin` None hides who is a twin; `why_url` leads to the attempt it came from.
+
+    `reply_id`, `hide_id` and `show_id` are what may be replied to, hidden and shown again, else ""; `silence`
+    names the twin that can be deactivated with it.
+    """
 
     id: str
     author: str
@@ -44,7 +57,24 @@ class PostView:
     is_edited: bool
     why_url: str
     edit_url: str
+    reply_id: str
+    hide_id: str
+    show_id: str
+    silence: str
     replies: list["PostView"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Who can be written as: `author` at first; a request id makes pressing twice the same as once."""
+
+    url: str
+    authors: list[str]
+    author: str
+
+    def request_id(self) -> str:
+        """A new one for each form."""
+        return request_fields()["request_id"]
 
 
 @dataclass(frozen=True)
@@ -58,14 +88,19 @@ class Feed:
     filters: list[FilterField]
     clear_url: str
     posts: list[PostView]
-    write_url: str
+    writing: "Writing | None"
+    back_url: str
+    hide_url: str
+    add_person_url: str
+    exports: list[tuple[str, str]]
+    searched: str
     pager_words: str
     earlier_url: str
     later_url: str
     empty_words: str
     empty_url: str
     empty_button: str
-    search: None = None
+    search: str
 
 
 @routes.route("/feed")
@@ -91,119 +126,175 @@ def show(text: str):
     session = db.session()
     experiment = frame.addressed_experiment(session, text)
     frame.speak_of(experiment)
-    who, has_marks = _option("who", AUTHORS), not _option("marks", MARKS)
-    query = _of(latest_posts(experiment.id), who)
-    posts, older, newer = _page(session, experiment, query)
-    wanted = {name: value for name, value in (("who", who), ("marks", "" if has_marks else "off")) if value}
+    filters = feed_query.filters_of(session, experiment)
+    found = feed_query.page_of(session, experiment, filters)
+    given = filters.given
+    may_write = access.may_write() and is_open(experiment)
 
     def address(**place) -> str:
-        return url_for(".show", text=experiment.identifier, **wanted, **place)
+        return url_for(".show", text=experiment.identifier, **given, **place)
 
     page = Feed(
         title=experiment.name,
         lead=f"The feed as its members read it, newest first · times in {experiment.zone}",
         crumbs=[("Feed", None), (experiment.identifier, None)],
         zone=ZoneInfo(experiment.zone),
-        filters=[
-            FilterField("Posts by", "who", who, list(AUTHORS)),
-            FilterField("Twin and person marks", "marks", "" if has_marks else "off", list(MARKS)),
+        filters=filters.fields,
+        clear_url=url_for(".show", text=experiment.identifier) if given else "",
+        posts=_views(session, found.posts, filters),
+        writing=_writing(session, experiment) if may_write else None,
+        back_url=request.full_path.rstrip("?"),
+        hide_url=url_for(".hide", text=experiment.identifier),
+        add_person_url=links.to("userprofile.create_view"),
+        exports=[
+            (kind.upper(), url_for(".export", text=experiment.identifier, kind=kind, **given))
+            for kind in feed_export.KINDS
         ],
-        clear_url=url_for(".show", text=experiment.identifier) if wanted else "",
-        posts=_views(session, posts, has_marks),
-        write_url=links.to("post.create_view") if access.may_write() and is_open(experiment) else "",
+        searched=_searched_words(found, ZoneInfo(experiment.zone)),
         pager_words="",
-        earlier_url=address(before=older) if older else "",
-        later_url=address(after=newer) if newer else "",
+        earlier_url=address(before=found.older) if found.older else "",
+        later_url=address(after=found.newer) if found.newer else "",
         empty_words="Nobody has posted yet. Ask a twin to post now, or write a post as a person's profile.",
-        empty_url=links.to("digitaltwin.index_view") if access.may_write() and is_open(experiment) else "",
+        empty_url=links.to("digitaltwin.index_view") if may_write else "",
         empty_button="See the twins",
+        search=filters.text,
     )
     return render_template("web/feed.html", page=page)
 
 
-def _option(name: str, options: tuple[tuple[str, str], ...]) -> str:
-    text = request.args.get(name, "").strip()
-    if text not in dict(options):
-        known = ", ".join(value for value, _ in options if value)
-        raise BadInput(f"{quote(text[:40])} cannot be chosen for {name}. Known: {known}.", name)
-    return text
+@routes.route("/experiments/<text>/feed.<any(csv, jsonl):kind>")
+def export(text: str, kind: str):
+    """The posts that fit the filters, with their replies, as a file that is written while it is sent."""
+    session = db.session()
+    experiment = frame.addressed_experiment(session, text)
+    filters = feed_query.filters_of(session, experiment)
+    lines = stream_with_context(feed_export.lines(experiment.id, filters, kind))
+    answer = Response(lines, mimetype=feed_export.KINDS[kind])
+    name = f"feed-{experiment.identifier}-{utc_now():%Y%m%dT%H%M%SZ}.{kind}"
+    answer.headers["Content-Disposition"] = f"attachment; filename={name}"
+    return answer
 
 
-def _of(query: Select, who: str) -> Select:
-    return query if not who else query.where(UserProfile.is_bot == (who == "twins"))
+@routes.route("/experiments/<text>/feed/write", methods=("POST",))
+def write(text: str):
+    """Posts, or replies to `parent`, as a person's profile. Pressing twice makes one post."""
+    session = db.session()
+    experiment = frame.addressed_experiment(session, text)
+    profile = _profile(session, experiment, request.form.get("author", ""))
+    parent = _addressed_post(session, experiment, given) if (given := request.form.get("parent")) else None
+    post = posts.add_post(
+        session, profile, request.form.get("text", ""), utc_now(), access.account(), parent=parent,
+        request_id=request_id(),
+    )  # fmt: skip
+    session.commit()
+    flash(f"{'Replied' if parent else 'Posted'} as {profile}.", "success")
+    target = url_for(".show", text=experiment.identifier, **{"as": profile.username})
+    return redirect(f"{access.redirect_target() or target}#post-{post.uuid}")
 
 
-def _page(
-    session: Session, experiment: Experiment, query: Select
-) -> tuple[list[Post], UUID | None, UUID | None]:
-    """The posts to show, newest first, and the posts that the older and newer pages go on from."""
-    place = tuple_(Post.created_at, Post.id)
-    start, before, after = (_post(session, experiment, name) for name in ("start", "before", "after"))
-    if after is not None:
-        newer = query.where(place > (after.created_at, after.id)).order_by(None)
-        posts = list(session.scalars(newer.order_by(Post.created_at, Post.id).limit(PAGE_SIZE + 1)))
-        if len(posts) <= PAGE_SIZE:
-            start = before = None  # little is newer: the newest page
-        else:
-            posts = posts[PAGE_SIZE - 1 :: -1]
-            return posts, posts[-1].uuid, posts[0].uuid
-    if start is not None:
-        query = query.where(place <= (start.created_at, start.id))
-    if before is not None:
-        query = query.where(place < (before.created_at, before.id))
-    posts = list(session.scalars(query.limit(PAGE_SIZE + 1)))
-    older = posts[PAGE_SIZE - 1].uuid if len(posts) > PAGE_SIZE else None
-    newer_from = posts[0].uuid if posts and (start or before) else None
-    return posts[:PAGE_SIZE], older, newer_from
+@routes.route("/experiments/<text>/feed/hide", methods=("POST",))
+def hide(text: str):
+    """Hides a post, shows one again, or hides it and deactivates the twin that wrote it."""
+    session, now = db.session(), utc_now()
+    experiment = frame.addressed_experiment(session, text)
+    post = _addressed_post(session, experiment, request.form.get("post", ""))
+    what, account = request.form.get("do", ""), access.account()
+    if what == "hide and deactivate":
+        twin = edits.hide_and_deactivate(session, post, now, account)
+        words = Markup('The post is hidden, and <a href="{}">{}</a> is not asked any more.').format(
+            links.details("digitaltwin", twin.id), str(twin)
+        )
+    elif what in ("hide", "show"):
+        wanted = Visibility.hidden if what == "hide" else Visibility.visible
+        edits.set_visibility(session, post, wanted, now, account)
+        words = "The post is hidden: no feed shows it, no twin reads it."
+        words = words if what == "hide" else "The post is in the feed again."
+    else:
+        raise BadInput("Say what to do with the post: hide, show, or hide and deactivate.", "do")
+    session.commit()
+    flash(words, "success")
+    return redirect(access.redirect_target() or url_for(".show", text=experiment.identifier))
 
 
-def _post(session: Session, experiment: Experiment, name: str) -> Post | None:
-    text = request.args.get(name, "").strip()
-    if not text:
-        return None
+def _profile(session: Session, experiment: Experiment, text: str) -> UserProfile:
+    key = text.strip().removeprefix("@").casefold()
+    query = select(UserProfile).where(
+        UserProfile.experiment_id == experiment.id, UserProfile.username_key == key
+    )
+    found = None if "\0" in key else session.scalars(query).one_or_none()
+    if found is None:
+        raise BadInput(
+            f"Nobody in {experiment.name} is called {quote(text[:40])}. Choose a person.", "author"
+        )
+    return found
+
+
+def _addressed_post(session: Session, experiment: Experiment, text: str) -> Post:
     uuid = parse_uuid(text)
     query = select(Post).where(Post.uuid == uuid, Post.experiment_id == experiment.id)
     found = session.scalars(query).one_or_none() if uuid else None
     if found is None:
-        raise NotFound("There is no such post in this feed. Go back to the newest posts.")
+        raise NotFound("There is no such post in this feed. Reload the page.")
     return found
 
 
-def _views(session: Session, posts: list[Post], has_marks: bool) -> list[PostView]:
-    replies = _replies(session, posts)
-    shown = [*posts, *(reply for of_post in replies.values() for reply in of_post)]
+def _writing(session: Session, experiment: Experiment) -> Writing:
+    """Writing as people of the experiment: as the one in the address, or the first."""
+    query = (
+        select(UserProfile.username)
+        .where(
+            UserProfile.experiment_id == experiment.id,
+            UserProfile.is_bot.is_(False),
+            UserProfile.is_banned.is_(False),
+        )
+        .order_by(UserProfile.id)
+        .limit(MOST_AUTHORS)
+    )
+    known = list(session.scalars(query))
+    author = request.args.get("as", "")[:40]
+    return Writing(
+        url=url_for(".write", text=experiment.identifier),
+        authors=known,
+        author=author if author in known else (known[0] if known else ""),
+    )
+
+
+def _searched_words(found: feed_query.FeedPage, zone: ZoneInfo) -> str:
+    """How far back was looked, where that was not to the end."""
+    if found.searched_to is None:
+        return ""
+    at = found.searched_to.astimezone(zone)
+    return (
+        f"Looked at {feed_query.MOST_SEARCHED:,} posts, back to {at:%a} {at.day} {at:%b %Y, %H:%M %Z}. "
+        "There are older ones."
+    )
+
+
+def _views(session: Session, shown: list[Post], filters: FeedFilters) -> list[PostView]:
+    replies = feed_query.replies_of(session, shown, filters.with_hidden)
+    everything = [*shown, *(reply for of_post in replies.values() for reply in of_post)]
     attempts = dict(
         session.execute(
             select(Attempt.id, Attempt.uuid).where(
-                Attempt.id.in_([post.attempt_id for post in shown if post.attempt_id is not None])
+                Attempt.id.in_([post.attempt_id for post in everything if post.attempt_id is not None])
             )
         ).all()
     )
     return [
-        _view(post, attempts, has_marks, [_view(r, attempts, has_marks) for r in replies.get(post.id, ())])
-        for post in posts
+        _view(post, attempts, filters, [_view(r, attempts, filters) for r in replies.get(post.id, ())])
+        for post in shown
     ]
 
 
-def _replies(session: Session, posts: list[Post]) -> dict[int, list[Post]]:
-    """The visible replies below these posts, oldest first."""
-    found: dict[int, list[Post]] = {}
-    query = (
-        select(Post)
-        .where(Post.parent_id.in_([post.id for post in posts]), Post.visibility == Visibility.visible)
-        .order_by(Post.created_at, Post.id)
-    )
-    for reply in session.scalars(query):
-        found.setdefault(reply.parent_id, []).append(reply)
-    return found
-
-
-def _view(post: Post, attempts: dict, has_marks: bool, replies: list[PostView] | None = None) -> PostView:
-    profile = post.user_profile
+def _view(
+    post: Post, attempts: dict, filters: FeedFilters, replies: list[PostView] | None = None
+) -> PostView:
+    profile, uuid, has_marks = post.user_profile, str(post.uuid), filters.has_marks
     is_ours = post.attempt_id is not None
+    is_visible = post.visibility == Visibility.visible
     may_edit = access.may_write() and is_open(post)
     return PostView(
-        id=str(post.uuid),
+        id=uuid,
         author=profile.username,
         author_url=links.details("userprofile", profile.id),
         is_twin=profile.is_bot if has_marks else None,
@@ -211,9 +302,13 @@ def _view(post: Post, attempts: dict, has_marks: bool, replies: list[PostView] |
         text=post.text,
         is_stand_in=post.is_stand_in and has_marks,
         is_rehearsal=post.is_rehearsal and has_marks,
-        is_hidden=post.visibility != Visibility.visible,
+        is_hidden=not is_visible,
         is_edited=post.revision > 1,
         why_url=links.attempt(attempts[post.attempt_id]) if is_ours and has_marks else "",
         edit_url=links.editing("post", post.id) if may_edit and not is_ours and has_marks else "",
+        reply_id=uuid if may_edit and is_visible else "",
+        hide_id=uuid if may_edit and is_visible else "",
+        show_id=uuid if may_edit and post.visibility == Visibility.hidden else "",
+        silence=f"@{profile.username}" if may_edit and is_visible and profile.is_bot and has_marks else "",
         replies=replies or [],
     )
