@@ -10,4 +10,9 @@ def asks(name: str) -> bool:
 
 def wants_effect_alone() -> bool:
     """Whether the page's own script (static/js/effect.js) asks for the preview without the page around it."""
-    return asks("preview") and request.headers.get("X-Part") == "effect"
+    return asks("preview") and wants_part("effect")
+
+
+def wants_part(name: str) -> bool:
+    """Whether a script asks for this part of the page without the page around it."""
+    return request.headers.get("X-Part") == name

@@ -81,7 +81,7 @@ def twin_page(session: Session, twin: DigitalTwin, zone: ZoneInfo, now: datetime
     rule, rule_problem = None, ""
     try:
         policy = PostingPolicy.from_dict(twin.experiment.policy.body)
-        rule = _rule(session, twin, load_service(settings), policy, now)
+        rule = rule_now(session, twin, load_service(settings), policy, now)
         if (limit := limit_on(session, twin, policy, now)) is not None:
             obstacles.append(limit.words)
     except (NotConfigured, PolicyError) as error:
@@ -159,9 +159,10 @@ def schedules_asking(session: Session, twin: DigitalTwin) -> list[tuple[str, str
     ]
 
 
-def _rule(
+def rule_now(
     session: Session, twin: DigitalTwin, service: DTService, policy: PostingPolicy, now: datetime
 ) -> RuleNow:
+    """The rule's verdict at `now`, with nothing drawn."""
     state = twin_state(session, twin, policy, now)
     # The draw changes nothing about the probability; none is shown.
     made = service.should_twin_post(policy, state, 0.0)

@@ -14,7 +14,10 @@ from ..errors import BadInput
 from ..extensions import db
 from ..models import DigitalTwin, utc_now
 from ..web.drawbar import draw_bar
+from ..web.request_ids import request_fields
 from ..web.rhythm import DAYS
+from .ask_page import ask_page
+from .asked import wants_part
 from .twin_bulk_edit import TwinBulkEdit
 from .twin_page import TwinPage, schedules_asking, twin_page
 
@@ -27,6 +30,19 @@ class TwinPages(TwinBulkEdit):
     def page_of(self, row: DigitalTwin) -> TwinPage:
         """What its page shows beside facts and attempts."""
         return twin_page(db.session(), row, self.zone_of(row), utc_now())
+
+    @expose("/ask/")
+    def ask(self):
+        """The question before a twin is asked. As a page, or its form alone for the page's own dialog."""
+        row = self.get_changeable(request.args.get("id"))
+        template = "admin/twin/ask_form.html" if wants_part("dialog") else "admin/twin/ask.html"
+        return self.render(
+            template,
+            model=row,
+            page=ask_page(db.session(), row, utc_now()),
+            fields=request_fields(),
+            return_url=self.get_url(".details_view", id=row.id),
+        )
 
     @expose("/preview/")
     def preview(self):

@@ -26,7 +26,7 @@ from ..web.pages.rows import AttemptRow, attempt_row
 from ..web.request_ids import request_fields, request_id
 from . import asking, cells, choices, filters
 from .forms import leave_out_reason
-from .row_actions import PostAction
+from .row_actions import LinkAction, PostAction
 from .twin_forms import FORM_SECTIONS, TwinEditForm, TwinForm
 from .twin_pages import TwinPages
 
@@ -165,6 +165,7 @@ class TwinScreen(TwinPages):
     column_extra_row_actions = [
         PostAction("Post now", ".post_now", fields=request_fields),
         PostAction("Ask now", ".ask_now", fields=request_fields, is_rare=True),
+        LinkAction("Look and ask …", ".ask", is_rare=True),
     ]
 
     def get_edit_form(self) -> type[TwinForm]:
