@@ -292,7 +292,10 @@ def test_in_the_blind_nothing_tells_a_twin_from_a_person(researcher, study, walt
     text = feed(researcher, study, "?marks=off").text
     main = text[text.index('<div class="feed stack">') :]
     posts = re.findall(r"<article.*?</article>", main, re.S)
-    shapes = {re.sub(r"(dr_okafor|walt|id=\d+|web-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f-]{27})", "X", post) for post in posts}
+    shapes = {
+        re.sub(r"(dr_okafor|walt|id=\d+|web-[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f-]{27})", "X", post)
+        for post in posts
+    }
     shapes = {
         re.sub(r"<time.*?</time>|<div class=\"said\".*?</div>|value=\"[^\"]{80,}\"", "", each)
         for each in shapes
