@@ -19,7 +19,7 @@ from ..errors import LeaseLost, Stopped
 from ..llm.client import CallOutcome, ModelClient
 from ..llm.endpoint import Endpoint
 from ..models import ApiToken, ModelCall
-from ..services import disk
+from ..services import disk, model_changes
 from .claim import Lease, held
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
@@ -155,6 +155,7 @@ class RecordedCalls:
             call = session.get_one(ModelCall, call_id)
             if call.state == CallState.started:
                 store_outcome(call, outcome, now)
+                model_changes.note(session, call)
             elif call.state == CallState.lost:  # the attempt was taken back while the model wrote
                 call.detail = CAME_BACK
             bad = outcome.bad

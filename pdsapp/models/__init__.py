@@ -2,6 +2,7 @@
 
 from .accounts import ADMINISTRATOR, Account, AuditEvent, Membership, Role, SignInLink, account_role
 from .attempts import BY_ID, IS_DUE, IS_RUNNING, Attempt, AttemptContext, LostLease, ModelCall
+from .attention import ModelSeen, SettledLine
 from .base import Base, Json, UtcDateTime, utc_now
 from .bulk import BulkImport, ImportState
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
@@ -52,6 +53,7 @@ __all__ = [
     "Membership",
     "MissedPolicy",
     "ModelCall",
+    "ModelSeen",
     "OutcomeTally",
     "OverlapPolicy",
     "Persona",
@@ -68,6 +70,7 @@ __all__ = [
     "RollupMark",
     "Schedule",
     "ScheduleRevision",
+    "SettledLine",
     "SignInLink",
     "Slot",
     "TwinTag",

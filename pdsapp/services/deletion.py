@@ -28,11 +28,13 @@ from ..models import (
     LostLease,
     Membership,
     ModelCall,
+    ModelSeen,
     Post,
     PostRevision,
     ProtocolChange,
     Schedule,
     ScheduleRevision,
+    SettledLine,
     Slot,
     TwinTag,
     UserProfile,
@@ -187,7 +189,7 @@ def _twins(session: Session, experiment_id: int) -> bool:
 
 
 def _the_rest(session: Session, experiment_id: int) -> bool:
-    for kind in (BulkImport, Membership, ProtocolChange, *TALLIES):
+    for kind in (BulkImport, Membership, ModelSeen, ProtocolChange, SettledLine, *TALLIES):
         _remove(session, kind, kind.experiment_id == experiment_id)
     _remove(session, Experiment, Experiment.id == experiment_id)
     return True
