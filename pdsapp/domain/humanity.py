@@ -6,14 +6,16 @@ _MACHINE = r"(?:an? )?(?:bot|chat ?bot|robot|ai|a\.i\.|machine|computer|program|
 _HUMAN = r"(?:an? )?(?:real|actual)?\s?(?:human(?: being)?|person|real)"
 _ENGLISH = rf"\b(?:are|r) (?:you|u) (?:really |actually |just |even |secretly )?(?:{_MACHINE}|{_HUMAN})\b"
 _ENGLISH_TALK = rf"\bam i (?:talking|speaking|writing|chatting) (?:to|with) (?:{_MACHINE}|{_HUMAN})\b"
-_ENGLISH_NOT = rf"\byou(?:'re| are) (?:just )?(?:not )?(?:{_MACHINE}|{_HUMAN}),? ?(?:right|aren't you|are you)?\s*\?"
+_ENGLISH_NOT = (
+    rf"\byou(?:'re| are) (?:just )?(?:not )?(?:{_MACHINE}|{_HUMAN}),? ?(?:right|aren't you|are you)?\s*\?"
+)
 _QUESTIONS = re.compile("|".join((_ENGLISH, _ENGLISH_TALK, _ENGLISH_NOT)), re.IGNORECASE)
 _MENTION = re.compile(r"(?<![\w@])@(\w{1,30})")
 LONGEST_READ = 2_000
 
 
 def asks_if_human(text: str) -> bool:
-    """Whether somebody is asked there, in English, to be a machine or a human being. Careful, not complete."""
+    """Whether somebody is asked there, in English, if they are a machine or a human. Careful, not complete."""
     plain = " ".join(text[:LONGEST_READ].replace("’", "'").split())
     return _QUESTIONS.search(plain) is not None
 

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from pdsapp.database import transaction
 from pdsapp.models import Downtime, Schedule, utc_now
-from pdsapp.web.pages.attention import stretch_words
+from pdsapp.services.attention import stretch_words
 from tests.builders import make_experiment, make_twin
 from tests.service.slot_helpers import claim, make_schedule
 from tests.web.looking import words_of

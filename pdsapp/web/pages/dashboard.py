@@ -161,9 +161,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         periods=[
             (each.short, url_for("admin.index", period=each.key), each == period) for each in PERIODS.values()
         ],
-        attention=attention_list(
-            experiment, happening, reports_now.troubles(session, experiment, now), twins, books, now
-        ),
+        attention=attention_list(session, experiment, happening, twins, books, now),
         kpis=_kpis(found, twins),
         ledger=_ledger_words(books, found.rehearsed),
         ledger_is_balanced=books.adds_up,

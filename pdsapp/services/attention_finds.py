@@ -1,0 +1,302 @@
+"""What the attention list looks for in the rows: each a fixed number of bounded queries.
+
+Everything is narrowed by grants, and to one experiment if one is given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
+
+from ..domain.humanity import asks_if_human, mentions
+from ..domain.reasons import (
+    AttemptState,
+    CallState,
+    ExperimentState,
+    Reason,
+    SlotKind,
+    TokenState,
+    Visibility,
+)
+from ..models import (
+    ApiToken,
+    Attempt,
+    AuthorTally,
+    DigitalTwin,
+    Experiment,
+    Installation,
+    ModelCall,
+    ModelSeen,
+    Post,
+    Schedule,
+    SettledLine,
+    Slot,
+    UserProfile,
+)
+from ..models.tallies import DAY_SECONDS, WEEK_SECONDS
+from .tallying import of_scope
+
+MOST_SHOWN = 20
+CALLS_OF = timedelta(hours=1)
+REFUSALS = (Reason.wrong_key, Reason.quota, Reason.endpoint_refused, Reason.model_not_found)
+LAST_SLOTS = 8
+SEEN_FOR = timedelta(days=30)
+QUESTIONS_OF = timedelta(days=7)
+MOST_POSTS_READ = 2_000
+FEWEST_POSTS = 5
+TIMES_THE_GAP = 3
+SILENT_AT_LEAST = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class FailingToken:
+    """An active token whose newest call of the last hour failed for a reason that does not pass by itself."""
+
+    token: ApiToken
+    reason: Reason
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Question:
+    """A person's post that asks a twin whether it is a human being."""
+
+    post: UUID
+    experiment_id: int
+    identifier: str
+    author: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class SilentTwins:
+    """Twins of an experiment that are silent for longer than usual, the longest first; `count` in all."""
+
+    experiment_id: int
+    experiment: str
+    experiment_uuid: UUID
+    usernames: tuple[str, ...]
+    count: int
+    twin_id: int
+
+
+def failing_tokens(
+    session: Session, experiment: Experiment | None, now: datetime
+) -> tuple[FailingToken, ...]:
+    """Active tokens in use whose last call failed, and which nothing has answered since; one query."""
+    newest = (
+        select(ModelCall.id)
+        .where(
+            ModelCall.api_token_id == ApiToken.id,
+            ModelCall.started_at > now - CALLS_OF,
+            ModelCall.state.in_((CallState.answered, CallState.failed)),
+        )
+        .order_by(ModelCall.started_at.desc(), ModelCall.id.desc())
+        .limit(1)
+        .correlate(ApiToken)
+        .scalar_subquery()
+    )
+    is_used = sa.exists().where(
+        DigitalTwin.api_token_id == ApiToken.id,
+        DigitalTwin.is_active,
+        *of_scope(DigitalTwin.experiment_id, experiment),
+    )
+    query = (
+        select(ApiToken, ModelCall.error, ModelCall.finished_at)
+        .join(ModelCall, ModelCall.id == newest)
+        .where(ApiToken.state == TokenState.active, ModelCall.error.in_(REFUSALS), is_used)
+        .order_by(ApiToken.name)
+        .limit(MOST_SHOWN)
+    )
+    return tuple(FailingToken(token, reason, at) for token, reason, at in session.execute(query))
+
+
+def schedules_without_a_post(session: Session, experiment: Experiment | None) -> tuple[Schedule, ...]:
+    """Schedules whose last eight slots that asked, or found nobody, all ended without a post; one query."""
+    asking = (SlotKind.fired, SlotKind.nobody_eligible)
+    eighth = (
+        select(Slot.slot_at)
+        .where(Slot.schedule_id == Schedule.id, Slot.kind.in_(asking))
+        .order_by(Slot.slot_at.desc())
+        .offset(LAST_SLOTS - 1)
+        .limit(1)
+        .correlate(Schedule)
+        .scalar_subquery()
+    )
+    lately = aliased(Slot)
+    hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
+    has_hope = (
+        select(Attempt.id)
+        .join(lately, lately.id == Attempt.slot_id)
+        .where(lately.schedule_id == Schedule.id, lately.slot_at >= eighth, Attempt.state.in_(hopeful))
+        .correlate(Schedule)
+        .exists()
+    )
+    of_experiment = []
+    if experiment is not None:
+        of_experiment = [sa.or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None))]
+    query = (
+        select(Schedule)
+        .outerjoin(Experiment, Experiment.id == Schedule.experiment_id)
+        .where(
+            Schedule.is_enabled,
+            Schedule.is_archived.is_(False),
+            Schedule.paused_at.is_(None),
+            Schedule.broken_reason == "",
+            Schedule.next_slot_at.is_not(None),
+            sa.or_(Schedule.experiment_id.is_(None), Experiment.state == ExperimentState.running),
+            eighth.is_not(None),
+            sa.not_(has_hope),
+            *of_experiment,
+        )
+        .order_by(Schedule.name)
+        .limit(MOST_SHOWN)
+    )
+    return tuple(session.scalars(query))
+
+
+def new_models(
+    session: Session, experiment: Experiment | None, now: datetime
+) -> tuple[tuple[ModelSeen, Experiment], ...]:
+    """Models that were not what was answered before, in running experiments, the newest first; one query."""
+    query = (
+        select(ModelSeen, Experiment)
+        .join(Experiment, Experiment.id == ModelSeen.experiment_id)
+        .where(
+            ModelSeen.model_before.is_not(None),
+            ModelSeen.since > now - SEEN_FOR,
+            Experiment.state == ExperimentState.running,
+            *of_scope(ModelSeen.experiment_id, experiment),
+        )
+        .order_by(ModelSeen.since.desc(), ModelSeen.id.desc())
+        .limit(MOST_SHOWN)
+    )
+    return tuple((seen, of) for seen, of in session.execute(query))
+
+
+def questions(session: Session, experiment: Experiment | None, now: datetime) -> tuple[Question, ...]:
+    """People's posts of the last seven days that ask a twin whether it is human, newest first; two queries.
+
+    Among the newest 2,000 posts: a list of what needs a person must not read a week of a town.
+    """
+    since = now - QUESTIONS_OF
+    newest = (
+        select(Post.id)
+        .where(Post.created_at > since, *of_scope(Post.experiment_id, experiment))
+        .order_by(Post.created_at.desc())
+        .limit(MOST_POSTS_READ)
+        .subquery()
+    )
+    author, answered, parent = aliased(UserProfile), aliased(UserProfile), aliased(Post)
+    query = (
+        select(
+            Post.uuid, Post.text, Post.created_at, Post.experiment_id, Experiment.identifier,
+            author.username, answered.is_bot,
+        )
+        .select_from(newest)
+        .join(Post, Post.id == newest.c.id)
+        .join(author, author.id == Post.user_profile_id)
+        .join(Experiment, Experiment.id == Post.experiment_id)
+        .outerjoin(parent, parent.id == Post.parent_id)
+        .outerjoin(answered, answered.id == parent.user_profile_id)
+        .where(
+            author.is_bot.is_(False),
+            Post.visibility == Visibility.visible,
+            sa.or_(answered.is_bot, Post.text.contains("@")),
+        )
+        .order_by(Post.created_at.desc(), Post.id.desc())
+    )  # fmt: skip
+    asking = [row for row in session.execute(query) if asks_if_human(row.text)]
+    twins = _twins_named(session, asking)
+    return tuple(
+        Question(row.uuid, row.experiment_id, row.identifier, row.username, row.created_at)
+        for row in asking
+        if row.is_bot or any((row.experiment_id, name) in twins for name in mentions(row.text))
+    )
+
+
+def _twins_named(session: Session, asking: Sequence) -> set[tuple[int, str]]:
+    names = sorted({name for row in asking if not row.is_bot for name in mentions(row.text)})
+    if not names:
+        return set()
+    query = select(UserProfile.experiment_id, UserProfile.username_key).where(
+        UserProfile.experiment_id.in_({row.experiment_id for row in asking}),
+        UserProfile.username_key.in_(names[:500]),
+        UserProfile.is_bot,
+    )
+    return {(experiment_id, name) for experiment_id, name in session.execute(query)}
+
+
+def silent_twins(session: Session, experiment: Experiment | None, now: datetime) -> tuple[SilentTwins, ...]:
+    """Twins silent for more than three times their mean gap, by experiment; one query.
+
+    The mean gap comes of the tallies by author, in days and sevens of them that begin within the last 30
+    days: from the first of those blocks to the last post, divided by the posts. No post is looked at.
+    """
+    first_week = int((now - SEEN_FOR).timestamp()) // WEEK_SECONDS * WEEK_SECONDS + WEEK_SECONDS
+    this_week = int(now.timestamp()) // WEEK_SECONDS * WEEK_SECONDS
+    counted = (
+        select(
+            AuthorTally.user_profile_id.label("profile"),
+            func.sum(AuthorTally.post_count).label("posts"),
+            func.min(AuthorTally.start_seconds).label("start"),
+        )
+        .where(
+            sa.or_(
+                sa.and_(
+                    AuthorTally.span_seconds == WEEK_SECONDS,
+                    AuthorTally.start_seconds >= first_week,
+                    AuthorTally.start_seconds < this_week,
+                ),
+                sa.and_(AuthorTally.span_seconds == DAY_SECONDS, AuthorTally.start_seconds >= this_week),
+            ),
+            *of_scope(AuthorTally.experiment_id, experiment),
+        )
+        .group_by(AuthorTally.user_profile_id)
+        .having(func.sum(AuthorTally.post_count) >= FEWEST_POSTS)
+        .subquery()
+    )
+    query = (
+        select(
+            DigitalTwin.id, DigitalTwin.last_post, UserProfile.username, counted.c.posts, counted.c.start,
+            Experiment.id, Experiment.name, Experiment.uuid,
+        )
+        .select_from(counted)
+        .join(UserProfile, UserProfile.id == counted.c.profile)
+        .join(DigitalTwin, DigitalTwin.user_profile_id == counted.c.profile)
+        .join(Experiment, Experiment.id == DigitalTwin.experiment_id)
+        .where(
+            DigitalTwin.active_rank.is_not(None),
+            DigitalTwin.last_post < now - SILENT_AT_LEAST,
+            Experiment.state == ExperimentState.running,
+            sa.not_(sa.exists().where(Installation.is_paused)),
+        )
+    )  # fmt: skip
+    found: dict[int, list[tuple]] = {}
+    for twin_id, last_post, username, posts, start, experiment_id, name, uuid in session.execute(query):
+        gap = (last_post.timestamp() - start) / posts
+        silent = (now - last_post).total_seconds()
+        if gap > 0 and silent > TIMES_THE_GAP * gap:
+            found.setdefault(experiment_id, []).append((-silent, username, twin_id, name, uuid))
+    return tuple(
+        SilentTwins(
+            experiment_id=key,
+            experiment=lines[0][3],
+            experiment_uuid=lines[0][4],
+            usernames=tuple(line[1] for line in lines[:5]),
+            count=len(lines),
+            twin_id=lines[0][2],
+        )
+        for key, lines in ((key, sorted(lines)) for key, lines in found.items())
+    )
+
+
+def settled(session: Session, keys: Sequence[str]) -> frozenset[str]:
+    """Those of the keys whose line somebody has called fine; one query, none for no keys."""
+    if not keys:
+        return frozenset()
+    return frozenset(session.scalars(select(SettledLine.key).where(SettledLine.key.in_(keys))))

@@ -1,0 +1,76 @@
+"""The attention list on the dashboard: lines with remedies, and lines somebody calls fine."""
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from pdsapp.models import AuditEvent, ModelSeen, Post, SettledLine, utc_now
+from tests.builders import make_experiment, make_person, make_post, make_twin
+from tests.web.looking import assert_nothing_inline, words_of
+
+
+@pytest.fixture
+def study(app):
+    return make_experiment("Campus climate")
+
+
+@pytest.fixture
+def other_model(study, write):
+    with write() as session:
+        row = ModelSeen(
+            experiment_id=study.id, asked_key="a", seen_key="b", endpoint="https://llm.example.org/v1",
+            model_asked="gpt", model_returned="<b>new</b>", system_fingerprint="", model_before="old",
+            fingerprint_before="", since=utc_now(),
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        return row.uuid
+
+
+def test_another_model_is_named_with_what_to_do(researcher, study, other_model):
+    answer = researcher.get("/admin/")
+    words = words_of(answer)
+    assert "The provider answers with another model in “Campus climate”." in words
+    assert "Asked for gpt: <b>new</b> instead of old, since" in words
+    assert "See the attempts" in words and "Pause the experiment" in words and "It is fine" in words
+    assert_nothing_inline(answer)
+
+
+def test_a_line_called_fine_is_gone_and_in_the_audit_trail_once(researcher, other_model, write):
+    key = re.search(r'name="key" value="([^"]+)"', researcher.get("/admin/").text)[1]
+    for _ in range(2):
+        assert researcher.post("/attention/fine", data={"key": key}).status_code == 302
+    assert "another model" not in words_of(researcher.get("/admin/"))
+    with write() as session:
+        assert session.query(SettledLine).count() == 1
+        assert session.query(AuditEvent).filter_by(action="call fine").count() == 1
+
+
+def test_a_viewer_may_not_call_a_line_fine(viewer, other_model, write):
+    assert "It is fine" not in viewer.get("/admin/").text
+    assert viewer.post("/attention/fine", data={"key": f"other_model:{other_model}"}).status_code == 403
+    with write() as session:
+        assert session.query(SettledLine).count() == 0
+
+
+@pytest.mark.parametrize("key", ["", "other_model:", "other_model:x", "no_worker", "a" * 500])
+def test_a_key_of_no_such_line_is_refused(researcher, key):
+    assert researcher.post("/attention/fine", data={"key": key}).status_code == 404
+
+
+def test_a_question_leads_to_the_post_in_the_feed_and_does_not_repeat_it(researcher, study, write):
+    twin, person = make_twin(study, "ada"), make_person(study, "walt")
+    parent = make_post(twin.user_profile, "Trains.", 9)
+    at = utc_now() - timedelta(minutes=3)
+    with write() as session:
+        post = Post(
+            experiment_id=study.id, user_profile_id=person.id, parent_id=parent.id,
+            text="Are you a bot? I live in Elm Street.", created_at=at, changed_at=at,
+        )  # fmt: skip
+        session.add(post)
+    answer = researcher.get("/admin/")
+    assert "@walt asked a twin whether it is a human being." in words_of(answer)
+    assert "Elm Street" not in answer.text
+    url = re.search(r'href="(/experiments/[^"]+start=[^"]+)"', answer.text)[1]
+    assert "Elm Street" in researcher.get(url).text
