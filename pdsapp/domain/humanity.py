@@ -15,7 +15,7 @@ LONGEST_READ = 2_000
 
 
 def asks_if_human(text: str) -> bool:
-    """Whether somebody is asked there, in English, if they are a machine or a human. Careful, not complete."""
+    """Whether somebody is asked there, in English, if they are a machine or a human; not complete."""
     plain = " ".join(text[:LONGEST_READ].replace("’", "'").split())
     return _QUESTIONS.search(plain) is not None
 

@@ -3,12 +3,15 @@
 import json
 import socket
 import time
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
 
-from pdsapp.models import ProcessKind, utc_now
-from pdsapp.services import heartbeats
+from pdsapp.domain.reasons import CallState
+from pdsapp.models import ModelCall, ProcessKind, utc_now
+from pdsapp.services import heartbeats, rollups
 from tests.attempt_rows import add_row
 from tests.builders import make_experiment, make_twin
 from tests.conftest import TEST_DATABASE_URL
@@ -132,3 +135,44 @@ class TestWithAMetricsToken:
         assert 'dt_attempts{state="skipped"} 1.0' in answer.text
         assert 'dt_lane_due{lane="default"} 1.0' in answer.text
         assert 'dt_processes_alive{kind="worker"} 1.0' in answer.text
+
+    def test_metrics_count_reasons_tokens_and_seconds_of_models_from_the_rows(self, client, write):
+        twin = make_twin(make_experiment())
+        number = add_row(
+            twin, "posted", "drawn", utc_now(), draw=0.9, prompt_tokens=100, completion_tokens=20
+        )
+        with write() as session:
+            session.add(
+                ModelCall(
+                    attempt_id=number, experiment_id=twin.experiment_id, state=CallState.answered,
+                    endpoint="https://user:pw@llm.example.org:8443/v1", model_asked='g"p\nt\\',
+                    latency_ms=1500, started_at=utc_now(), finished_at=utc_now(),
+                )
+            )  # fmt: skip
+        answer = client.get("/metrics", headers={"Authorization": "Bearer m3trics"})
+        figures = {
+            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+        }
+        model = ("llm.example.org:8443", 'g"p\nt\\')
+        assert figures["dt_attempts_ended_total", "drawn", "rule", "posted"] == 1
+        assert figures["dt_tokens_total", "prompt"] == 100
+        assert figures["dt_tokens_total", "completion"] == 20
+        assert figures["dt_model_seconds_sum", *model] == 1.5
+        assert figures["dt_model_seconds_count", *model] == 1
+        assert "user:pw" not in answer.text and twin.user_profile.username not in answer.text
+
+    def test_rolling_up_changes_no_figure(self, client):
+        twin = make_twin(make_experiment())
+        for days in (0, 1, 40, 400):
+            add_row(twin, "skipped", "recency", utc_now() - timedelta(days=days))
+        wanted = 'dt_attempts_ended_total{reason="recency",reason_class="rule",state="skipped"} 4.0'
+
+        def figures():
+            return client.get("/metrics", headers={"Authorization": "Bearer m3trics"}).text
+
+        assert wanted in figures()
+        while rollups.roll_up(utc_now()):
+            pass
+        assert wanted in figures()

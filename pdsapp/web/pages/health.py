@@ -1,21 +1,17 @@
-"""Signs of life for machines: is the process up, is everything ready, what are the numbers."""
+"""Signs of life for machines: is the process up, is everything ready."""
 
-import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, abort, current_app, jsonify, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-from sqlalchemy import func, select
+from flask import Blueprint, current_app, jsonify
 from sqlalchemy.orm import Session
 
 from ...config import Settings
 from ...errors import NotConfigured, QueueDown
-from ...extensions import db
-from ...models import Attempt, ProcessKind, utc_now
+from ...models import ProcessKind, utc_now
 from ...scheduling import queue
-from ...services import disk, heartbeats, reports_now
+from ...services import heartbeats
 from ...services.database import head_revision
 
 TIME_OUT_SECONDS = 1
@@ -49,17 +45,6 @@ def ready():
         "checks": {name: {"ok": check.is_ok, "detail": check.detail} for name, check in checks.items()},
     }
     return jsonify(body), 200 if is_ready else 503
-
-
-@routes.route("/metrics")
-def metrics():
-    """Figures in Prometheus' form for who sends PDS_METRICS_TOKEN as a bearer token; 404 for others."""
-    settings: Settings = current_app.extensions["settings"]
-    given = request.headers.get("Authorization", "").encode()
-    wanted = settings.metrics_token.get_secret_value() if settings.metrics_token else ""
-    if not wanted or not hmac.compare_digest(given, f"Bearer {wanted}".encode()):
-        abort(404)
-    return Response(generate_latest(_figures(db.session())), content_type=CONTENT_TYPE_LATEST)
 
 
 def _of_database(settings: Settings) -> dict[str, Check]:
@@ -114,28 +99,3 @@ def _probe(settings: Settings) -> sa.Engine:
         engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
         current_app.extensions["probe_engine"] = engine
     return engine
-
-
-def _figures(session: Session) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    free = disk.look(current_app.extensions["settings"]).free
-    if free is not None:
-        Gauge("dt_disk_free_bytes", "Free bytes at the data folder.", registry=registry).set(free)
-    now = utc_now()
-    seen = reports_now.now_of(session, now)
-    attempts = Gauge("dt_attempts", "Attempts by state.", ["state"], registry=registry)
-    for state, count in session.execute(select(Attempt.state, func.count()).group_by(Attempt.state)):
-        attempts.labels(state.value).set(count)
-    due = Gauge("dt_lane_due", "Attempts due now, by lane.", ["lane"], registry=registry)
-    oldest = Gauge(
-        "dt_lane_oldest_seconds", "Age of the oldest due attempt, by lane.", ["lane"], registry=registry
-    )
-    for lane in seen.lanes:
-        due.labels(lane.name).set(lane.due)
-        oldest.labels(lane.name).set(lane.oldest_seconds)
-    alive = Gauge(
-        "dt_processes_alive", "Processes with a fresh heartbeat, by kind.", ["kind"], registry=registry
-    )
-    alive.labels("worker").set(seen.worker.alive_count)
-    alive.labels("scheduler").set(seen.scheduler.alive_count)
-    return registry
