@@ -127,12 +127,18 @@ def schedules_without_a_post(session: Session, experiment: Experiment | None) ->
         .correlate(Schedule)
         .scalar_subquery()
     )
-    lately = aliased(Slot)
+    last = (
+        select(Slot.id)
+        .where(Slot.schedule_id == Schedule.id, Slot.kind.in_(asking))
+        .order_by(Slot.slot_at.desc())
+        .limit(LAST_SLOTS)
+        .correlate(Schedule)
+    )
     hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
     has_hope = (
         select(Attempt.id)
-        .join(lately, lately.id == Attempt.slot_id)
-        .where(lately.schedule_id == Schedule.id, lately.slot_at >= eighth, Attempt.state.in_(hopeful))
+        # Not the plain state: by its index all that ever was posted would be gone through.
+        .where(Attempt.slot_id.in_(last), func.coalesce(Attempt.state, "").in_(hopeful))
         .correlate(Schedule)
         .exists()
     )
