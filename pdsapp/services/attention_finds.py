@@ -43,7 +43,7 @@ from .tallying import of_scope
 MOST_SHOWN = 20
 CALLS_OF = timedelta(hours=1)
 REFUSALS = (Reason.wrong_key, Reason.quota, Reason.endpoint_refused, Reason.model_not_found)
-LAST_SLOTS = 8
+LAST_SLOTS, MOST_LOOKED_AT = 8, 100
 SEEN_FOR = timedelta(days=30)
 QUESTIONS_OF = timedelta(days=7)
 MOST_POSTS_READ = 2_000
@@ -116,7 +116,11 @@ def failing_tokens(
 
 
 def schedules_without_a_post(session: Session, experiment: Experiment | None) -> tuple[Schedule, ...]:
-    """Schedules whose last eight slots that asked, or found nobody, all ended without a post; one query."""
+    """Schedules whose last eight slots that asked, or found nobody, all ended without a post; three queries.
+
+    Of the first 100 that fire. Slots are found first, attempts by them: in one statement SQLite would rather
+    go through all attempts there are.
+    """
     asking = (SlotKind.fired, SlotKind.nobody_eligible)
     eighth = (
         select(Slot.slot_at)
@@ -127,26 +131,11 @@ def schedules_without_a_post(session: Session, experiment: Experiment | None) ->
         .correlate(Schedule)
         .scalar_subquery()
     )
-    last = (
-        select(Slot.id)
-        .where(Slot.schedule_id == Schedule.id, Slot.kind.in_(asking))
-        .order_by(Slot.slot_at.desc())
-        .limit(LAST_SLOTS)
-        .correlate(Schedule)
-    )
-    hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
-    has_hope = (
-        select(Attempt.id)
-        # Not the plain state: by its index all that ever was posted would be gone through.
-        .where(Attempt.slot_id.in_(last), func.coalesce(Attempt.state, "").in_(hopeful))
-        .correlate(Schedule)
-        .exists()
-    )
     of_experiment = []
     if experiment is not None:
         of_experiment = [sa.or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None))]
     query = (
-        select(Schedule)
+        select(Schedule, sa.type_coerce(eighth, Slot.slot_at.type))
         .outerjoin(Experiment, Experiment.id == Schedule.experiment_id)
         .where(
             Schedule.is_enabled,
@@ -155,14 +144,28 @@ def schedules_without_a_post(session: Session, experiment: Experiment | None) ->
             Schedule.broken_reason == "",
             Schedule.next_slot_at.is_not(None),
             sa.or_(Schedule.experiment_id.is_(None), Experiment.state == ExperimentState.running),
-            eighth.is_not(None),
-            sa.not_(has_hope),
             *of_experiment,
         )
         .order_by(Schedule.name)
-        .limit(MOST_SHOWN)
+        .limit(MOST_LOOKED_AT)
     )
-    return tuple(session.scalars(query))
+    since = {schedule: at for schedule, at in session.execute(query) if at is not None}
+    if not since:
+        return ()
+    last = [
+        sa.and_(Slot.schedule_id == schedule.id, Slot.slot_at >= at, Slot.kind.in_(asking))
+        for schedule, at in since.items()
+    ]
+    slots = dict(session.execute(select(Slot.id, Slot.schedule_id).where(sa.or_(*last))).all())
+    hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
+    hopes = session.scalars(
+        # Not the plain state: by its index all that ever was posted would be gone through.
+        select(Attempt.slot_id)
+        .where(Attempt.slot_id.in_(list(slots)), func.coalesce(Attempt.state, "").in_(hopeful))
+        .distinct()
+    )
+    with_hope = {slots[slot_id] for slot_id in hopes}
+    return tuple(schedule for schedule in since if schedule.id not in with_hope)[:MOST_SHOWN]
 
 
 def new_models(
@@ -187,12 +190,18 @@ def new_models(
 def questions(session: Session, experiment: Experiment | None, now: datetime) -> tuple[Question, ...]:
     """People's posts of the last seven days that ask a twin whether it is human, newest first; two queries.
 
-    Among the newest 2,000 posts: a list of what needs a person must not read a week of a town.
+    Among people's newest 2,000 posts: a list of what needs a person must not read a week of a town.
     """
     since = now - QUESTIONS_OF
     newest = (
         select(Post.id)
-        .where(Post.created_at > since, *of_scope(Post.experiment_id, experiment))
+        .select_from(UserProfile)
+        .join(Post, Post.user_profile_id == UserProfile.id)
+        .where(
+            UserProfile.is_bot.is_(False),
+            *of_scope(UserProfile.experiment_id, experiment),
+            Post.created_at > since,
+        )
         .order_by(Post.created_at.desc())
         .limit(MOST_POSTS_READ)
         .subquery()

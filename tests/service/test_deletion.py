@@ -20,6 +20,7 @@ from pdsapp.models import (
     Post,
     Schedule,
     ScheduleRevision,
+    SettledLine,
     Slot,
     utc_now,
 )
@@ -58,6 +59,7 @@ def fill(session, settings, write, token, name):
         account = accounts.add_account(writing, f"{study.identifier}@example.org", "viewer", utc_now())
         writing.flush()
         writing.add(Membership(account_id=account.id, experiment_id=study.id))
+        writing.add(SettledLine(key=f"line {study.identifier}", experiment_id=study.id))
         writing.add(
             BulkImport(
                 account_id=account.id, experiment_id=study.id, source="twins.csv", content="", row_count=1
