@@ -16,6 +16,7 @@ from ..models import Account, Attempt, Post, PostRevision, UserProfile
 from ..services import edits
 from ..services import posts as service
 from ..services.fields import POST_LIMIT, clean_text
+from ..services.visibility import set_visibility
 from ..web import frame
 from . import cells, choices, filters
 from .base import Screen
@@ -204,7 +205,7 @@ class PostScreen(Screen):
 
     def _set_visibility(self, visibility: Visibility, words: str):
         row = self.get_one(request.form.get("id"))
-        if self.act(lambda s, now, account: edits.set_visibility(s, row, visibility, now, account)):
+        if self.act(lambda s, now, account: set_visibility(s, row, visibility, now, account)):
             flash(words, "success")
         return self.back()
 

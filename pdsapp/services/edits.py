@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
 from ..domain.protocol import ProtocolPart
-from ..domain.reasons import TokenState, Visibility
+from ..domain.reasons import TokenState
 from ..errors import BadInput
 from ..llm.secrets import SecretBox
 from ..models import (
@@ -36,12 +36,11 @@ from . import (
     personas,
     posts,
     protocol,
-    rollups,
     token_use,
     tokens,
     twins,
 )
-from .editing import begin, changed_words, hold_experiment, require_open
+from .editing import begin, changed_words, hold_experiment
 from .ends import clean_end, last_day_of
 from .fields import (
     MOST_TAGS,
@@ -306,41 +305,6 @@ def change_post(
     if seen != present:
         raise BadInput(changed_words(session, post))
     posts.change_text(session, post, text, now, account)
-
-
-def set_visibility(
-    session: Session, post: Post, visibility: Visibility, now: datetime, account: Account | None = None
-) -> bool:
-    """Hides a post from the feed, or shows it again; False if it was so already."""
-    require_open(post.experiment)
-    if post.visibility == Visibility.erased:
-        raise BadInput("This post was erased and stays so.")
-    if post.visibility == visibility:
-        return False
-    before = {"visibility": post.visibility.value}
-    post.visibility = visibility
-    post.changed_at = now
-    session.flush()
-    rollups.renew_posts(session, [post.created_at])
-    audit.record(session, "change", post, now, account, before, {"visibility": visibility.value})
-    return True
-
-
-def hide_and_deactivate(
-    session: Session, post: Post, now: datetime, account: Account | None = None
-) -> DigitalTwin:
-    """Hides a twin's post and deactivates the twin; gives the twin. The caller commits.
-
-    What waits for the twin is cancelled, what it is writing is finished. Raises BadInput for a person's post.
-    """
-    twin = session.scalars(
-        select(DigitalTwin).where(DigitalTwin.user_profile_id == post.user_profile_id)
-    ).one_or_none()
-    if twin is None:
-        raise BadInput("This post is a person's: hide it, or ban its profile.")
-    twins.set_twin_active(session, twin, False, now, account)
-    set_visibility(session, post, Visibility.hidden, now, account)
-    return twin
 
 
 def set_persona_archived(

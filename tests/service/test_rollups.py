@@ -25,9 +25,10 @@ from pdsapp.models import (
     RollupMark,
     UserProfile,
 )
-from pdsapp.services import edits, rollups
+from pdsapp.services import rollups
 from pdsapp.services.facets import AUTHORS, FACETS, OUTCOMES, POST_KINDS
 from pdsapp.services.tallying import Stretch, blocks, consistently, count
+from pdsapp.services.visibility import set_visibility
 from tests.attempt_rows import put_row
 from tests.builders import make_experiment, make_person, make_twin
 
@@ -156,7 +157,7 @@ class Life:
             if posts:
                 post = self.chance.choice(posts)
                 wanted = self.chance.choice((Visibility.hidden, Visibility.visible))
-                edits.set_visibility(session, post, wanted, self.now)
+                set_visibility(session, post, wanted, self.now)
 
     def roll(self):
         rollups.roll_up(self.now)
@@ -264,7 +265,7 @@ def test_a_hidden_post_leaves_the_counts_at_once_and_comes_back(app):
     assert posts() == [1, 1]
     for visibility, wanted in ((Visibility.hidden, [0, 0]), (Visibility.visible, [1, 1])):
         with transaction() as session:
-            edits.set_visibility(session, session.get_one(Post, number), visibility, NOW)
+            set_visibility(session, session.get_one(Post, number), visibility, NOW)
         assert posts() == wanted
 
 

@@ -9,6 +9,7 @@ from pdsapp.domain.reasons import ExperimentState, Trigger, Visibility
 from pdsapp.errors import BadInput, ReadOnly
 from pdsapp.models import AuditEvent, DigitalTwin, Experiment, Post, Schedule, UserProfile, utc_now
 from pdsapp.services import cloning, edits, lifecycle, pauses, posts, protocol, removals, schedules, twins
+from pdsapp.services.visibility import set_visibility
 from tests import builders
 
 from .slot_helpers import make_schedule
@@ -69,9 +70,7 @@ CHANGES = {
     ),
     "write a post": lambda s, r, now: posts.add_post(s, s.get_one(UserProfile, r["person"].id), "Hi.", now),
     "change a post": lambda s, r, now: posts.change_text(s, s.get_one(Post, r["post"].id), "Other.", now),
-    "hide a post": lambda s, r, now: edits.set_visibility(
-        s, s.get_one(Post, r["post"].id), Visibility.hidden, now
-    ),
+    "hide a post": lambda s, r, now: set_visibility(s, s.get_one(Post, r["post"].id), Visibility.hidden, now),
     "switch a schedule off": lambda s, r, now: schedules.disable(s, _schedule(s, r), now),
     "archive a schedule": lambda s, r, now: schedules.archive(s, _schedule(s, r), now),
 }

@@ -23,9 +23,10 @@ from ...domain.reasons import ExperimentState, Visibility
 from ...errors import BadInput, NotFound
 from ...extensions import db
 from ...models import Attempt, Experiment, Post, UserProfile, utc_now
-from ...services import edits, posts
+from ...services import posts
 from ...services.editing import is_open
 from ...services.lookup import parse_uuid
+from ...services.visibility import hide_and_deactivate, set_visibility
 from .. import access, frame
 from ..request_ids import request_fields, request_id
 from . import feed_export, feed_query, links
@@ -200,13 +201,13 @@ def hide(text: str):
     post = _addressed_post(session, experiment, request.form.get("post", ""))
     what, account = request.form.get("do", ""), access.account()
     if what == "hide and deactivate":
-        twin = edits.hide_and_deactivate(session, post, now, account)
+        twin = hide_and_deactivate(session, post, now, account)
         words = Markup('The post is hidden, and <a href="{}">{}</a> is not asked any more.').format(
             links.details("digitaltwin", twin.id), str(twin)
         )
     elif what in ("hide", "show"):
         wanted = Visibility.hidden if what == "hide" else Visibility.visible
-        edits.set_visibility(session, post, wanted, now, account)
+        set_visibility(session, post, wanted, now, account)
         words = "The post is hidden: no feed shows it, no twin reads it."
         words = words if what == "hide" else "The post is in the feed again."
     else:
