@@ -1,7 +1,10 @@
 """The attempt page: what was decided and why, what was asked and answered, and that it can be shown."""
 
+import json
 import re
+import shlex
 from datetime import timedelta
+from html import unescape
 from uuid import uuid4
 
 import pytest
@@ -101,6 +104,31 @@ def test_the_messages_are_those_that_were_sent(viewer, settings, session, model_
     for message in model_server.history[-1].messages:
         assert " ".join(message["content"].split()) in words_of(answer)
     assert "Likes trains. Dislikes delays." in answer.text
+
+
+def test_the_first_call_can_be_copied_as_a_command_without_the_key(
+    viewer, settings, session, model_server, twin
+):
+    model_server.default = within
+    attempt = ran(settings, session, twin)
+    page = viewer.get(f"/attempts/{attempt.uuid}").text
+    command = unescape(re.search(r'<pre class="msg" tabindex="0">(curl .*?)</pre>', page, re.S)[1])
+    parts = shlex.split(command)
+    assert parts[:2] == ["curl", f"{model_server.base_url}/chat/completions"]
+    assert "Authorization: Bearer $API_KEY" in parts and "sk-test" not in command
+    sent = model_server.history[-1]
+    assert json.loads(parts[-1])["messages"] == sent.messages
+    assert json.loads(parts[-1]) == sent.json
+
+
+def test_what_became_of_the_draft_is_shown_word_by_word(viewer, settings, session, model_server, twin):
+    model_server.default = lambda request: text(f'Sure! Here is a post:\n"{"So it goes. " * 8}"')
+    attempt = ran(settings, session, twin)
+    page = viewer.get(f"/attempts/{attempt.uuid}").text
+    assert "The draft, and what was posted of it" in page
+    diff = re.search(r'<div class="diff"[^>]*>(.*?)</div>', page, re.S)[1]
+    after = unescape(re.sub(r"<del>.*?</del>|</?ins>", "", diff, flags=re.S))
+    assert "<del>Sure" in diff and after == attempt.post.text
 
 
 def test_replay_gives_the_same(viewer, settings, session, model_server, twin):

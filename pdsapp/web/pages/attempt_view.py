@@ -8,9 +8,10 @@ from flask import url_for
 from sqlalchemy.orm import Session
 
 from ...attempts.replay import Check, Replay
+from ...domain.diffs import Piece, word_diff
 from ...domain.draft import Brief
 from ...domain.prompt import age_words
-from ...domain.reasons import TERMINAL_STATES, AttemptState
+from ...domain.reasons import TERMINAL_STATES, AttemptState, Visibility
 from ...dt_service import DTService
 from ...models import Attempt
 from ...services.editing import is_open
@@ -94,8 +95,10 @@ class AttemptPage:
     decision: DecisionView | None
     messages: tuple[evidence.Message, ...]
     messages_note: str
+    curl: str
     replies: list[ReplyView]
     changes: list[str]
+    difference: tuple[Piece, ...]
     steps: list[Step]
     took: str
     facts: list[Fact]
@@ -135,8 +138,10 @@ def attempt_page(
         decision=decision_view(attempt, by),
         messages=sent.messages if sent else (),
         messages_note=sent.note if sent else "",
+        curl=evidence.curl_command(attempt, brief),
         replies=replies(attempt),
         changes=changes(attempt),
+        difference=_difference(attempt),
         steps=timeline(attempt, by),
         took=took_words(attempt),
         facts=facts(session, attempt, by),
@@ -164,6 +169,14 @@ def _text_note(attempt: Attempt) -> str:
     if attempt.target_length is None:
         return f"{length} characters"
     return f"{length} characters, asked for about {attempt.target_length} ({band_words(attempt)})"
+
+
+def _difference(attempt: Attempt) -> tuple[Piece, ...]:
+    """What differs between the draft and what was posted of it, word by word; nothing if nothing does."""
+    draft, post = attempt.draft, attempt.post
+    if draft is None or post is None or post.visibility == Visibility.erased or draft == post.text:
+        return ()
+    return word_diff(draft, post.text)
 
 
 def _context(brief: Brief | str | None, attempt: Attempt) -> list[ContextView]:

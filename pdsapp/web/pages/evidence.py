@@ -1,5 +1,7 @@
 """What an attempt's messages were, rebuilt from stored rows and checked against the hash of what was sent."""
 
+import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -70,6 +72,26 @@ def sent_messages(attempt: Attempt, brief: Brief | str, service: DTService | Non
             messages.append(Message("assistant, the draft it was asked to rewrite", draft["content"]))
             messages.append(Message("user, the rewrite request", asked["content"]))
     return Sent(tuple(messages), is_same, note)
+
+
+def curl_command(attempt: Attempt, brief: Brief | str | None) -> str:
+    """The first call as a shell command, the key left to a variable; "" if it cannot be rebuilt."""
+    call = next((call for call in attempt.calls if not call.is_rewrite), None)
+    if (
+        call is None
+        or not isinstance(brief, Brief)
+        or messages_hash(brief.messages) != attempt.messages_sha256
+    ):
+        return ""
+    body = {"model": call.model_asked, "messages": [dict(m) for m in brief.messages], **call.parameters}
+    return " \\\n  ".join(
+        (
+            f"curl {shlex.quote(call.endpoint.rstrip('/') + '/chat/completions')}",
+            "-H 'Content-Type: application/json'",
+            '-H "Authorization: Bearer $API_KEY"',
+            f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
+        )
+    )
 
 
 def replayed(session: Session, attempt: Attempt, service: DTService | None) -> Replay | str | None:
