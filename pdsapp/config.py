@@ -6,9 +6,10 @@ Names and defaults are the contract of the README's settings table. `NAME_FILE` 
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import NotConfigured
@@ -19,10 +20,14 @@ SECRET_NAMES = (
     "OPENAI_API_KEY",
     "PDS_ADMIN_PASSWORD",
     "PDS_METRICS_TOKEN",
+    "PDS_NOTICE_URL",
+    "PDS_NOTICE_SECRET",
+    "PDS_HEARTBEAT_URL",
     "DATABASE_URL",
     "REDIS_URL",
 )
 BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+SHORTEST_SECRET = 16
 LOOPBACK_HOSTS = ("127.0.0.0/8", "::1/128", "localhost")
 
 
@@ -40,6 +45,22 @@ def _bytes(value: Any) -> Any:
     if found is None:
         raise ValueError("must be a number of bytes such as 500MB, 2GB or 1500000; 0 switches it off")
     return int(float(found[1]) * BYTES[found[2] if found[2] != "B" and found[2] else ""])
+
+
+def _text(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret is not None else ""
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether this is an address a request can be sent to as it stands."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    is_plain = url.isascii() and url.isprintable() and not set(url) & set(" #")
+    has_place = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return is_plain and has_place and "@" not in parts.netloc
 
 
 class Settings(BaseSettings):
@@ -72,6 +93,9 @@ class Settings(BaseSettings):
     demo: bool = Field(True, alias="PDS_DEMO")
     dt_service: str = Field("pdsapp.dt_service:DTService", alias="PDS_DT_SERVICE")
     metrics_token: SecretStr | None = Field(None, alias="PDS_METRICS_TOKEN")
+    notice_url: SecretStr | None = Field(None, alias="PDS_NOTICE_URL")
+    notice_secret: SecretStr | None = Field(None, alias="PDS_NOTICE_SECRET")
+    heartbeat_url: SecretStr | None = Field(None, alias="PDS_HEARTBEAT_URL")
     offline_writer_url: str | None = Field(None, alias="PDS_OFFLINE_WRITER_URL")
     trusted_proxies: int = Field(0, alias="PDS_TRUSTED_PROXIES", ge=0, le=10)
     cookie_secure: bool = Field(False, alias="PDS_COOKIE_SECURE")
@@ -82,6 +106,21 @@ class Settings(BaseSettings):
         if value and "@" in value:
             raise ValueError("must not hold user or password; a key goes into OPENAI_API_KEY")
         return value
+
+    @field_validator("notice_url", "heartbeat_url")
+    @classmethod
+    def _is_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _can_be_asked(value.get_secret_value()):
+            raise ValueError("must be an http or https address in plain ASCII, without user and password")
+        return value
+
+    @model_validator(mode="after")
+    def _signs_notices(self) -> Self:
+        if self.notice_url is not None and len(_text(self.notice_secret)) < SHORTEST_SECRET:
+            raise ValueError(
+                f"PDS_NOTICE_URL needs a PDS_NOTICE_SECRET of {SHORTEST_SECRET} characters or more"
+            )
+        return self
 
     _read_bytes = field_validator("min_free", mode="before")(_bytes)
     _split_hosts = field_validator("llm_allowed_hosts", mode="before")(_csv)

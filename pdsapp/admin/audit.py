@@ -27,6 +27,7 @@ KINDS = {
     "digital_twin": ("twin", "digitaltwin"),
     "experiment": ("experiment", "experiment"),
     "installation": ("everything", ""),
+    "notice": ("notice", ""),
     "persona": ("persona", "persona"),
     "post": ("post", "post"),
     "schedule": ("schedule", "schedule"),

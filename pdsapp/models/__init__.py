@@ -6,6 +6,7 @@ from .attention import ModelSeen, SettledLine
 from .base import Base, Json, UtcDateTime, utc_now
 from .bulk import BulkImport, ImportState
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
+from .notices import Notice, NoticeLine, NoticeMark
 from .personas import Persona, PersonaVersion
 from .posts import IS_IN_FEED, Post, PostRevision
 from .processes import Heartbeat, ProcessKind
@@ -54,6 +55,9 @@ __all__ = [
     "MissedPolicy",
     "ModelCall",
     "ModelSeen",
+    "Notice",
+    "NoticeLine",
+    "NoticeMark",
     "OutcomeTally",
     "OverlapPolicy",
     "Persona",

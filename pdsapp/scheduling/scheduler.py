@@ -29,7 +29,7 @@ from ..errors import QueueDown
 from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
 from ..services import bulk_imports, database, deletion, downtimes, heartbeats, lifecycle, rollups
 from ..wall_clock import WallClock
-from . import projection, queue, slot_facts, slots
+from . import notifier, projection, queue, slot_facts, slots
 from .bell import end_undisturbed
 from .outage import Outage
 from .slots import Claimed
@@ -392,6 +392,7 @@ def run_scheduler(app: Flask) -> int:
         # What is loaded stays: not looking through it again makes the end of the process quick.
         gc.freeze()
         log.info("scheduler started", name=scheduler.name)
+        notifier.start(app)
         try:
             scheduler.run()
         finally:

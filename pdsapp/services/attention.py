@@ -11,13 +11,14 @@ from enum import StrEnum
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..attempts.obstacles import moment_words
 from ..attempts.words import span_words
 from ..config import Settings
 from ..domain.reasons import OVER_STATES, REASON_WORDS, ExperimentState
-from ..models import Experiment, ModelSeen
+from ..models import Experiment, ModelSeen, Notice
 from . import attention_finds, disk, pauses
 from .attention_finds import Question, SilentTwins
 from .downtimes import Sleep
@@ -27,6 +28,7 @@ from .reports import TwinCounts
 from .reports_now import Lane, Now, troubles
 
 OVERDUE_SECONDS = 60
+UNDELIVERED = "notices_undelivered"
 START = "Start one with `flask {}`, or the whole stack with `make run`."
 
 
@@ -45,6 +47,7 @@ class Screen(StrEnum):
     twin = "twin"
     twins = "twins"
     post = "post"
+    notices = "notices"
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def lines(
     Ten queries or so, however much there is.
     """
     zone = ZoneInfo(experiment.zone if experiment else "UTC")
-    found = [*_disk(settings), *processes(now)]
+    found = [*_disk(settings), *processes(now), *_undelivered(session, settings)]
     known = troubles(session, experiment, at)
     found.extend(
         Line(
@@ -203,6 +206,17 @@ def _disk(settings: Settings) -> Iterator[Line]:
     if room.is_low:
         title, _, words = room.sentence.partition(". ")
         yield Line("disk_low", "bad", f"{title}.", words)
+
+
+def _undelivered(session: Session, settings: Settings) -> Iterator[Line]:
+    """That the newest notice that was settled was given up after a day."""
+    if settings.notice_url is None:
+        return
+    newest = select(Notice).where(Notice.is_waiting.is_(False)).order_by(Notice.id.desc()).limit(1)
+    notice = session.scalars(newest).first()
+    if notice is not None and notice.given_up_at is not None:
+        words = f"They were tried for a day. {notice.problem}"
+        yield Line(UNDELIVERED, "bad", "Notices cannot be delivered.", words, Target(Screen.notices))
 
 
 def _of_models_and_questions(

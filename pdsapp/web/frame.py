@@ -274,6 +274,7 @@ def _nav(counts, experiment: Experiment | None, newest: str):
     if access.may_administer():
         manage.append(("Accounts", url_for("account.index_view"), None))
         manage.append(("Audit log", url_for("audit.index_view"), None))
+        manage.append(("Notices", url_for("notices.show"), None))
         manage.append(("System", url_for("system.show"), None))
     return [
         (title, [(label, url, count, _is_current(label, url)) for label, url, count in items])

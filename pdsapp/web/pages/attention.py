@@ -119,6 +119,8 @@ def _place(target: Target, session: Session | None) -> tuple[str, str]:
             return links.details("digitaltwin", number), "See the twin"
         case Screen.twins:
             return links.to("digitaltwin.index_view"), "See the twins"
+        case Screen.notices if access.may_administer():
+            return url_for("notices.show"), "See the notices"
         case Screen.post:
             return links.to("feed.show", text=target.experiment, start=target.post), "See the post"
     return "", ""

@@ -1,0 +1,117 @@
+"""Tells an address outside what needs attention, in a thread beside the scheduler, which never waits for it.
+
+What is due is read before anything is written: a thread that finds nothing to do takes no lock.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..config import Settings
+from ..database import UNREADABLE, reading, transaction
+from ..errors import PdsError
+from ..models import ProcessKind, utc_now
+from ..services import database, heartbeats, notice_sending, notices
+from ..services.attention import Line
+from . import queue
+
+LOOK_SECONDS = 30.0
+HEARTBEAT_SECONDS = 60.0
+TURN_SECONDS = 1.0
+LOOK, HEARTBEAT, HEARTBEAT_TAKEN = "look", "heartbeat", "heartbeat taken"
+log = structlog.get_logger()
+
+
+def start(app: Flask) -> threading.Thread | None:
+    """Starts the thread if there is an address; it ends with the process. Any number of them may run."""
+    settings: Settings = app.extensions["settings"]
+    if settings.notice_url is None and settings.heartbeat_url is None:
+        return None
+    thread = threading.Thread(target=_run, args=(app,), name="notices", daemon=True)
+    thread.start()
+    return thread
+
+
+def turn(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    """One look at everything that is to be done now; what several would do, one does."""
+    if settings.notice_url is not None:
+        _look(settings, clock())
+        _send(settings, clock)
+    if settings.heartbeat_url is not None:
+        _beat(settings, clock())
+
+
+def _run(app: Flask) -> None:
+    settings: Settings = app.extensions["settings"]
+    last_problem = ""
+    while True:
+        try:
+            with app.app_context():
+                turn(settings)
+            last_problem = ""
+        except (SQLAlchemyError, PdsError, *UNREADABLE) as error:
+            if (problem := type(error).__name__) != last_problem:
+                log.warning("notices wait", why=problem)
+            last_problem = problem
+        time.sleep(TURN_SECONDS)
+
+
+def _look(settings: Settings, now: datetime) -> None:
+    with reading() as session:
+        if not notices.is_due(session, LOOK, LOOK_SECONDS, now):
+            return
+    with transaction() as session:
+        database.require_head_still(session)
+        if not notices.is_turn(session, LOOK, LOOK_SECONDS, now):
+            return
+    with reading() as session:
+        lines = notices.current_lines(session, settings, now)
+    lines += _of_queue(settings)
+    with transaction() as session:
+        notices.note(session, lines, now)
+
+
+def _send(settings: Settings, clock: Callable[[], datetime]) -> None:
+    with reading() as session:
+        if not notices.is_any_to_send(session, clock()):
+            return
+    with transaction() as session:
+        notice = notices.take(session, clock())
+    if notice is None:
+        return
+    sent = notice_sending.send(settings, notice, clock())
+    with transaction() as session:
+        notices.settle(session, notice.id, sent.status, sent.problem, clock())
+    if sent.problem:
+        log.warning("notice not delivered", notice=str(notice.uuid), why=sent.problem)
+
+
+def _beat(settings: Settings, now: datetime) -> None:
+    with reading() as session:
+        signs = [heartbeats.life_sign(session, kind, now) for kind in ProcessKind]
+        if not all(sign.is_alive for sign in signs):
+            return
+        if not notices.is_due(session, HEARTBEAT, HEARTBEAT_SECONDS, now):
+            return
+    with transaction() as session:
+        if not notices.is_turn(session, HEARTBEAT, HEARTBEAT_SECONDS, now):
+            return
+    sent = notice_sending.beat(settings)
+    if sent.problem:
+        log.warning("heartbeat not taken", why=sent.problem)
+        return
+    with transaction() as session:
+        notices.is_turn(session, HEARTBEAT_TAKEN, 0, now)
+
+
+def _of_queue(settings: Settings) -> list[Line]:
+    try:
+        queue.ping(queue.connection(settings))
+    except PdsError as error:
+        return [Line("queue_down", "bad", "The queue does not answer.", str(error))]
+    return []
