@@ -165,7 +165,13 @@ def _statement(shape: _Shape) -> sa.Select:
     parts.append(select(number.label("number"), late[BLOCK], *(late[name] for name in names)).where(*within))
     found = sa.union_all(*parts).subquery().c
     grouped = [found.number, *(found[name] for name in shape.keys)]
-    return select(*grouped, *(func.sum(found[name]) for name in shape.sums)).group_by(*grouped)
+    return select(*grouped, *(_total(facet, found[name]) for name in shape.sums)).group_by(*grouped)
+
+
+def _total(facet: Facet, column: sa.ColumnElement) -> sa.ColumnElement:
+    """The sum as the kind of number that was summed: PostgreSQL makes a decimal of large integers."""
+    is_whole = isinstance(getattr(facet.table, column.name).type, sa.Integer)
+    return sa.cast(func.sum(column), sa.BigInteger if is_whole else sa.Double)
 
 
 def _of_tallies(shape: _Shape, part: int, number: int, span: int, runs: int, names) -> sa.Select:

@@ -18,6 +18,7 @@ from tests.builders import make_experiment, make_person, make_post, make_twin
 from tests.history import make_town
 from tests.web.looking import words_of
 
+pytestmark = pytest.mark.database
 KEYS = ("over-time", "silence", "calibration", "lengths", "when", "who", "endpoints")
 
 
