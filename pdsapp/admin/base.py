@@ -16,6 +16,7 @@ from ..database import set_read_only
 from ..errors import BadInput, ReadOnly
 from ..extensions import db
 from ..models import Account, utc_now
+from ..services import exports
 from ..services.chunks import rows_by_id
 from ..services.editing import is_open
 from ..web import access, frame
@@ -290,6 +291,9 @@ class Screen(Reading):
         """The list as CSV. Flask-Admin answers other types by going wherever the address says."""
         if export_type != "csv" or not self.can_export:
             abort(404)
+        if self.is_of_experiments:
+            experiment = frame.current_experiment()
+            exports.note(self.plural, experiment.id if experiment else None, utc_now(), access.account())
         return super().export(export_type)
 
     def end_transaction(self) -> None:

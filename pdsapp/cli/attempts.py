@@ -6,8 +6,8 @@ from flask.cli import AppGroup
 from ..database import reading, snapshot
 from ..domain.reasons import AttemptState
 from ..models import Attempt
+from ..services import exports, lookup
 from ..services import ledger as ledgers
-from ..services import lookup
 from ..services.attempt_rows import attempt_object, with_everything
 from . import common
 
@@ -36,12 +36,19 @@ def list_attempts(experiment, state, since, limit, as_json):
         found = session.scalars(query).all()
         rows = [attempt_object(attempt) for attempt in found[:limit]]
     if as_json:
+        _note_export(experiment)
         for row in rows:
             common.emit(row)
     else:
         common.table([_short(row) for row in rows], "No attempts. Ask a twin: flask generate-dt-post")
     if len(found) > limit:
         common.note(f"These are the newest {limit:,}; there are more. Show more with --limit.")
+
+
+def _note_export(experiment: str | None) -> None:
+    with reading() as session:
+        scope = lookup.find_experiment(session, experiment).id if experiment else None
+    exports.note("attempts", scope, common.now())
 
 
 @click.command("ledger")

@@ -14,7 +14,7 @@ from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
 from ...errors import NotFound
 from ...extensions import db
 from ...models import Experiment, ProtocolChange, utc_now
-from ...services import protocol, reports, reports_attempts, reports_now
+from ...services import exports, protocol, reports, reports_attempts, reports_now
 from ...services.editing import is_open
 from ...services.ledger import Ledger, kind_words, of_period
 from ...services.reports import PERIODS, Counts, Period
@@ -107,6 +107,8 @@ def figure(key: str):
     if key not in made:
         known = ", ".join(sorted(made))
         raise NotFound(f"The dashboard has no figure {quote(key[:40])}. Known: {known}.")
+    if key == figures.WHO:  # the only one with names in it
+        exports.note("most frequent authors", experiment.id if experiment else None, now, access.account())
     answer = Response(figures.csv_text(made[key]), mimetype="text/csv")
     name = f"{key}-{period.key}-{now.astimezone(zone):%Y%m%dT%H%M}.csv"
     answer.headers["Content-Disposition"] = f"attachment; filename={name}"

@@ -23,7 +23,7 @@ from ...domain.reasons import ExperimentState, Visibility
 from ...errors import BadInput, NotFound
 from ...extensions import db
 from ...models import Attempt, Experiment, Post, UserProfile, utc_now
-from ...services import posts
+from ...services import exports, posts
 from ...services.editing import is_open
 from ...services.lookup import parse_uuid
 from ...services.visibility import hide_and_deactivate, set_visibility
@@ -169,6 +169,7 @@ def export(text: str, kind: str):
     session = db.session()
     experiment = frame.addressed_experiment(session, text)
     filters = feed_query.filters_of(session, experiment)
+    exports.note("feed", experiment.id, utc_now(), access.account())
     lines = stream_with_context(feed_export.lines(experiment.id, filters, kind))
     answer = Response(lines, mimetype=feed_export.KINDS[kind])
     name = f"feed-{experiment.identifier}-{utc_now():%Y%m%dT%H%M%SZ}.{kind}"

@@ -21,6 +21,7 @@ from ..rhythm import DAYS, Cell, hours_of
 
 Value = str | int | float | None
 NOT_HIDDEN = "posts and replies that are not hidden"
+WHO = "who"
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ def who(times: PostTimes, authors: Authors, urls: Sequence[str]) -> Who:
     if others > 0:
         left = times.total - shown
         rows.append((f"{others:,} others", "", left, _percent(left, times.total)))
-    figure = Figure("who", "Who posts", ("Author", "is", "posts", "share"), rows, note=NOT_HIDDEN)
+    figure = Figure(WHO, "Who posts", ("Author", "is", "posts", "share"), rows, note=NOT_HIDDEN)
     kinds = hbars(
         [("twins", times.of_twins, "posted"), ("people", times.of_people, "due")] if times.total else ()
     )
