@@ -14,12 +14,12 @@ from ..services import audit, edits, removals, twins
 from ..services.editing import hold_experiment
 from ..services.rehearsals import in_study
 from . import cells, choices, filters
-from .base import Screen
 from .row_actions import PostAction
 from .twin_forms import MemberForm
+from .withdrawing import Withdrawing, withdraw_actions
 
 
-class ProfileScreen(Screen):
+class ProfileScreen(Withdrawing):
     """People in the experiments. Twins' profiles are listed too and edited with their twin."""
 
     noun = "profile"
@@ -57,7 +57,11 @@ class ProfileScreen(Screen):
         "kind": lambda _v, _c, row, _n: "twin" if row.is_bot else "person",
         "experiment": lambda _v, _c, row, _n: row.experiment.name,
         "is_banned": lambda _v, _c, row, _n: (
-            cells.pill("banned") if row.is_banned else cells.pill("active", "member")
+            cells.pill("erased", "withdrawn")
+            if row.withdrawal
+            else cells.pill("banned")
+            if row.is_banned
+            else cells.pill("active", "member")
         ),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "day"),
         "posts": lambda view, _c, row, _n: (
@@ -95,12 +99,13 @@ class ProfileScreen(Screen):
             ),
             shown_if=lambda row: not row.is_banned,
         ),
-        PostAction("Lift the ban", ".unban", shown_if=lambda row: row.is_banned),
+        PostAction("Lift the ban", ".unban", shown_if=lambda row: row.is_banned and not row.withdrawal),
+        *withdraw_actions(),
     ]
 
     def loads(self) -> tuple:
         """What a row shows of other tables."""
-        return (joinedload(UserProfile.experiment),)
+        return (joinedload(UserProfile.experiment), joinedload(UserProfile.withdrawal))
 
     def enrich(self, session: Session, rows: list[UserProfile]) -> None:
         """Numbers of posts, in one query."""
@@ -125,6 +130,10 @@ class ProfileScreen(Screen):
     def values(self, row: UserProfile) -> dict[str, Any]:
         """Names and bio."""
         return {"username": row.username, "display_name": row.display_name, "bio": row.bio}
+
+    def may_edit(self, row: UserProfile) -> bool:
+        """Nothing of somebody who withdrew changes."""
+        return not row.withdrawal
 
     def prepare_form(self, form: Any, row: UserProfile | None) -> None:
         """A profile never moves to another experiment."""

@@ -13,6 +13,7 @@ from ..database import read_each
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
 from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt, ModelCall
 from . import clock_steps
+from .erased import being_erased
 from .finish import end
 from .lost import record_loss, record_return
 
@@ -46,10 +47,13 @@ def claim(
     """Up to `limit` due attempts, oldest first, leased to this worker; the caller commits.
 
     An attempt that lost a worker before is handed out alone. Of a twin that is at work already,
-    scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. `only` names the
+    scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. Those of an experiment
+    that a participant is being erased from wait too. `only` names the
     attempts that may be taken; `may_be_struck=False` leaves those that lost a worker.
     """
-    query = select(Attempt).where(IS_DUE, Attempt.not_before <= now)
+    query = select(Attempt).where(
+        IS_DUE, Attempt.not_before <= now, Attempt.experiment_id.not_in(being_erased())
+    )
     if lane is not None:
         query = query.where(Attempt.lane == lane)
     if only is not None:

@@ -10,6 +10,7 @@ from ..domain.policy import PolicyError, PostingPolicy
 from ..domain.prompt import messages_hash
 from ..dt_service import DTService
 from ..models import Attempt
+from .erased import WAS_ERASED, was_erased
 from .run import brief_of
 from .selection import ranks_for
 
@@ -74,7 +75,10 @@ def replay(session: Session, attempt: Attempt, service: DTService) -> Replay:
     ]
     if attempt.messages_sha256:
         messages = messages_hash(brief_of(session, attempt, service).messages)
-        checks.append(Check("messages", attempt.messages_sha256, messages))
+        cause = ""
+        if messages != attempt.messages_sha256 and was_erased(session, attempt):
+            messages, cause = None, f"{WAS_ERASED[0].upper()}{WAS_ERASED[1:]}."
+        checks.append(Check("messages", attempt.messages_sha256, messages, cause))
     return Replay(tuple(checks))
 
 

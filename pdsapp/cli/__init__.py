@@ -8,6 +8,7 @@ from .data import backup, move, restore
 from .doctor import doctor
 from .experiments import experiments
 from .limits import limits
+from .participants import participants
 from .pausing import pause, resume, stop_now
 from .posting import generate_dt_post
 from .processes import scheduler, up, worker
@@ -19,8 +20,8 @@ from .twins import setup_digital_twins
 def init_app(app: Flask) -> None:
     """Adds every command to the application."""
     for command in (
-        attempts, backup, create_admin, doctor, experiments, generate_dt_post, ledger, move, pause, restore,
-        resume, scheduler, schedules, setup_digital_twins, stop_now, tokens, up, worker,
+        attempts, backup, create_admin, doctor, experiments, generate_dt_post, ledger, move, participants,
+        pause, restore, resume, scheduler, schedules, setup_digital_twins, stop_now, tokens, up, worker,
     ):  # fmt: skip
         app.cli.add_command(command)
     experiments.add_command(limits)

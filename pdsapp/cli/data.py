@@ -101,6 +101,10 @@ def _say_restored(made, file: Path, target: Path) -> None:
     if made.was_migrated:
         click.echo("Migrated to this version.")
     click.echo(_LEDGER[made.adds_up])
+    if made.withdrawn:
+        people = "person has" if made.withdrawn == 1 else "people have"
+        were = "was" if made.withdrawn == 1 else "were"
+        click.echo(f"{made.withdrawn} {people} withdrawn since that backup, and {were} erased from it again.")
     lost = made.unreadable - made.hidden
     if made.hidden:
         common.note(

@@ -24,6 +24,7 @@ from .tallies import (
 )
 from .tokens import ApiToken
 from .twins import DigitalTwin, TwinTag, UserProfile
+from .withdrawals import Withdrawal
 
 __all__ = [
     "ADMINISTRATOR",
@@ -80,6 +81,7 @@ __all__ = [
     "TwinTag",
     "UserProfile",
     "UtcDateTime",
+    "Withdrawal",
     "account_role",
     "utc_now",
 ]

@@ -1,7 +1,7 @@
 """User profiles and digital twins."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -10,6 +10,9 @@ from .base import Base, HasEditVersion, HasUuid, Json, utc_now
 from .experiments import Experiment
 from .personas import PersonaVersion
 from .tokens import ApiToken
+
+if TYPE_CHECKING:
+    from .withdrawals import Withdrawal
 
 
 class UserProfile(Base, HasUuid, HasEditVersion):
@@ -36,6 +39,7 @@ class UserProfile(Base, HasUuid, HasEditVersion):
 
     experiment: Mapped[Experiment] = relationship()
     twin: Mapped["DigitalTwin | None"] = relationship(back_populates="user_profile")
+    withdrawal: Mapped["Withdrawal | None"] = relationship(back_populates="user_profile")
 
     def __str__(self) -> str:
         return f"@{self.username}"

@@ -27,7 +27,7 @@ from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
 from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
-from ..services import bulk_imports, database, deletion, downtimes, heartbeats, lifecycle, rollups
+from ..services import bulk_imports, chores, database, downtimes, heartbeats, lifecycle, rollups
 from ..wall_clock import WallClock
 from . import notifier, projection, queue, slot_facts, slots
 from .bell import end_undisturbed
@@ -50,7 +50,7 @@ STEP_GRACE_SECONDS = claim.RENEW_SECONDS + 5
 # Lost attempts are taken back in small transactions; so many of those in one turn.
 MOST_REAPS = 20
 ENDS_SECONDS = 1.0
-DELETING_SECONDS = 0.2
+CHORES_SECONDS = 0.2
 CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 2.0
 LOCK_IS_NEW = 2
 TAKE_LOCK = """
@@ -127,7 +127,7 @@ class TwinScheduler(Scheduler):
                 self._now_and_then("catch up", CATCH_UP_SECONDS, self.catch_up)
             if self.is_leader:
                 self._now_and_then("lanes", LANES_SECONDS, self._wake_waiting_lanes)
-                self._now_and_then("deletions", 0, lambda: deletion.delete_for(DELETING_SECONDS))
+                self._now_and_then("chores", 0, lambda: chores.do_for(CHORES_SECONDS))
                 self._now_and_then("imports", IMPORTS_SECONDS, self._wake_imports)
                 self._now_and_then("roll-ups", CATCH_UP_SECONDS, lambda: rollups.roll_up_for(self._clock()))
             self._database.over()

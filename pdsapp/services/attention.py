@@ -18,7 +18,7 @@ from ..attempts.obstacles import moment_words
 from ..attempts.words import span_words
 from ..config import Settings
 from ..domain.reasons import OVER_STATES, REASON_WORDS, ExperimentState
-from ..models import Experiment, ModelSeen, Notice
+from ..models import Experiment, ModelSeen, Notice, Withdrawal
 from . import attention_finds, disk, pauses
 from .attention_finds import Question, SilentTwins
 from .downtimes import Sleep
@@ -48,6 +48,7 @@ class Screen(StrEnum):
     twins = "twins"
     post = "post"
     notices = "notices"
+    withdrawal = "withdrawal"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def lines(
         scope = str(experiment.uuid) if experiment else "all"
         words = " ".join(books.problems)
         found.append(Line(f"ledger:{scope}", "bad", "The ledger does not add up.", words))
+    found.extend(_of_withdrawals(session, experiment, at))
     found.extend(_of_models_and_questions(session, experiment, zone, at))
     found.extend(_slept(sleep, zone, at) for sleep in known.sleeps)
     found.extend(
@@ -157,6 +159,26 @@ def lines(
     found.extend(_silent(each) for each in attention_finds.silent_twins(session, experiment, at))
     found.extend(_of_experiment(experiment, twins))
     return tuple(found)
+
+
+def _of_withdrawals(session: Session, experiment: Experiment | None, at: datetime) -> list[Line]:
+    """Those that are not finished after a minute: the twins of their experiments wait."""
+    query = select(Withdrawal.pseudonym, Withdrawal.user_profile_id, Withdrawal.experiment_id).where(
+        Withdrawal.finished_at.is_(None),
+        Withdrawal.asked_at < at - timedelta(seconds=OVERDUE_SECONDS),
+        *attention_finds.of_scope(Withdrawal.experiment_id, experiment),
+    )
+    return [
+        Line(
+            f"withdrawal:{name}",
+            "warn",
+            f"@{name} is being erased.",
+            "The experiment’s twins are not asked until that is done.",
+            Target(Screen.withdrawal, profile_id),
+            experiment_id=experiment_id,
+        )
+        for name, profile_id, experiment_id in session.execute(query)
+    ]
 
 
 def processes(now: Now) -> list[Line]:

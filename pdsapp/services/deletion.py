@@ -38,6 +38,7 @@ from ..models import (
     Slot,
     TwinTag,
     UserProfile,
+    Withdrawal,
 )
 from . import audit, database
 from .accounts import may_administer
@@ -222,5 +223,5 @@ def _remove(session: Session, kind: type, condition: ColumnElement[bool]) -> Non
 # In the order in which nothing points at what goes: each is done until it says that nothing is left of it.
 _STEPS: tuple[Callable[[Session, int], bool], ...] = (
     _attempts, _posts, _chunk_of(ModelCall), _chunk_of(Slot), _unlink_events, _schedules, _twins,
-    _chunk_of(UserProfile), _the_rest,
+    _chunk_of(Withdrawal), _chunk_of(UserProfile), _the_rest,
 )  # fmt: skip

@@ -52,6 +52,7 @@ from .fields import (
     username_key,
 )
 from .token_sharing import refuse_if_shared
+from .withdrawals import require_there
 
 # What of a twin belongs to the protocol of its study, by the names the audit trail has for it.
 TWIN_PARTS = {
@@ -229,6 +230,7 @@ def change_profile(
     """Another username, display name or bio for a member of an experiment."""
     hold_experiment(session, profile.experiment_id)
     begin(session, profile, seen)
+    require_there(session, profile)
     before = _profile_shown(profile)
     _put_profile(session, profile, username, display_name, bio)
     audit.record(session, "change", profile, now, account, *_difference(before, _profile_shown(profile)))

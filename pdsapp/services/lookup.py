@@ -59,6 +59,17 @@ def find_twin(session: Session, text: str, experiment: Experiment | None = None)
     return found[0]
 
 
+def find_profile(session: Session, text: str, experiment: Experiment) -> UserProfile:
+    """The member of an experiment with this UUID or username (with or without @). Raises NotFound."""
+    uuid, key = parse_uuid(text.strip()), text.strip().removeprefix("@").casefold()
+    is_it = UserProfile.uuid == uuid if uuid else UserProfile.username_key == key
+    query = select(UserProfile).where(UserProfile.experiment_id == experiment.id, is_it)
+    found = None if "\0" in key else session.scalars(query).one_or_none()
+    if found is None:
+        raise NotFound(f"Nobody in {experiment.name} is called {quote(text[:80])}.")
+    return found
+
+
 def find_token(session: Session, text: str) -> ApiToken:
     """The API token with this name or UUID. Raises NotFound."""
     uuid = parse_uuid(text)

@@ -13,6 +13,7 @@ from ..models.base import new_uuid
 from . import audit
 from .editing import hold_open, require_open
 from .fields import POST_LIMIT, clean_text
+from .withdrawals import has_withdrawn
 
 # A request makes the post of one id, so that the second one of a double click finds it.
 BY_REQUEST = UUID("6d1f0f5e-8c1b-4f0e-9a55-0f3c5b8e2d17")
@@ -35,9 +36,10 @@ def add_post(
     """
     if profile.is_bot:
         raise BadInput("A twin posts through attempts only. Use “post now” on the twin.", "user_profile")
+    hold_open(session, profile.experiment_id)
+    session.refresh(profile)  # behind the lock: somebody may have banned or withdrawn it meanwhile
     if profile.is_banned:
         raise BadInput(f"{profile} is banned. Choose another author, or lift the ban first.", "user_profile")
-    hold_open(session, profile.experiment_id)
     uuid = uuid5(BY_REQUEST, f"{profile.experiment_id}|{request_id}") if request_id else new_uuid()
     made = session.scalars(select(Post).where(Post.uuid == uuid)).one_or_none() if request_id else None
     if made is not None:
@@ -72,6 +74,8 @@ def change_text(
     if post.attempt_id is not None:
         raise BadInput("What a twin wrote stays as it was. Hide the post instead.", "text")
     require_open(post.experiment)
+    if has_withdrawn(session, post.user_profile_id):
+        raise BadInput("This text was erased, as its author withdrew. It stays so.", "text")
     text = clean_text(text, "text", POST_LIMIT)
     if text == post.text:
         return

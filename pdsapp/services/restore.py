@@ -20,7 +20,7 @@ from ..errors import BadInput, CopyFailed, DatabaseNotReady, NotConfigured, Secr
 from ..extensions import db
 from ..llm.secrets import SECRET_FILES, SecretBox
 from ..models import ApiToken, Base, Installation
-from . import backups, database
+from . import backups, database, tombstones, withdrawals_again
 from .command_pauses import Pause, put_pause
 from .ledger import ledger
 
@@ -29,8 +29,8 @@ HARMLESS = frozenset({*SECRET_FILES.values(), "stack.lock", "migrating.lock", ".
 STAGING = ".restoring-"
 OURS = {"alembic_version", "installation", "experiment", "attempt", "post"}
 ACTOR = "flask restore"
-# The tables a migration or the pause may add rows to; all others hold what the backup held.
-MAY_GROW = {"alembic_version", "audit_event", "role"}
+# The tables a migration, the pause or a withdrawal may add rows to; all others hold what the backup held.
+MAY_GROW = {"alembic_version", "audit_event", "role", "withdrawal"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Restored:
     """What came of it. `unreadable` of `secrets` stored API keys cannot be read with the keys in force here.
 
     `hidden` of those could be, if PDS_FERNET_KEYS did not win over the key file. `counts`: the backup's rows.
+    `withdrawn` people of the backup have withdrawn since, and were erased again.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Restored:
     secrets: int
     unreadable: int
     hidden: int
+    withdrawn: int
 
 
 def examine(file: Path) -> str:
@@ -130,6 +132,7 @@ def restore(
         _compare(copied.counts, backups.check(staging / backups.DATABASE_NAME))
         if wanted_keys is not None:
             _write_keys(data_dir / SECRET_FILES["fernet_keys"], wanted_keys)
+        tombstones.carry(file.parent / tombstones.NAME, data_dir / backups.FOLDER / tombstones.NAME)
         os.rename(staging / backups.DATABASE_NAME, made.path)
         return made
     except SQLAlchemyError as error:
@@ -160,6 +163,7 @@ def _make_ours(
                 before = installation.paused_reason if installation.is_paused else ""
                 reason = _reason(file.name, before)
                 put_pause(session, Pause.over(installation, now, ACTOR, reason), now, ACTOR)
+            withdrawn = withdrawals_again.repeat(file.parent / tombstones.NAME, now)
             with reading() as session:
                 adds_up = ledger(session).adds_up
                 secrets, unreadable = count_secrets(session, given_keys or file_keys)
@@ -179,6 +183,7 @@ def _make_ours(
         secrets=secrets,
         unreadable=unreadable,
         hidden=hidden,
+        withdrawn=withdrawn,
     )
 
 

@@ -14,6 +14,7 @@ from ..models import Account, ApiToken, DigitalTwin, Experiment, PersonaVersion,
 from . import audit, pauses
 from .editing import hold_open, require_open
 from .fields import clean_line, clean_parameters, clean_text, clean_username, username_key
+from .withdrawals import require_there
 
 
 def add_profile(
@@ -136,6 +137,7 @@ def set_banned(
     if profile.is_banned == is_banned:
         return
     require_open(profile.experiment)
+    require_there(session, profile)
     profile.is_banned = is_banned
     session.flush()
     if profile.twin is not None:

@@ -10,6 +10,7 @@ from ..errors import BadInput
 from ..models import Account, DigitalTwin, Post
 from . import audit, rollups, twins
 from .editing import require_open
+from .withdrawals import has_withdrawn
 
 
 def set_visibility(
@@ -17,7 +18,7 @@ def set_visibility(
 ) -> bool:
     """Hides a post from the feed, or shows it again; False if it was so already."""
     require_open(post.experiment)
-    if post.visibility == Visibility.erased:
+    if post.visibility == Visibility.erased or has_withdrawn(session, post.user_profile_id):
         raise BadInput("This post was erased and stays so.")
     if post.visibility == visibility:
         return False

@@ -24,7 +24,18 @@ from pdsapp.models import (
     Slot,
     utc_now,
 )
-from pdsapp.services import accounts, deletion, edits, lookup, protocol, rollups, schedules
+from pdsapp.services import (
+    accounts,
+    deletion,
+    edits,
+    erasing,
+    lookup,
+    protocol,
+    rollups,
+    schedules,
+    twins,
+    withdrawals,
+)
 from pdsapp.services.ledger import ledger
 from tests import builders
 
@@ -59,6 +70,8 @@ def fill(session, settings, write, token, name):
         account = accounts.add_account(writing, f"{study.identifier}@example.org", "viewer", utc_now())
         writing.flush()
         writing.add(Membership(account_id=account.id, experiment_id=study.id))
+        gone = twins.add_profile(writing, found, "gone", utc_now())
+        withdrawals.ask(writing, gone, "gone", utc_now())
         writing.add(SettledLine(key=f"line {study.identifier}", experiment_id=study.id))
         writing.add(
             BulkImport(
@@ -67,6 +80,7 @@ def fill(session, settings, write, token, name):
         )
         policy = protocol.PostingPolicy(share_cap=0.2)
         protocol.save_policy(writing, found, found.edit_version, policy, utc_now(), "why")
+    assert not erasing.erase_for(10)
     with write() as writing:
         rollups.forget(writing)
     while rollups.roll_up(utc_now() + timedelta(hours=1)):

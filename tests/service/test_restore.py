@@ -5,14 +5,15 @@ import sqlite3
 from contextlib import closing, contextmanager
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 from flask_migrate import downgrade, upgrade
 
 from pdsapp import create_app
 from pdsapp.database import transaction
 from pdsapp.extensions import db
-from pdsapp.models import Installation
-from pdsapp.services import backups
+from pdsapp.models import Attempt, Installation, UserProfile, utc_now
+from pdsapp.services import backups, erasing, tombstones, withdrawals
 from pdsapp.services.database import head_revision
 from pdsapp.stack.lock import StackLock, prepare_data_dir
 from tests import builders
@@ -69,6 +70,32 @@ def test_a_backup_becomes_an_installation_of_its_own_that_is_paused(runner, back
     ]  # fmt: skip
     assert {path.stat().st_mode & 0o077 for path in folder.iterdir()} == {0}
     assert _row(backup, "SELECT is_paused FROM installation") == (0,), "the backup itself is as it was"
+
+
+def test_who_has_withdrawn_since_is_erased_from_it_again(
+    runner, settings, session, study, twin, keys, tmp_path
+):
+    anna = builders.make_person(study, "anna_k")
+    builders.make_post(anna, "My sister lost her job at the harbour in May.")
+    builders.add_attempt(twin)
+    with transaction() as writing:  # a worker had it when the backup was made
+        writing.execute(sa.update(Attempt).values(state="running", lease_until=utc_now()))
+    folder = settings.data_dir / backups.FOLDER
+    folder.mkdir()
+    file = folder / "daily-2026-11-01.sqlite3"
+    backups.copy_database(settings.data_dir / backups.DATABASE_NAME, file)
+    with transaction() as writing:
+        writing.execute(sa.update(Attempt).values(state="due"))
+        withdrawals.ask(writing, writing.get_one(UserProfile, anna.id), "anna_k", utc_now())
+    erasing.erase_for(5)
+    new = tmp_path / "new"
+    done = runner.invoke(args=["restore", str(file), "--data-dir", str(new), "--keys", str(keys)])
+    assert done.exit_code == 0, done.stderr
+    assert "1 person has withdrawn since that backup, and was erased from it again." in done.stdout
+    held = (new / backups.DATABASE_NAME).read_bytes()
+    assert b"anna_k" not in held and b"lost her job" not in held
+    assert _row(new / backups.DATABASE_NAME, "SELECT count(*) FROM post") == (1,)
+    assert [each.profile for each in tombstones.read(new / backups.FOLDER / tombstones.NAME)] == [anna.uuid]
 
 
 def test_nothing_is_posted_by_the_restored_copy_before_it_is_resumed(

@@ -118,7 +118,7 @@ def attempt_page(
     zone = ZoneInfo(attempt.experiment.zone)
     by = asked_by(session, attempt)
     brief = evidence.rebuilt_brief(session, attempt, service)
-    sent = None if brief is None else evidence.sent_messages(attempt, brief, service)
+    sent = None if brief is None else evidence.sent_messages(session, attempt, brief, service)
     remedy, remedy_url = outcome.remedy(attempt)
     is_over = attempt.state in TERMINAL_STATES
     return AttemptPage(

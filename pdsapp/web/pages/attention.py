@@ -121,6 +121,8 @@ def _place(target: Target, session: Session | None) -> tuple[str, str]:
             return links.to("digitaltwin.index_view"), "See the twins"
         case Screen.notices if access.may_administer():
             return url_for("notices.show"), "See the notices"
+        case Screen.withdrawal:
+            return links.to("userprofile.withdraw", id=number), "See how far it is"
         case Screen.post:
             return links.to("feed.show", text=target.experiment, start=target.post), "See the post"
     return "", ""

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ...attempts import replay as replaying
+from ...attempts.erased import WAS_ERASED, was_erased
 from ...attempts.replay import Replay
 from ...attempts.run import brief_of
 from ...domain.draft import Brief
@@ -48,7 +49,7 @@ def rebuilt_brief(session: Session, attempt: Attempt, service: DTService | None)
     return _guarded(lambda: brief_of(session, attempt, service))
 
 
-def sent_messages(attempt: Attempt, brief: Brief | str, service: DTService | None) -> Sent:
+def sent_messages(session: Session, attempt: Attempt, brief: Brief | str, service: DTService | None) -> Sent:
     """The messages of all calls, and whether they are what was sent."""
     if isinstance(brief, str):
         return Sent((), False, f"cannot be rebuilt: {brief}")
@@ -57,6 +58,8 @@ def sent_messages(attempt: Attempt, brief: Brief | str, service: DTService | Non
     is_same = digest == attempt.messages_sha256
     if is_same:
         note = f"rebuilt from stored rows; SHA-256 {digest[:12]} is that of what was sent"
+    elif was_erased(session, attempt):
+        note = f"not what was sent: {WAS_ERASED} since, and cannot be brought back"
     else:
         note = (
             f"rebuilt from stored rows, but not what was sent: SHA-256 is {digest[:12]}, "
@@ -65,6 +68,8 @@ def sent_messages(attempt: Attempt, brief: Brief | str, service: DTService | Non
     rewrite = next((call for call in attempt.calls if call.is_rewrite), None)
     if rewrite is not None:
         request = _rewrite_request(attempt, brief, rewrite, service)
+        if isinstance(request, str) and was_erased(session, attempt):
+            request = WAS_ERASED
         if isinstance(request, str):
             note += f"; the rewrite request cannot be shown: {request}"
         else:

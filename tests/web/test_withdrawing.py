@@ -1,0 +1,130 @@
+"""The page on which somebody is withdrawn: what it says before, while and after, and who may."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from pdsapp.domain.reasons import ExperimentState
+from pdsapp.models import AuditEvent, Experiment, Post, UserProfile, Withdrawal, utc_now
+from pdsapp.services import erasing, withdrawals
+from tests import builders
+from tests.web.looking import words_of
+
+SAID = "My sister lost her job at the harbour in May, and nobody will say why."
+
+
+@pytest.fixture
+def anna(rows):
+    anna = builders.make_person(rows.experiment, "anna_k")
+    builders.make_post(anna, SAID)
+    builders.make_post(builders.make_person(rows.experiment, "bo"), f"Annie wrote: {SAID}", minutes=1)
+    return anna
+
+
+@pytest.fixture
+def page(anna):
+    return f"/admin/userprofile/withdraw/?id={anna.id}"
+
+
+def test_the_page_says_what_goes_what_stays_and_which_copies_are_older(researcher, page, rows):
+    researcher.get("/admin/post/export/csv/")
+    researcher.get(f"/experiments/{rows.experiment.identifier}/feed.csv")
+    words = words_of(researcher.get(page))
+    assert "Their posts, replies among them 1" in words
+    assert "anna_k" in words and "every sum stay as they are" in words
+    assert "Posts, by researcher@example.org" in words and "Feed, by researcher@example.org" in words
+    assert "There is no backup in the data folder" in words
+
+
+def test_with_the_username_it_is_erased_and_the_page_says_how_far_it_is(researcher, page, anna, session):
+    data = {"id": anna.id, "username": "anna_k", "other_names": "Annie\n\n"}
+    answer = researcher.post(page, data=data, follow_redirects=True)
+    words = words_of(answer)
+    pseudonym = session.scalars(select(Withdrawal.pseudonym)).one()
+    assert f"the profile is @{pseudonym} now" in words
+    assert "No scheduler is alive to go on" in words and 'data-renew="2"' in answer.text
+    assert erasing.finish(session.scalars(select(Withdrawal.id)).one(), 10)
+    after = researcher.get(page)
+    words = words_of(after)
+    assert "Posts 1" in words and "Earlier texts of posts 1" in words
+    assert "written anew within the next minute" in words
+    assert "data-renew" not in after.text
+    erasing.erase_for(1)
+    assert "holds none of it any more" in words_of(researcher.get(page))
+
+
+@pytest.mark.parametrize("typed", ["", "anna", "Anna_K"])
+def test_another_name_erases_nothing_and_stays_in_the_form(researcher, page, anna, session, typed):
+    answer = researcher.post(page, data={"id": anna.id, "username": typed, "other_names": "Annie"})
+    assert answer.status_code == 400
+    assert "Nothing was erased" in words_of(answer) and "Annie" in answer.text
+    assert session.scalars(select(Withdrawal)).all() == []
+    assert session.get_one(UserProfile, anna.id).username == "anna_k"
+
+
+@pytest.mark.parametrize("state", [ExperimentState.ended, ExperimentState.archived])
+def test_also_where_the_experiment_is_only_read(researcher, page, anna, session, write, rows, state):
+    with write() as writing:
+        writing.execute(update(Experiment).where(Experiment.id == rows.experiment.id).values(state=state))
+    details = researcher.get(f"/admin/userprofile/details/?id={anna.id}")
+    assert "Withdraw …" in words_of(details)
+    answer = researcher.post(page, data={"id": anna.id, "username": "anna_k"})
+    assert answer.status_code == 302
+    assert session.scalars(select(Withdrawal.experiment_id)).one() == rows.experiment.id
+
+
+def test_a_viewer_withdraws_nobody(viewer, page, anna, session):
+    assert viewer.get(page).status_code == 403
+    assert viewer.post(page, data={"id": anna.id, "username": "anna_k"}).status_code == 403
+    assert session.scalars(select(Withdrawal)).all() == []
+    assert "Withdraw …" not in words_of(viewer.get(f"/admin/userprofile/details/?id={anna.id}"))
+
+
+def test_pressing_twice_erases_once(researcher, page, anna, session):
+    data = {"id": anna.id, "username": "anna_k"}
+    assert researcher.post(page, data=data).status_code == 302
+    again = researcher.post(page, data=data)
+    assert again.status_code == 200 and "Being erased" in words_of(again)
+    assert len(session.scalars(select(Withdrawal)).all()) == 1
+
+
+def test_no_screen_shows_a_name_or_a_text_any_more(administrator, page, anna, rows, session):
+    administrator.post(page, data={"id": anna.id, "username": "anna_k", "other_names": "Annie"})
+    erasing.finish(session.scalars(select(Withdrawal.id)).one(), 10)
+    post = session.scalars(select(Post.id).where(Post.user_profile_id == anna.id)).one()
+    addresses = (
+        "/admin/userprofile/", f"/admin/userprofile/details/?id={anna.id}", "/admin/post/",
+        f"/admin/post/details/?id={post}", "/admin/audit/", "/admin/", "/activity",
+        f"/experiments/{rows.experiment.identifier}/feed?hidden=shown",
+        f"/experiments/{rows.experiment.identifier}/feed.jsonl", "/admin/post/export/csv/",
+    )  # fmt: skip
+    for address in addresses:
+        answer = administrator.get(address)
+        assert answer.status_code == 200, address
+        assert not [word for word in ("anna_k", "Annie", "sister lost her job") if word in answer.text], (
+            address
+        )
+    shown = words_of(administrator.get("/admin/userprofile/"))
+    assert "withdrawn" in shown and "Lift the ban" not in shown
+    assert administrator.get(f"/admin/userprofile/edit/?id={anna.id}").status_code == 400
+    assert administrator.post("/admin/userprofile/unban/", data={"id": anna.id}).status_code in (302, 400)
+    session.expire_all()
+    session.rollback()
+    assert session.get_one(UserProfile, anna.id).is_banned
+
+
+def test_one_that_takes_long_is_on_the_attention_list(researcher, page, anna, write, rows):
+    with write() as writing:
+        profile = writing.get_one(UserProfile, anna.id)
+        withdrawals.ask(writing, profile, "anna_k", utc_now() - timedelta(minutes=2))
+    answer = researcher.get("/admin/")
+    assert "is being erased." in words_of(answer) and f"withdraw/?id={anna.id}" in answer.text
+
+
+def test_the_audit_log_names_nobody(administrator, page, anna, session):
+    administrator.post(page, data={"id": anna.id, "username": "anna_k"})
+    erasing.finish(session.scalars(select(Withdrawal.id)).one(), 10)
+    session.rollback()
+    event = session.scalars(select(AuditEvent).where(AuditEvent.action == "withdraw")).one()
+    assert event.object_name.startswith("@withdrawn_") and event.actor == "administrator@example.org"
