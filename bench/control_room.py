@@ -34,7 +34,7 @@ PAGES = (
     ("attempts", "/admin/attempt/"),
     ("posts", "/admin/post/"),
     ("feed", "/experiments/{experiment}/feed"),
-    ("metrics", "/healthz"),
+    ("metrics", "/metrics"),
 )
 
 

@@ -36,6 +36,7 @@ from pdsapp.services import accounts, database, experiments, personas, rollups, 
 
 CHUNK = 20_000
 PASSWORD, EMAIL = "a password for the bench", "bench@example.org"
+TOKEN = "the figures of a bench"
 ENDS = (
     ("posted", "drawn", "rule"), ("skipped", "recency", "rule"), ("skipped", "share", "rule"),
     ("posted", "drawn", "rule"), ("skipped", "daily_limit", "limit"), ("posted", "drawn", "rule"),
@@ -53,7 +54,7 @@ def installation(url: str | None = None):
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings(
             PDS_DATA_DIR=folder, PDS_DEMO="0", SECRET_KEY="bench", DATABASE_URL=url,
-            PDS_FERNET_KEYS=Fernet.generate_key().decode(),
+            PDS_FERNET_KEYS=Fernet.generate_key().decode(), PDS_METRICS_TOKEN=TOKEN,
         )  # fmt: skip
         app = create_app(settings)
         app.config.update(WTF_CSRF_ENABLED=False)
@@ -88,11 +89,12 @@ def page(client, address: str, rounds: int) -> tuple[float, float, int]:
             sent.append(statement)
 
     took = []
+    headers = {"Authorization": f"Bearer {TOKEN}"} if address == "/metrics" else {}
     for number in range(rounds + 1):
         if number == rounds:
             sa.event.listen(db.engine, "before_cursor_execute", note)
         began = time.perf_counter()
-        answer = Context().run(client.get, address, buffered=True)
+        answer = Context().run(client.get, address, headers=headers, buffered=True)
         took.append(1000 * (time.perf_counter() - began))
         if answer.status_code != 200:
             raise RuntimeError(f"{address} answers {answer.status_code}")

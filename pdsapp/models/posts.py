@@ -11,6 +11,7 @@ from .base import Base, HasUuid, enum_of, utc_now
 from .experiments import Experiment
 from .twins import UserProfile
 
+_IS_REPLY = sa.text("parent_id IS NOT NULL")
 _IN_FEED = sa.text("parent_id IS NULL AND visibility = 'visible'")
 
 
@@ -35,6 +36,8 @@ class Post(Base, HasUuid):
         sa.Index("ix_post_experiment_id_is_rehearsal", "experiment_id", "is_rehearsal"),
         sa.Index("ix_post_created_at", "created_at", "user_profile_id", "visibility", "is_rehearsal"),
         sa.Index("ix_post_changed_at", "changed_at"),
+        # Of replies only: where there are few or none, SQLite would take one of all posts for useless.
+        sa.Index("ix_post_parent_id", "parent_id", postgresql_where=_IS_REPLY, sqlite_where=_IS_REPLY),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -43,7 +46,7 @@ class Post(Base, HasUuid):
     attempt_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey("attempt.id", ondelete="RESTRICT"), unique=True
     )
-    parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("post.id", ondelete="RESTRICT"), index=True)
+    parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("post.id", ondelete="RESTRICT"))
     text: Mapped[str] = mapped_column(sa.Text)
     revision: Mapped[int] = mapped_column(default=1)
     visibility: Mapped[Visibility] = mapped_column(enum_of(Visibility), default=Visibility.visible)

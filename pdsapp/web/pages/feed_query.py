@@ -20,7 +20,8 @@ from .attempt_filters import FilterField
 
 PAGE_SIZE = 30
 MOST_TEXT = 200
-# How many posts are looked at for a text, or with the hidden ones: some hundredths of a second.
+# How many posts are looked at for a text, for twins' or people's, or with the hidden ones: some hundredths of
+# a second.
 MOST_SEARCHED = 20_000
 AUTHORS = (("", "everybody"), ("twins", "twins"), ("people", "people"))
 MARKS = (("", "shown"), ("off", "hidden"))
@@ -52,7 +53,7 @@ class FeedFilters:
     @property
     def is_searched(self) -> bool:
         """Whether no index leads to all that fits."""
-        return bool(self.text) or self.with_hidden
+        return bool(self.text or self.who) or self.with_hidden
 
     @property
     def fields(self) -> list[FilterField]:
