@@ -303,7 +303,8 @@ class TwinScreen(TwinPages):
         return self._ask(is_forced=False)
 
     def _ask(self, is_forced: bool):
-        asked = Request(Trigger.button, request_id(), is_forced, access.account().id)
+        band = request.form.get("band", "").strip()
+        asked = Request(Trigger.button, request_id(), is_forced, access.account().id, length_band=band)
         return asking.ask(self.get_one(request.form.get("id")), asked)
 
     def attempts_of(self, row: DigitalTwin) -> list[AttemptRow]:

@@ -10,8 +10,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..domain.jitter import delay_of
+from ..domain.policy import PolicyError, PostingPolicy
+from ..domain.quoting import quote
 from ..domain.reasons import ExperimentState, Trigger
-from ..errors import NotFound
+from ..errors import BadInput, NotFound
 from ..models import Attempt, DigitalTwin, Experiment, ScheduleRevision
 from ..services.editing import require_open_now
 from .gate import pass_gate
@@ -26,7 +28,8 @@ class Request:
     """Who asks for attempts, and how.
 
     `request_id`, at most 58 characters, makes asking twice the same as asking once. `account_id` is who
-    pressed the button, `retry_of_id` the failed attempt that is tried again.
+    pressed the button, `retry_of_id` the failed attempt that is tried again. `length_band` names the band of
+    the twin's policy its post shall have; "" leaves it to the draw.
     """
 
     trigger: Trigger
@@ -35,6 +38,7 @@ class Request:
     account_id: int | None = None
     lane: str = LANE_NOW
     retry_of_id: int | None = None
+    length_band: str = ""
 
 
 def add_for_twin(session: Session, twin: DigitalTwin, request: Request, now: datetime) -> Attempt:
@@ -42,14 +46,26 @@ def add_for_twin(session: Session, twin: DigitalTwin, request: Request, now: dat
 
     It passes the gate, so that an experiment's end finds it and calls it off, or is found by it. The caller
     commits, then wakes the lane. Raises ReadOnly where the twin's experiment is over, NotFound where the twin
-    was deleted meanwhile.
+    was deleted meanwhile, BadInput at `band` for a length band its policy has not.
     """
     pass_gate(session)
     require_open_now(session, twin.experiment_id)
+    if request.length_band and request.length_band not in band_names(twin):
+        raise BadInput(
+            f"The policy has no length band {quote(request.length_band[:40])}. Choose another.", "band"
+        )
     drafts = drafts_among(session, [twin.experiment_id])
     return _add_once(
         session, request.request_id, lambda: _attempt(request, twin.experiment_id, twin.id, now, drafts)
     )
+
+
+def band_names(twin: DigitalTwin) -> tuple[str, ...]:
+    """The length bands the policy of a twin's experiment has; none if it cannot be read."""
+    try:
+        return tuple(band.name for band in PostingPolicy.from_dict(twin.experiment.policy.body).bands)
+    except PolicyError:
+        return ()
 
 
 def add_for_picks(session: Session, picks: list[Pick], request: Request, now: datetime) -> list[Attempt]:
@@ -134,6 +150,7 @@ def _attempt(
         account_id=request.account_id,
         retry_of_id=request.retry_of_id,
         is_forced=request.is_forced,
+        asked_band=request.length_band or None,
         is_rehearsal=experiment_id in drafts,
         lane=request.lane,
         created_at=now,

@@ -10,6 +10,7 @@ from ..domain.policy import PolicyError, PostingPolicy
 from ..domain.prompt import messages_hash
 from ..dt_service import DTService
 from ..models import Attempt
+from .decide import length_of
 from .erased import WAS_ERASED, was_erased
 from .run import brief_of
 from .selection import ranks_for
@@ -63,7 +64,7 @@ def replay(session: Session, attempt: Attempt, service: DTService) -> Replay:
         )
     state = TwinState(attempt.decided_at, attempt.last_post_seen, attempt.own_count, attempt.window_count)
     again = service.should_twin_post(policy, state, draw_for(attempt.decision_key), attempt.is_forced)
-    target = service.determine_post_length(policy, attempt.decision_key)
+    target = length_of(attempt, service, policy, attempt.decision_key)
     checks += [
         Check("recency probability", attempt.recency_probability, again.recency_probability),
         Check("share probability", attempt.share_probability, again.share_probability),

@@ -30,6 +30,7 @@ from ..llm.secrets import SecretBox
 from ..models import Attempt, AttemptContext, ModelCall, Post
 from .calls import RecordedCalls
 from .claim import Lease, held
+from .decide import length_of
 from .endpoints import OFFLINE_MODEL, NoEndpoint, endpoint_for
 from .feed import stored_context, twin_state
 from .finish import end
@@ -169,7 +170,7 @@ def _decide(session: Session, attempt: Attempt, service: DTService, now: datetim
     state = twin_state(session, twin, policy, now)
     key = key_of(experiment.seed, attempt.uuid)
     verdict = service.should_twin_post(policy, state, draw_for(key), attempt.is_forced)
-    target = service.determine_post_length(policy, key)
+    target = length_of(attempt, service, policy, key)
     attempt.decided_at = now
     attempt.decision_key = key
     attempt.service = service.name

@@ -41,10 +41,14 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
 
 
-def draw_length(policy: PostingPolicy, decision_key: str) -> LengthTarget:
-    """The band (by weight) and a target uniform inside it, from the attempt's decision key."""
+def draw_length(policy: PostingPolicy, decision_key: str, asked_band: str = "") -> LengthTarget:
+    """The band (by weight) and a target uniform inside it, from the attempt's decision key.
+
+    `asked_band` is the name of the band to take instead; one the policy has not is drawn like any.
+    """
     stream = Stream(decision_key, LENGTH_PURPOSE)
-    band = _pick_band(policy.bands, stream.uniform())
+    drawn = _pick_band(policy.bands, stream.uniform())
+    band = next((band for band in policy.bands if band.name == asked_band), drawn)
     target = band.minimum + stream.below(band.maximum - band.minimum + 1)
     return LengthTarget(band.name, band.minimum, band.maximum, target)
 

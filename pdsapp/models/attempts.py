@@ -32,6 +32,7 @@ class Attempt(Base, HasUuid):
 
     Selection: `selection_key`, `candidate_count` and `drawn_rank` say how the twin was drawn.
     Decision: probabilities are of skipping, 0–1; counts are posts; `decided_at` is the rule's `now`.
+    `asked_band`: who asked for it chose the length band, which was not drawn then.
     Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it, and
     `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it may not publish.
     `delay_seconds` is the jitter drawn for it, before which it is not taken.
@@ -117,6 +118,7 @@ class Attempt(Base, HasUuid):
     skip_probability: Mapped[float | None]
     draw: Mapped[float | None]
     would_post: Mapped[bool | None]
+    asked_band: Mapped[str | None] = mapped_column(sa.String(40))
     length_band: Mapped[str | None] = mapped_column(sa.String(40))
     length_minimum: Mapped[int | None]
     length_maximum: Mapped[int | None]

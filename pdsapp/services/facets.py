@@ -193,7 +193,12 @@ LENGTHS = Facet(
     keys={"length_band": _text(Attempt.length_band), "fit": _fit},
     sums={"attempt_count": func.count()},
     # Not the plain column: for that SQLite would go through all that ever was posted, by its index by state.
-    only=(_text(Attempt.state) == AttemptState.posted, Attempt.length_band.is_not(None), in_study(Attempt)),
+    only=(
+        _text(Attempt.state) == AttemptState.posted,
+        Attempt.length_band.is_not(None),
+        Attempt.asked_band.is_(None),
+        in_study(Attempt),
+    ),
 )
 CALL_OUTCOMES = Facet(
     CallTally,

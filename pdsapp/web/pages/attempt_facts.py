@@ -77,8 +77,11 @@ def _tries(session: Session, attempt: Attempt) -> list[Fact]:
 
 
 def band_words(attempt: Attempt) -> str:
-    """ "short, 80–139": the band and its bounds in characters."""
-    return f"{attempt.length_band}, {attempt.length_minimum}–{attempt.length_maximum}"
+    """ "short, 80–139": the band and its bounds in characters; and that somebody chose it."""
+    words = f"{attempt.length_band}, {attempt.length_minimum}–{attempt.length_maximum}"
+    if attempt.asked_band == attempt.length_band:
+        return f"{words}, chosen by who asked"
+    return f"{words}, as the policy had no “{attempt.asked_band}”" if attempt.asked_band else words
 
 
 def selection_words(attempt: Attempt) -> str:
