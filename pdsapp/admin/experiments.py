@@ -8,7 +8,7 @@ from flask import request
 from markupsafe import Markup
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
-from wtforms import DateField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaField
 from wtforms.validators import Optional
 
 from ..domain.disclosure import RULE_LABELS, DisclosureRule
@@ -46,11 +46,12 @@ PROMPT_PARTS = (
 
 
 FORM_SECTIONS = (
-    ("Experiment", ("name", "zone", "last_day", "description")),
+    ("Experiment", ("name", "zone", "last_day", "pauses_at_model_change", "description")),
     (
         "This study has begun",
         ("reason",),
-        "Another time zone or last day changes its protocol: say why. The rest needs no reason.",
+        "Another time zone, last day or pause at another model changes its protocol: say why. The rest needs "
+        "no reason.",
     ),
 )
 
@@ -83,6 +84,11 @@ class ExperimentForm(ReasonForm, Form):
         description="In the time zone above; itself counts. Once started, it ends by itself at midnight "
         "after it. Empty: it runs until somebody ends it. For example: 14 December",
     )
+    pauses_at_model_change = BooleanField(
+        "Pause when the provider answers with another model",
+        description="Once started, it pauses by itself when an endpoint names another model or fingerprint "
+        "than before: what is being written is finished, and nothing more is asked until somebody resumes.",
+    )
 
 
 def _why_not(row: Experiment) -> str:
@@ -110,16 +116,16 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
         "Its twins are asked no more, by schedules or by hand. Slots that come due are recorded as paused."
     )
     form = ExperimentForm
-    form_columns = ("name", "zone", "last_day", "description", "reason")
+    form_columns = ("name", "zone", "last_day", "pauses_at_model_change", "description", "reason")
     form_sections = FORM_SECTIONS
     column_list = ("name", "state", "twins", "people", "posts", "zone", "created_at")
     column_details_list = (
         "name", "identifier", "state", "description", "zone", "twins", "people", "posts",
-        "is_demo", "created_at", "started_at", "ends_at", "ended_at", "uuid",
+        "pauses_at_model_change", "is_demo", "created_at", "started_at", "ends_at", "ended_at", "uuid",
     )  # fmt: skip
     column_export_list = (
         "identifier", "uuid", "name", "description", "state", "paused_at", "paused_by", "paused_reason",
-        "is_demo", "zone", "twins", "people", "posts", "rehearsal_posts",
+        "pauses_at_model_change", "is_demo", "zone", "twins", "people", "posts", "rehearsal_posts",
         "created_at", "started_at", "ends_at", "ended_at",
     )  # fmt: skip
     column_sortable_list = ("name", "state", "zone", "created_at")
@@ -135,6 +141,7 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
         "ended_at": "Ended",
         "rehearsal_posts": "Posts of the rehearsal",
         "zone": "Time zone",
+        "pauses_at_model_change": "At another model",
         "paused_at": "Paused",
         "paused_by": "Paused by",
         "paused_reason": "Why paused",
@@ -142,9 +149,11 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
     list_filters = (filters.of_enum("state", "State", Experiment.state, ExperimentState),)
     details_template = "admin/experiment/details.html"
     details_sections = (
-        ("Experiment", ("name", "identifier", "state", "description", "zone", "is_demo", "uuid")),
+        ("Experiment", (
+            "name", "identifier", "state", "description", "zone", "pauses_at_model_change", "is_demo", "uuid",
+        )),
         ("Who and when", ("twins", "people", "posts", "created_at", "started_at", "ends_at", "ended_at")),
-    )
+    )  # fmt: skip
 
     column_formatters = {
         "name": lambda view, _c, row, _n: cells.two_lines(
@@ -157,6 +166,9 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
         ),
         "is_demo": lambda _v, _c, row, _n: cells.yes_no(
             row.is_demo, "yes, the offline writer may write for it"
+        ),
+        "pauses_at_model_change": lambda _v, _c, row, _n: cells.yes_no(
+            row.pauses_at_model_change, "it pauses", "it goes on, and the attention list tells"
         ),
         "posts": lambda _v, _c, row, _n: cells.two_lines(
             f"{row.posts:,}", f"{row.rehearsal_posts:,} in rehearsal" if row.rehearsal_posts else ""
@@ -222,14 +234,16 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
         return service.add_experiment(
             session, form.name.data, form.zone.data, now, form.description.data, account=account,
             state=ExperimentState.draft, last_day=form.last_day.data,
+            pauses_at_model_change=form.pauses_at_model_change.data,
         )  # fmt: skip
 
     def change(self, session: Session, row: Experiment, form: Any, now: datetime, account: Account) -> None:
-        """Another name, zone, description or last day."""
+        """Another name, zone, description, last day or pause at another model."""
         edits.change_experiment(
             session, row, form.seen, now,
             name=form.name.data, description=form.description.data, zone=form.zone.data,
-            last_day=form.last_day.data, reason=form.reason.data if "reason" in form else "", account=account,
+            last_day=form.last_day.data, pauses_at_model_change=form.pauses_at_model_change.data,
+            reason=form.reason.data if "reason" in form else "", account=account,
         )  # fmt: skip
 
     def speak_of(self, row: Experiment) -> None:

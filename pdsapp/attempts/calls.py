@@ -19,7 +19,7 @@ from ..errors import LeaseLost, Stopped
 from ..llm.client import CallOutcome, ModelClient
 from ..llm.endpoint import Endpoint
 from ..models import ApiToken, ModelCall
-from ..services import disk, model_changes
+from ..services import disk, model_changes, model_pauses
 from .claim import Lease, held
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
@@ -150,17 +150,19 @@ class RecordedCalls:
         )
 
     def _store(self, call_id: int, outcome: CallOutcome) -> None:
-        now = self.clock()
+        now, seen = self.clock(), None
         with transaction() as session:
             call = session.get_one(ModelCall, call_id)
             if call.state == CallState.started:
                 store_outcome(call, outcome, now)
-                model_changes.note(session, call)
+                seen = model_changes.note(session, call)
             elif call.state == CallState.lost:  # the attempt was taken back while the model wrote
                 call.detail = CAME_BACK
             bad = outcome.bad
             if bad is not None and bad.pauses_token and self.endpoint.token_id is not None:
                 pause_token(session, self.endpoint.token_id, bad.detail, now)
+        if seen is not None and seen.is_pause_due:  # after the commit: what is stored stays, whatever comes
+            model_pauses.pause_at_once(self.experiment_id, self.clock())
 
 
 def store_outcome(call: ModelCall, outcome: CallOutcome, now: datetime) -> None:

@@ -23,12 +23,12 @@ def pass_gate(session: Session) -> Installation:
     return session.scalars(_ROW.with_for_update(read=True, of=Installation)).one()
 
 
-def close_gate(session: Session) -> Installation:
-    """Waits for everybody who has passed and lets nobody pass before the caller's commit.
+def close_gate(session: Session, waits_seconds: int = CLOSING_SECONDS) -> Installation:
+    """Waits for everybody who has passed, at most so long, and lets nobody pass before the caller's commit.
 
     On SQLite every writing transaction is alone, so there is nothing to wait for.
     """
     if session.connection().dialect.name == "postgresql":
-        session.execute(sa.text(f"SET LOCAL lock_timeout = '{CLOSING_SECONDS}s'"))
+        session.execute(sa.text(f"SET LOCAL lock_timeout = '{waits_seconds}s'"))
     # NO KEY UPDATE: rows that only point at this one may be added meanwhile.
     return session.scalars(_ROW.with_for_update(key_share=True, of=Installation)).one()

@@ -47,16 +47,20 @@ def list_experiments(as_json):
 @click.option(
     "--last-day", type=click.DateTime(["%Y-%m-%d"]), help="It ends at midnight after it, in its zone."
 )
+@click.option(
+    "--pause-at-model-change", is_flag=True, help="Pause when the provider answers with another model."
+)
 @click.option("--running", is_flag=True, help="Without draft and rehearsal: it runs at once.")
 @common.json_option
 @common.with_database
-def add(name, zone, description, last_day, running, as_json):
+def add(name, zone, description, last_day, pause_at_model_change, running, as_json):
     """Add an experiment with the default policy and prompt, as a draft: start it when it is ready."""
     state = ExperimentState.running if running else ExperimentState.draft
     with transaction() as session:
         experiment = service.add_experiment(
-            session, name, zone, common.now(), description, state=state, last_day=last_day and last_day.date()
-        )
+            session, name, zone, common.now(), description, state=state,
+            last_day=last_day and last_day.date(), pauses_at_model_change=pause_at_model_change,
+        )  # fmt: skip
         session.flush()
         row = _row(experiment)
     if as_json:

@@ -13,6 +13,8 @@ class ModelSeen(Base, HasUuid):
 
     `asked_key` hashes (endpoint, model asked), `seen_key` what was answered too; texts may be too long for an
     index. `model_before` and `fingerprint_before` are what was new last; None for the first answer ever.
+
+    `is_pause_due`: the experiment is to be paused for it; `paused_at`: it was, then, by that pause's time.
     """
 
     __tablename__ = "model_seen"
@@ -20,6 +22,12 @@ class ModelSeen(Base, HasUuid):
         sa.UniqueConstraint("experiment_id", "seen_key"),
         sa.Index("ix_model_seen_experiment_id_asked_key", "experiment_id", "asked_key", "id"),
         sa.Index("ix_model_seen_since", "since"),
+        sa.Index(
+            "ix_model_seen_pause_due",
+            "experiment_id",
+            postgresql_where=sa.text("is_pause_due"),
+            sqlite_where=sa.text("is_pause_due = 1"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -33,6 +41,8 @@ class ModelSeen(Base, HasUuid):
     model_before: Mapped[str | None] = mapped_column(sa.String(200))
     fingerprint_before: Mapped[str | None] = mapped_column(sa.String(200))
     since: Mapped[datetime] = mapped_column(default=utc_now)
+    is_pause_due: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    paused_at: Mapped[datetime | None]
 
 
 class SettledLine(Base):

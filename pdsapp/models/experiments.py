@@ -66,6 +66,7 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
 
     `started_at`: when it left draft; what happened before is its rehearsal. `ends_at`: the first instant that
     is not of it any more, as planned; `ended_at`: when it ended. `delete_asked_at`: it is being deleted.
+    `pauses_at_model_change`: it is paused when its provider answers with another model than before.
     """
 
     __tablename__ = "experiment"
@@ -78,6 +79,7 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     state: Mapped[ExperimentState] = mapped_column(enum_of(ExperimentState), default=ExperimentState.running)
     is_demo: Mapped[bool] = mapped_column(default=False)
     zone: Mapped[str] = mapped_column(sa.String(64), default="UTC")
+    pauses_at_model_change: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     seed: Mapped[str] = mapped_column(sa.String(64))
     policy_id: Mapped[int] = mapped_column(sa.ForeignKey("posting_policy.id", ondelete="RESTRICT"))
     prompt_version_id: Mapped[int] = mapped_column(sa.ForeignKey("prompt_version.id", ondelete="RESTRICT"))

@@ -49,7 +49,7 @@ OVERDUE = timedelta(seconds=2)
 STEP_GRACE_SECONDS = claim.RENEW_SECONDS + 5
 # Lost attempts are taken back in small transactions; so many of those in one turn.
 MOST_REAPS = 20
-ENDS_SECONDS = 1.0
+PLANS_SECONDS = 1.0
 CHORES_SECONDS = 0.2
 CONNECT_SECONDS, ANSWER_SECONDS = 0.5, 2.0
 LOCK_IS_NEW = 2
@@ -120,7 +120,7 @@ class TwinScheduler(Scheduler):
         self._notice_a_step()
         try:
             self._now_and_then("beat", heartbeats.BEAT_SECONDS - 0.5, self._beat)
-            self._now_and_then("ends", ENDS_SECONDS, lambda: lifecycle.end_what_is_over(self._clock()))
+            self._now_and_then("plans", PLANS_SECONDS, lambda: lifecycle.keep_to_plan(self._clock()))
             claimed = self._claim_what_is_due()
             self._tell(claimed)
             if self.is_leader or self._queue.is_on:

@@ -19,7 +19,7 @@ from ..attempts.words import span_words
 from ..config import Settings
 from ..domain.reasons import OVER_STATES, REASON_WORDS, ExperimentState
 from ..models import Experiment, ModelSeen, Notice, Withdrawal
-from . import attention_finds, disk, pauses
+from . import attention_finds, disk, model_changes, pauses
 from .attention_finds import Question, SilentTwins
 from .downtimes import Sleep
 from .heartbeats import LifeSign
@@ -69,7 +69,7 @@ class Line:
     """One line. `level` is bad, warn or info; commands in `words` stand between backquotes.
 
     `can_settle`: somebody may call it fine, which hides it. `pauses` is the id of the experiment it suggests
-    to pause.
+    to pause, `resumes` of the one it has paused.
     """
 
     key: str
@@ -79,6 +79,7 @@ class Line:
     target: Target = NOWHERE
     can_settle: bool = False
     pauses: int | None = None
+    resumes: int | None = None
     experiment_id: int | None = None
 
 
@@ -252,20 +253,23 @@ def _of_models_and_questions(
 
 
 def _other_model(seen: ModelSeen, experiment: Experiment, zone: ZoneInfo) -> Line:
-    before, after = seen.model_before or "no name", seen.model_returned or "no name"
-    is_same = before == after
-    if is_same:
-        before, after = seen.fingerprint_before or "none", seen.system_fingerprint or "none"
-    what = "fingerprint" if is_same else "model"
+    what, before, after = model_changes.difference(seen)
+    is_paused = experiment.state == ExperimentState.paused
+    then = ""
+    if is_paused:
+        then = " The experiment was paused for that. Look at what it wrote; if it is fine, say so and resume."
+    elif seen.paused_at is not None:
+        then = " The experiment was paused for that, and has been resumed."
     return Line(
         f"other_model:{seen.uuid}",
         "bad",
         f"The provider answers with another {what} in “{experiment.name}”.",
         f"Asked for {seen.model_asked}: {after} instead of {before}, "
-        f"since {moment_words(seen.since, zone.key)}.",
+        f"since {moment_words(seen.since, zone.key)}.{then}",
         Target(Screen.attempts, experiment=experiment.identifier),
         can_settle=True,
-        pauses=experiment.id,
+        pauses=None if is_paused else experiment.id,
+        resumes=experiment.id if is_paused else None,
         experiment_id=experiment.id,
     )
 

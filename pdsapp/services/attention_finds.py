@@ -171,14 +171,22 @@ def schedules_without_a_post(session: Session, experiment: Experiment | None) ->
 def new_models(
     session: Session, experiment: Experiment | None, now: datetime
 ) -> tuple[tuple[ModelSeen, Experiment], ...]:
-    """Models that were not what was answered before, in running experiments, the newest first; one query."""
+    """Models that were not what was answered before, the newest first; one query.
+
+    In running experiments, and in those that are paused for it.
+    """
     query = (
         select(ModelSeen, Experiment)
         .join(Experiment, Experiment.id == ModelSeen.experiment_id)
         .where(
             ModelSeen.model_before.is_not(None),
             ModelSeen.since > now - SEEN_FOR,
-            Experiment.state == ExperimentState.running,
+            sa.or_(
+                Experiment.state == ExperimentState.running,
+                sa.and_(
+                    Experiment.state == ExperimentState.paused, Experiment.paused_at == ModelSeen.paused_at
+                ),
+            ),
             *of_scope(ModelSeen.experiment_id, experiment),
         )
         .order_by(ModelSeen.since.desc(), ModelSeen.id.desc())

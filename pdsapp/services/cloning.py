@@ -60,9 +60,10 @@ def clone(
 ) -> list[Experiment]:
     """Copies with these names, each with a seed of its own; all or none. The caller commits. Raises BadInput.
 
-    Each begins as a draft. Policy, prompt, zone and description are the source's, its end date is not. Twins
-    keep persona version, token and tags; schedules are copied switched off; their tags stay, chosen twins
-    are those of the copy with the same usernames, so that without twins such a schedule cannot be copied.
+    Each begins as a draft. Policy, prompt, zone, description and whether it pauses at another model are the
+    source's, its end date is not. Twins keep persona version, token and tags; schedules are copied switched
+    off; their tags stay, chosen twins are those of the copy with the same usernames, so that without twins
+    such a schedule cannot be copied.
     Posts, people, attempts and pauses are never copied.
     """
     _hold(session, source)
@@ -72,7 +73,7 @@ def clone(
     for name in names:
         copy = experiments.add_experiment(
             session, name, source.zone, now, source.description, is_demo=source.is_demo, account=account,
-            state=ExperimentState.draft,
+            state=ExperimentState.draft, pauses_at_model_change=source.pauses_at_model_change,
         )  # fmt: skip
         copy.policy_id, copy.prompt_version_id = source.policy_id, source.prompt_version_id
         copy.family_uuid = source.family_uuid

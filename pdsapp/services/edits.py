@@ -54,6 +54,8 @@ from .fields import (
 from .token_sharing import refuse_if_shared
 from .withdrawals import require_there
 
+# What of an experiment's form belongs to the protocol of its study.
+OF_STUDY = ("zone", "last_day", "pauses_at_model_change")
 # What of a twin belongs to the protocol of its study, by the names the audit trail has for it.
 TWIN_PARTS = {
     ProtocolPart.persona: ("persona",),
@@ -71,12 +73,13 @@ def change_experiment(
     description: str,
     zone: str,
     last_day: date | None = None,
+    pauses_at_model_change: bool = False,
     reason: str = "",
     account: Account | None = None,
 ) -> None:
-    """Another name, description, zone or last day, in that zone, for an experiment.
+    """Another name, description, zone, last day in that zone, or pause at another model for an experiment.
 
-    Of a study under way another zone (its quiet hours are in it) or last day needs a `reason`.
+    Of a study under way all but name and description need a `reason`; its quiet hours are in its zone.
     """
     begin(session, experiment, seen)
     before, last_day_before = _experiment_shown(experiment), last_day_of(experiment)
@@ -85,9 +88,10 @@ def change_experiment(
     experiment.zone = clean_zone(zone)
     if last_day != last_day_before or experiment.zone != before["zone"]:
         experiment.ends_at = clean_end(last_day, experiment.zone, now)
+    experiment.pauses_at_model_change = pauses_at_model_change
     changed = _difference(before, _experiment_shown(experiment))
     audit.record(session, "change", experiment, now, account, *changed)
-    of_study = ({name: values[name] for name in ("zone", "last_day") if name in values} for values in changed)
+    of_study = ({name: values[name] for name in OF_STUDY if name in values} for values in changed)
     protocol.record_values(
         session, [experiment], ProtocolPart.life, "Experiment", *of_study, now, reason=reason, account=account
     )
@@ -352,6 +356,7 @@ def _experiment_shown(experiment: Experiment) -> dict[str, Any]:
         "description": experiment.description,
         "zone": experiment.zone,
         "last_day": day.isoformat() if (day := last_day_of(experiment)) else None,
+        "pauses_at_model_change": experiment.pauses_at_model_change,
     }
 
 

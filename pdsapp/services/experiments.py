@@ -69,6 +69,7 @@ def add_experiment(
     account: Account | None = None,
     state: ExperimentState = ExperimentState.running,
     last_day: date | None = None,
+    pauses_at_model_change: bool = False,
 ) -> Experiment:
     """An experiment with its own seed and copies of policy and prompt. The caller commits. Raises BadInput.
 
@@ -86,6 +87,7 @@ def add_experiment(
     experiment.state = state
     experiment.started_at = now if state == ExperimentState.running else None
     experiment.ends_at = clean_end(last_day, experiment.zone, now)
+    experiment.pauses_at_model_change = pauses_at_model_change
     prepare_experiment(session, experiment, now, policy)
     experiment.created_by_id = account.id if account else None
     session.add(experiment)
@@ -96,6 +98,8 @@ def add_experiment(
     after = {"name": experiment.name, "zone": zone, "state": state.value}
     if last_day is not None:
         after["last_day"] = last_day.isoformat()
+    if pauses_at_model_change:
+        after["pauses_at_model_change"] = True
     if policy is not None and not policy.limits.is_empty:
         after["limits"] = policy.limits.to_dict()
     audit.record(session, "create", experiment, now, account, after=after)

@@ -28,7 +28,7 @@ from ..errors import BadInput
 from ..models import Account, Attempt, DigitalTwin, Experiment, Post, Schedule
 from ..scheduling import slots
 from ..scheduling.pauses import last_moment
-from . import audit, database, pauses, protocol, schedules
+from . import audit, database, model_pauses, pauses, protocol, schedules
 from .ends import last_day_of
 from .pause_scopes import attempts_of
 from .start_checks import blocking, checklist, to_accept
@@ -184,6 +184,12 @@ def archive(
     after = {"state": experiment.state.value}
     audit.record(session, "change", experiment, now, account, before, after | _counts(effect))
     return effect
+
+
+def keep_to_plan(now: datetime) -> None:
+    """Ends what is over, and pauses what is to pause at another model. Whoever schedules calls it."""
+    end_what_is_over(now)
+    model_pauses.pause_what_is_due(now)
 
 
 def end_what_is_over(now: datetime) -> list[str]:

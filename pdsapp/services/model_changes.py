@@ -7,14 +7,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import CallState
-from ..models import ModelCall, ModelSeen
+from ..models import Experiment, ModelCall, ModelSeen
+
+NAME_LENGTH = 80
 
 
 def note(session: Session, call: ModelCall) -> ModelSeen | None:
     """Remembers what an answered call says of its model, if it is new; None if it was seen before.
 
-    What comes back after it was seen once is not new: endpoints alternate between fingerprints. The caller
-    commits.
+    What comes back after it was seen once is not new: endpoints alternate between fingerprints. A change is
+    due to pause an experiment that wishes so (`services.model_pauses`). The caller commits.
     """
     said = call.model_returned, call.system_fingerprint
     if call.experiment_id is None or call.state != CallState.answered or not any(said):
@@ -38,6 +40,7 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
         model_before=before.model_returned if before else None,
         fingerprint_before=before.system_fingerprint if before else None,
         since=call.finished_at,
+        is_pause_due=before is not None and _pauses(session, call.experiment_id),
     )
     try:
         with session.begin_nested():
@@ -45,6 +48,24 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
     except IntegrityError:  # another worker has noted the same in this moment
         return None
     return row
+
+
+def difference(seen: ModelSeen) -> tuple[str, str, str]:
+    """What changed ("model" or "fingerprint"), before and after, both shortened."""
+    what, before, after = "model", seen.model_before or "no name", seen.model_returned or "no name"
+    if before == after:
+        what = "fingerprint"
+        before, after = seen.fingerprint_before or "none", seen.system_fingerprint or "none"
+    return what, _short(before), _short(after)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+
+
+def _pauses(session: Session, experiment_id: int) -> bool:
+    query = select(Experiment.pauses_at_model_change).where(Experiment.id == experiment_id)
+    return bool(session.scalar(query))
 
 
 def _hash(*texts: str) -> str:

@@ -96,10 +96,11 @@ class Effect:
 
 
 def pause_experiment(
-    session: Session, experiment: Experiment, now: datetime, reason: str = "", account: Account | None = None
-) -> Effect:
-    """Lets an experiment ask no twins until it is resumed."""
-    return _pause(session, experiment, now, reason, account, is_stop=False)
+    session: Session, experiment: Experiment, now: datetime, reason: str = "", account: Account | None = None,
+    actor: str | None = None,
+) -> Effect:  # fmt: skip
+    """Lets an experiment ask no twins until it is resumed. `actor`: what pauses it, if nobody does."""
+    return _pause(session, experiment, now, reason, account, is_stop=False, actor=actor)
 
 
 def stop_experiment(
@@ -229,8 +230,9 @@ def words_of(scope: Any, zone: str, what: str = "") -> str:
 
 
 def _pause(
-    session: Session, scope: Any, now: datetime, reason: str, account: Account | None, is_stop: bool
-) -> Effect:
+    session: Session, scope: Any, now: datetime, reason: str, account: Account | None, is_stop: bool,
+    actor: str | None = None,
+) -> Effect:  # fmt: skip
     reason = clean_line(reason, "reason", 255, required=False)
     hold(session, scope)
     _check(session, scope, account, is_pause=True)
@@ -245,7 +247,7 @@ def _pause(
         scope.paused_at = now
     if is_stop:
         scope.stopped_at = now
-    scope.paused_by, scope.paused_reason = _who(account), reason
+    scope.paused_by, scope.paused_reason = actor or _who(account), reason
     session.flush()
     where = attempts_of(scope)
     cancelled = cancel_waiting(session, where, Reason.paused, _cancelled_words(scope), now)
@@ -253,7 +255,7 @@ def _pause(
         _mark_stopped(session, scope)
     rest, running = unfinished_of(session, scope)
     after = shown(scope) | {"cancelled": cancelled + rest, "running": running}
-    audit.record(session, "stop" if is_stop else "pause", scope, now, account, before, after)
+    audit.record(session, "stop" if is_stop else "pause", scope, now, account, before, after, actor)
     return Effect(True, cancelled + rest, running, is_stop, rest)
 
 

@@ -60,6 +60,22 @@ def test_an_experiment_is_added_listed_paused_and_resumed(runner, session):
     assert session.scalars(select(Experiment)).one().state == "running"
 
 
+def test_an_experiment_pauses_at_another_model_if_that_is_asked_for(runner, session, settings, model_server):
+    runner.invoke(args=["experiments", "add", "Plain", "--running"])
+    runner.invoke(args=["experiments", "add", "Pilot", "--running", "--pause-at-model-change"])
+    plain, pilot = session.scalars(select(Experiment).order_by(Experiment.id)).all()
+    assert (plain.pauses_at_model_change, pilot.pauses_at_model_change) == (False, True)
+    builders.make_twin(pilot, "maya", builders.make_token(settings, model_server.base_url))
+    for name in ("gpt-4", "gpt-5"):
+        model_server.default = lambda _, name=name: fake.text(model=name)
+        posted = runner.invoke(args=["generate-dt-post", "--twin", "maya", "--force", "--json"])
+        assert _json(posted)[0]["state"] == "posted"
+    listed = {
+        row["name"]: row["state"] for row in _json(runner.invoke(args=["experiments", "list", "--json"]))
+    }
+    assert listed == {"Plain": "running", "Pilot": "paused"}
+
+
 def test_an_experiment_is_a_draft_until_it_is_started_and_over_when_it_is_ended(
     runner, session, settings, model_server
 ):

@@ -94,6 +94,39 @@ def test_the_zone_and_the_last_day_of_a_study_change_for_a_reason_that_is_listed
     )
 
 
+def test_the_pause_at_another_model_is_ticked_shown_audited_and_a_change_of_the_protocol(
+    researcher, rows, session
+):
+    page = f"/admin/experiment/edit/?id={rows.experiment.id}"
+    assert fields_of(researcher.get("/admin/experiment/new/"), "name").get("pauses_at_model_change") is None
+    sent = fields_of(researcher.get(page), "edit_version") | {"pauses_at_model_change": "y"}
+    refused = researcher.post(page, data=sent)
+    assert refused.status_code == 400 and "Say in a few words why" in words_of(refused)
+    saved = researcher.post(page, data=sent | {"reason": "one model only"})
+    assert saved.status_code == 302
+    change = session.scalars(select(ProtocolChange)).one()
+    assert (change.summary, change.reason) == ("Experiment: pauses at model change", "one model only")
+    assert (change.before, change.after) == (
+        {"pauses_at_model_change": False}, {"pauses_at_model_change": True},
+    )  # fmt: skip
+    event = session.scalars(select(AuditEvent).order_by(AuditEvent.id.desc()).limit(1)).one()
+    assert event.after == {"pauses_at_model_change": True}
+    assert fields_of(researcher.get(page), "edit_version")["pauses_at_model_change"] == "y"
+    details = words_of(researcher.get(f"/admin/experiment/details/?id={rows.experiment.id}"))
+    assert "At another model it pauses" in details
+    protocol = words_of(researcher.get(f"/admin/experiment/protocol/?id={rows.experiment.id}"))
+    assert "pauses at model change no → yes" in protocol and "one model only" in protocol
+
+
+def test_a_new_experiment_pauses_at_another_model_where_that_is_ticked(researcher, session):
+    for name, ticked in (("One", {}), ("Two", {"pauses_at_model_change": "y"})):
+        researcher.post("/admin/experiment/new/", data=form(name=name) | ticked)
+    found = session.scalars(select(Experiment).order_by(Experiment.id)).all()
+    assert [each.pauses_at_model_change for each in found] == [False, True]
+    details = words_of(researcher.get(f"/admin/experiment/details/?id={found[0].id}"))
+    assert "it goes on, and the attention list tells" in details
+
+
 def test_an_edit_of_what_somebody_else_changed_is_refused(researcher, rows, session):
     page = f"/admin/experiment/edit/?id={rows.experiment.id}"
     researcher.post(page, data=form(name="First", edit_version=1))

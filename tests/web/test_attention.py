@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from pdsapp.models import AuditEvent, ModelSeen, Post, SettledLine, utc_now
+from pdsapp.models import AuditEvent, Experiment, ModelSeen, Post, SettledLine, utc_now
+from pdsapp.services import model_pauses, pauses
 from tests.builders import make_experiment, make_person, make_post, make_twin
 from tests.web.looking import assert_nothing_inline, words_of
 
@@ -35,6 +36,46 @@ def test_another_model_is_named_with_what_to_do(researcher, study, other_model):
     assert "Asked for gpt: <b>new</b> instead of old, since" in words
     assert "See the attempts" in words and "Pause the experiment" in words and "It is fine" in words
     assert_nothing_inline(answer)
+
+
+def test_a_pause_for_another_model_is_told_with_the_way_back(researcher, study, other_model, write):
+    at = utc_now()
+    with write() as session:
+        row = session.get_one(Experiment, study.id)
+        pauses.pause_experiment(session, row, at, "another model", actor=model_pauses.MODEL_CHANGE)
+        session.query(ModelSeen).one().paused_at = at
+    answer = researcher.get("/admin/")
+    words = words_of(answer)
+    assert "The provider answers with another model in “Campus climate”." in words
+    assert (
+        "The experiment was paused for that. Look at what it wrote; if it is fine, say so and resume."
+        in words
+    )
+    assert "See the attempts" in words and "Resume the experiment" in words and "It is fine" in words
+    assert "Pause the experiment" not in words
+    assert f'href="/admin/experiment/details/?id={study.id}">Resume the experiment' in answer.text
+    with write() as session:
+        pauses.resume_experiment(session, session.get_one(Experiment, study.id), utc_now())
+    words = words_of(researcher.get("/admin/"))
+    assert "The experiment was paused for that, and has been resumed." in words
+    assert "Pause the experiment" in words and "Resume the experiment" not in words
+
+
+def test_another_model_in_an_experiment_that_a_person_paused_is_not_told(
+    researcher, study, other_model, write
+):
+    with write() as session:
+        pauses.pause_experiment(session, session.get_one(Experiment, study.id), utc_now(), "lunch")
+    assert "another model" not in words_of(researcher.get("/admin/"))
+
+
+def test_a_viewer_is_not_asked_to_resume(viewer, study, other_model, write):
+    at = utc_now()
+    with write() as session:
+        pauses.pause_experiment(session, session.get_one(Experiment, study.id), at)
+        session.query(ModelSeen).one().paused_at = at
+    words = words_of(viewer.get("/admin/"))
+    assert "was paused for that" in words and "Resume the experiment" not in words
 
 
 def test_a_line_called_fine_is_gone_and_in_the_audit_trail_once(researcher, other_model, write):

@@ -26,7 +26,8 @@ routes = Blueprint("attention", __name__)
 class Attention:
     """One line. `level` is bad, warn, good or info; `url` leads to the remedy and may be empty.
 
-    `fine_key` is what "It is fine" sends, "" where nobody may say so; `pause_url` leads to pausing.
+    `fine_key` is what "It is fine" sends, "" where nobody may say so; `pause_url` leads to pausing,
+    `resume_url` to resuming.
     """
 
     level: str
@@ -36,6 +37,7 @@ class Attention:
     remedy: str = ""
     fine_key: str = ""
     pause_url: str = ""
+    resume_url: str = ""
 
 
 @routes.route("/attention/fine", methods=("POST",))
@@ -79,6 +81,7 @@ def _shown(line: Line, session: Session | None) -> Attention:
         remedy,
         line.key if line.can_settle and access.may_write() else "",
         links.details("experiment", line.pauses) if access.may_write() else "",
+        links.details("experiment", line.resumes) if access.may_write() else "",
     )
 
 
