@@ -30,8 +30,8 @@ def edit(write, attempt, column, value):
 )
 def test_what_no_column_can_hold_is_said_on_the_page(viewer, write, attempt, column, value):
     edit(write, attempt, column, value)
-    for address in (f"/attempts/{attempt.uuid}", f"/attempts/{attempt.uuid}/state"):
-        answer = viewer.get(address)
+    for part in ("", "/state", "/brief"):
+        answer = viewer.get(f"/attempts/{attempt.uuid}{part}")
         assert answer.status_code == 409
         assert "The row of this attempt cannot be read" in words_of(answer)
 

@@ -26,6 +26,16 @@ def asked_by(session: Session, attempt: Attempt) -> str:
     return account.email if account else DOORS[attempt.trigger]
 
 
+def text_note(attempt: Attempt) -> str:
+    """How long its post is and was to be, "" without one."""
+    if attempt.post is None:
+        return ""
+    length = attempt.length if attempt.length is not None else len(attempt.post.text)
+    if attempt.target_length is None:
+        return f"{length} characters"
+    return f"{length} characters, asked for about {attempt.target_length} ({band_words(attempt)})"
+
+
 def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
     """The pairs of the card, names first, keys last."""
     twin = attempt.digital_twin

@@ -19,7 +19,7 @@ from .. import access
 from ..request_ids import request_fields
 from . import attempt_outcome as outcome
 from . import evidence, links
-from .attempt_facts import SHOWN_OF_HASH, Fact, asked_by, band_words, facts
+from .attempt_facts import SHOWN_OF_HASH, Fact, asked_by, facts, text_note
 from .attempt_story import ReplyView, Step, changes, replies, timeline, took_words
 from .decision_view import DecisionView, decision_view, number
 
@@ -127,7 +127,7 @@ def attempt_page(
         zone=zone,
         attempt=Head(attempt.state.value, attempt.created_at, *_origin(attempt, by)),
         text=attempt.post.text if attempt.post else "",
-        text_note=_text_note(attempt),
+        text_note=text_note(attempt),
         is_stand_in=attempt.is_stand_in,
         is_rehearsal=attempt.is_rehearsal,
         words=outcome.words(attempt),
@@ -160,15 +160,6 @@ def _origin(attempt: Attempt, by: str) -> tuple[str, str]:
         return f"slot of “{attempt.schedule.name}”", links.details("schedule", attempt.schedule_id)
     kind = "post now" if attempt.is_forced else "ask now"
     return f"{kind}, by {by}", ""
-
-
-def _text_note(attempt: Attempt) -> str:
-    if attempt.post is None:
-        return ""
-    length = attempt.length if attempt.length is not None else len(attempt.post.text)
-    if attempt.target_length is None:
-        return f"{length} characters"
-    return f"{length} characters, asked for about {attempt.target_length} ({band_words(attempt)})"
 
 
 def _difference(attempt: Attempt) -> tuple[Piece, ...]:

@@ -1,4 +1,4 @@
-"""The attempt page: one attempt from due to its end, and whether it has changed since one looked."""
+"""The attempt page: one attempt from due to its end; whether it has changed since; and it in short."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from ...models import Attempt, DigitalTwin, ModelCall, ProcessKind, utc_now
 from ...services import heartbeats
 from ...services.lookup import parse_uuid
 from .. import frame
+from .attempt_brief import attempt_brief
 from .attempt_view import attempt_page
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,14 @@ def state(uuid: str):
             "is_over": attempt.state in TERMINAL_STATES,
             "cursor": cursor,
         }
+
+
+@routes.route("/attempts/<uuid>/brief")
+def brief(uuid: str):
+    """The attempt in short, as a part of another page."""
+    session = db.session()
+    with _told_if_unreadable(uuid):
+        return render_template("web/attempt_brief.html", brief=attempt_brief(session, _find(session, uuid)))
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...attempts.words import span_words
+from ...attempts.words import decision_sentence, span_words
+from ...domain.decision import Decision
 from ...domain.policy import PolicyError, PostingPolicy, RecencyStep
 from ...domain.reasons import AttemptState
 from ...models import Attempt
@@ -52,6 +53,22 @@ def decision_view(attempt: Attempt, asked_by: str) -> DecisionView | None:
             Factor("", "Drew", "below it: silent; at or above it: post", number(attempt.draw)),
         ),
     )
+
+
+def decided_sentence(attempt: Attempt) -> str:
+    """The stored decision in one sentence: factors, sum and draw; "" before it has come to that."""
+    given = (
+        attempt.recency_probability, attempt.share_probability, attempt.probability_sum,
+        attempt.skip_probability, attempt.draw,
+    )  # fmt: skip
+    if attempt.decided_at is None or None in given:
+        return ""
+    words = decision_sentence(
+        Decision(*given, attempt.is_forced, _age_seconds(attempt)),
+        attempt.own_count or 0,
+        attempt.window_count or 0,
+    )
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def readable_policy(attempt: Attempt) -> PostingPolicy | None:

@@ -25,3 +25,8 @@ def editing(view: str, number: int) -> str:
 def attempt(uuid) -> str:
     """The page of an attempt."""
     return to("attempt_page.show", uuid=uuid)
+
+
+def brief(uuid) -> str:
+    """An attempt in short, for a row that is opened in place."""
+    return to("attempt_page.brief", uuid=uuid)

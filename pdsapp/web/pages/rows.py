@@ -20,10 +20,13 @@ STAGE_WORDS = {
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """One row. `words` say why nothing was posted or what is being done, `took` is the model's time."""
+    """One row. `words` say why nothing was posted or what is being done, `took` is the model's time.
+
+    `brief_url` is where the attempt is told in short."""
 
     id: str
     url: str
+    brief_url: str
     at: datetime
     zone: ZoneInfo
     twin: str
@@ -44,6 +47,7 @@ def attempt_row(line: AttemptLine, zone: ZoneInfo) -> AttemptRow:
     return AttemptRow(
         id=str(line.uuid),
         url=links.attempt(line.uuid),
+        brief_url=links.brief(line.uuid),
         at=line.created_at,
         zone=zone,
         twin=line.twin,
