@@ -13,7 +13,7 @@ from ..attempts.endpoints import NoEndpoint, endpoint_for
 from ..attempts.limits import limit_on
 from ..attempts.obstacles import obstacles_to
 from ..config import Settings
-from ..domain.policy import PolicyError, PostingPolicy
+from ..domain.policy import LengthBand, PolicyError, PostingPolicy
 from ..domain.reasons import AttemptState, ExperimentState, Reason
 from ..dt_service import load_service
 from ..errors import NotConfigured
@@ -34,11 +34,13 @@ class Hold:
 
 @dataclass(frozen=True)
 class AskPage:
-    """Everything the page shows. `writer`: endpoint and model in words, "" if nothing would write;
+    """Everything the page shows. `bands`: those of the policy, to choose from.
+    `writer`: endpoint and model in words, "" if nothing would write;
     `at_work`: the attempt that is waiting or running already."""
 
     rule: RuleNow | None
     rule_problem: str
+    bands: tuple[LengthBand, ...]
     holds: tuple[Hold, ...]
     writer: str
     is_rehearsal: bool
@@ -50,9 +52,10 @@ def ask_page(session: Session, twin: DigitalTwin, now: datetime) -> AskPage:
     """The page at `now`. A fixed number of queries; stores nothing."""
     settings: Settings = current_app.extensions["settings"]
     holds = [_hold(twin, each.reason, each.words) for each in obstacles_to(session, twin)]
-    rule, problem = None, ""
+    rule, problem, bands = None, "", ()
     try:
         policy = PostingPolicy.from_dict(twin.experiment.policy.body)
+        bands = policy.bands
         rule = rule_now(session, twin, load_service(settings), policy, now)
         if (limit := limit_on(session, twin, policy, now)) is not None:
             holds.append(_hold(twin, limit.reason, limit.words))
@@ -68,6 +71,7 @@ def ask_page(session: Session, twin: DigitalTwin, now: datetime) -> AskPage:
     return AskPage(
         rule,
         problem,
+        bands,
         tuple(holds),
         writer,
         twin.experiment.state == ExperimentState.draft,

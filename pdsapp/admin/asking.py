@@ -15,10 +15,12 @@ from ..models import DigitalTwin, Schedule, utc_now
 from ..scheduling import projection, queue
 from ..services import heartbeats
 from ..web import queue_sign
+from .asked import wants_part
 
 
 def ask(twin: DigitalTwin, asked: Request) -> Response:
-    """Adds the attempt of this request, wakes its lane, and leads to its page. Commits. Raises ReadOnly."""
+    """Adds the attempt of this request, wakes its lane, and leads to its page, or to the part of it that the
+    dialog shows. Commits. Raises ReadOnly, and BadInput for a length band the policy has not."""
     own = db.session()
     attempt = add_for_twin(own, twin, asked, utc_now())
     own.commit()
@@ -30,7 +32,8 @@ def ask(twin: DigitalTwin, asked: Request) -> Response:
     own.rollback()
     if is_due:
         wake(asked.lane, is_served)
-    return redirect(url_for("attempt_page.show", uuid=uuid))
+    page = "attempt_page.progress" if wants_part("progress") else "attempt_page.show"
+    return redirect(url_for(page, uuid=uuid), 303)
 
 
 def wake(lane: str, is_served: bool, attempts: int = 1) -> None:

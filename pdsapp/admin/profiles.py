@@ -14,7 +14,7 @@ from ..services import audit, edits, removals, twins
 from ..services.editing import hold_experiment
 from ..services.rehearsals import in_study
 from . import cells, choices, filters
-from .row_actions import PostAction
+from .row_actions import LinkAction, PostAction
 from .twin_forms import MemberForm
 from .withdrawing import Withdrawing, withdraw_actions
 
@@ -100,12 +100,19 @@ class ProfileScreen(Withdrawing):
             shown_if=lambda row: not row.is_banned,
         ),
         PostAction("Lift the ban", ".unban", shown_if=lambda row: row.is_banned and not row.withdrawal),
+        LinkAction(
+            "Post now …", "digitaltwin.ask", shown_if=lambda row: row.is_bot, id_of=lambda row: row.twin.id
+        ),
         *withdraw_actions(),
     ]
 
     def loads(self) -> tuple:
         """What a row shows of other tables."""
-        return (joinedload(UserProfile.experiment), joinedload(UserProfile.withdrawal))
+        return (
+            joinedload(UserProfile.experiment),
+            joinedload(UserProfile.withdrawal),
+            joinedload(UserProfile.twin),
+        )
 
     def enrich(self, session: Session, rows: list[UserProfile]) -> None:
         """Numbers of posts, in one query."""

@@ -52,16 +52,26 @@ class EditAction(TemplateLinkRowAction):
 
 
 class LinkAction(TemplateLinkRowAction):
-    """A link from a row to a page of its screen that asks something before it acts; for who may change it."""
+    """A link from a row to a page that asks something before it acts; for who may change the row.
+
+    `id_of(row)` is the id the page is told, the row's own if not given.
+    """
 
     is_link = True
 
-    def __init__(self, title: str, endpoint: str, shown_if=None, is_rare=False, even_if_over=False):
+    def __init__(
+        self, title: str, endpoint: str, shown_if=None, is_rare=False, even_if_over=False, id_of=None
+    ):  # fmt: skip
         super().__init__("row_actions.link_row", title)
         self.even_if_over = even_if_over
         self.endpoint = endpoint
         self.is_rare = is_rare
         self._shown_if = shown_if
+        self._id_of = id_of
+
+    def id_of(self, row: Any) -> int:
+        """The id that goes into the address."""
+        return self._id_of(row) if self._id_of else row.id
 
     def is_shown(self, row: Any) -> bool:
         """Whether this row has the link."""

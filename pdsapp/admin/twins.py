@@ -23,10 +23,10 @@ from ..services import twins as service
 from ..services.fields import parameters_words
 from ..web import access
 from ..web.pages.rows import AttemptRow, attempt_row
-from ..web.request_ids import request_fields, request_id
+from ..web.request_ids import request_id
 from . import asking, cells, choices, filters
 from .forms import leave_out_reason
-from .row_actions import LinkAction, PostAction
+from .row_actions import LinkAction
 from .twin_forms import FORM_SECTIONS, TwinEditForm, TwinForm
 from .twin_pages import TwinPages
 
@@ -163,9 +163,7 @@ class TwinScreen(TwinPages):
         "tags": lambda _v, _c, row, _n: edits.tag_words(row),
     }
     column_extra_row_actions = [
-        PostAction("Post now", ".post_now", fields=request_fields),
-        PostAction("Ask now", ".ask_now", fields=request_fields, is_rare=True),
-        LinkAction("Look and ask …", ".ask", is_rare=True),
+        LinkAction("Post now …", ".ask"),
     ]
 
     def get_edit_form(self) -> type[TwinForm]:

@@ -116,17 +116,36 @@ def twin_row(page: Page, username: str) -> Locator:
     return row(page, f"@{username}")
 
 
+def open_asking(page: Page, username: str) -> Locator:
+    """Opens the dialog before a twin is asked, from its row."""
+    twin_row(page, username).get_by_role("link", name="Post now …").click()
+    dialog = page.get_by_role("dialog", name="Ask this twin")
+    expect(dialog).to_be_visible()
+    return dialog
+
+
 def post_now(page: Page, username: str) -> None:
-    """Presses Post now on a twin's row and lands on the attempt's page."""
-    twin_row(page, username).get_by_role("button", name="Post now").click()
-    page.wait_for_url("**/attempts/*")
+    """Has a twin post now, from its row, and lands on the attempt's page; also without scripts."""
+    _ask(page, username, "Post now")
 
 
 def ask_now(page: Page, username: str) -> None:
-    """Presses Ask now, which is behind More, and lands on the attempt's page."""
-    place = twin_row(page, username)
-    place.get_by_text("More", exact=True).click()
-    place.get_by_role("button", name="Ask now").click()
+    """Asks a twin now, from its row, and lands on the attempt's page; also without scripts."""
+    _ask(page, username, "Ask now")
+
+
+def _ask(page: Page, username: str, button: str) -> None:
+    twin_row(page, username).get_by_role("link", name="Post now …").click()
+    page.get_by_role("button", name=button, exact=True).click()
+    to_whole_attempt(page)
+
+
+def to_whole_attempt(page: Page) -> None:
+    """From the dialog that follows what was asked to the attempt's page; without scripts one is there."""
+    link = page.get_by_role("dialog").get_by_role("link", name="See the whole attempt")
+    expect(link.or_(page.locator("#attempt-page"))).to_be_visible()
+    if link.count():
+        link.click()
     page.wait_for_url("**/attempts/*")
 
 

@@ -39,15 +39,15 @@ def test_a_twin_that_has_just_posted_everything_there_is_skips_and_the_page_show
 
 def test_a_double_click_on_post_now_asks_once(page, studio):
     before = steps.attempts_of(page, studio.twin)
-    steps.twin_row(page, studio.twin).get_by_role("button", name="Post now").dblclick()
-    page.wait_for_url("**/attempts/*")
+    steps.open_asking(page, studio.twin).get_by_role("button", name="Post now").dblclick()
+    steps.to_whole_attempt(page)
     steps.expect_end(page, "posted")
     assert steps.attempts_of(page, studio.twin) == before + 1
 
 
 def test_the_same_button_sent_again_leads_to_the_same_attempt_and_a_reload_asks_nobody(page, studio):
     before = steps.attempts_of(page, studio.twin)
-    form = steps.twin_row(page, studio.twin).locator("form", has_text="Post now")
+    form = steps.open_asking(page, studio.twin).locator("form")
     names = ("csrf_token", "id", "request_id")
     pressed = {name: form.locator(f"input[name={name}]").get_attribute("value") for name in names}
     answers = [page.request.post("/admin/digitaltwin/post-now/", form=pressed) for _ in range(2)]

@@ -53,8 +53,9 @@ def test_a_newcomer_sets_everything_up_and_reads_the_first_post(page, endpoint):
     expect(page.locator("main")).to_contain_text("Europe/Rome")
 
     steps.go(page, "Twins")
-    steps.row(page, "@ben_b").get_by_role("button", name="Post now").click()
-    page.wait_for_url("**/attempts/*")
+    steps.row(page, "@ben_b").get_by_role("link", name="Post now …").click()
+    page.get_by_role("button", name="Post now", exact=True).click()
+    steps.to_whole_attempt(page)
     steps.stay(page)
     expect(page.get_by_text("This page renews itself.")).to_be_visible()
     steps.expect_state(page, "posted")

@@ -179,7 +179,7 @@ def test_on_a_phone_a_list_becomes_labelled_pairs(page, studio):
     expect(heads.get_by_text("Persona")).not_to_be_in_viewport()
     cell = steps.row(page, f"@{studio.twin}").locator("td[data-label=Persona]")
     assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == '"Persona"'
-    expect(steps.row(page, f"@{studio.twin}").get_by_role("button", name="Post now")).to_be_visible()
+    expect(steps.row(page, f"@{studio.twin}").get_by_role("link", name="Post now …")).to_be_visible()
 
 
 def test_a_chosen_theme_stays(page):

@@ -6,10 +6,12 @@ import pytest
 import redis
 from sqlalchemy import select
 
+from pdsapp.attempts.create import Request, add_for_twin
 from pdsapp.domain.reasons import AttemptState, Trigger
-from pdsapp.models import Attempt, DigitalTwin, ProcessKind, utc_now
+from pdsapp.models import Attempt, DigitalTwin, Post, ProcessKind, utc_now
 from pdsapp.services import heartbeats, schedules
 from tests.conftest import NOON
+from tests.web.looking import words_of
 
 
 @pytest.fixture
@@ -51,11 +53,87 @@ def test_pressing_twice_is_pressing_once(researcher, rows, session, served):
     assert len(session.scalars(select(Attempt)).all()) == 1
 
 
-def test_every_button_on_a_page_has_a_request_of_its_own(researcher, rows):
-    for path in ("/admin/digitaltwin/", f"/admin/digitaltwin/details/?id={rows.twin.id}"):
-        ids = re.findall(r'name="request_id" value="([^"]+)"', researcher.get(path).text)
-        assert len(ids) == len(set(ids)) == 2
-        assert not set(ids) & set(re.findall(r'name="request_id" value="([^"]+)"', researcher.get(path).text))
+def test_each_form_that_asks_has_a_request_of_its_own(researcher, rows):
+    path = f"/admin/digitaltwin/ask/?id={rows.twin.id}"
+    ids = [re.search(r'name="request_id" value="([^"]+)"', researcher.get(path).text)[1] for _ in range(3)]
+    assert len(set(ids)) == 3
+
+
+def test_everywhere_a_twin_appears_it_can_be_asked(researcher, rows, write):
+    with write() as session:
+        twin = session.get_one(DigitalTwin, rows.twin.id)
+        attempt = add_for_twin(session, twin, Request(Trigger.button, "r" * 20), utc_now())
+        session.flush()
+        attempt.state, attempt.reason, attempt.finished_at = "posted", "drawn", utc_now()
+        post = Post(
+            experiment_id=twin.experiment_id, user_profile_id=twin.user_profile_id, attempt_id=attempt.id,
+            text="Rain.",
+        )  # fmt: skip
+        session.add(post)
+        uuid, profile = attempt.uuid, twin.user_profile_id
+    link = f"/admin/digitaltwin/ask/?id={rows.twin.id}"
+    for path in (
+        "/admin/digitaltwin/", f"/admin/digitaltwin/details/?id={rows.twin.id}", f"/attempts/{uuid}",
+        f"/admin/userprofile/details/?id={profile}", "/admin/userprofile/",
+        f"/experiments/{rows.experiment.identifier}/feed",
+    ):  # fmt: skip
+        assert link in researcher.get(path).text, path
+
+
+def test_nobody_is_offered_to_ask_who_may_not(viewer, rows):
+    for path in (
+        "/admin/digitaltwin/",
+        "/admin/userprofile/",
+        f"/experiments/{rows.experiment.identifier}/feed",
+    ):
+        assert "/admin/digitaltwin/ask/" not in viewer.get(path).text, path
+
+
+def test_the_band_that_was_chosen_is_kept_and_another_is_refused(researcher, rows, session, served):
+    data = {"id": rows.twin.id, "request_id": "web-0123456789abcdef", "band": "long"}
+    assert researcher.post("/admin/digitaltwin/post-now/", data=data).status_code == 303
+    assert session.scalars(select(Attempt.asked_band)).one() == "long"
+    refused = researcher.post(
+        "/admin/digitaltwin/post-now/", data=data | {"band": "epic", "request_id": "web-1123456789abcdef"}
+    )
+    assert refused.status_code == 400
+    assert "The policy has no length band “epic”" in refused.text
+    assert len(session.scalars(select(Attempt)).all()) == 1
+
+
+def test_the_dialog_is_led_to_the_stages_and_then_to_what_came_of_it(
+    researcher, rows, session, served, write
+):
+    data = {"id": rows.twin.id, "request_id": "web-0123456789abcdef"}
+    answer = researcher.post("/admin/digitaltwin/post-now/", data=data, headers={"X-Part": "progress"})
+    assert answer.location.endswith("/progress")
+    page = researcher.get(answer.location)
+    assert "<html" not in page.text and "data-over" not in page.text
+    assert "Waiting for a worker" in words_of(page) and 'aria-current="step"' in page.text
+    key = session.scalars(select(Attempt.id)).one()
+    for stage, words in (("asking", "Asking the model"), ("rewriting", "Asking for a text that fits")):
+        with write() as writing:
+            attempt = writing.get_one(Attempt, key)
+            attempt.state, attempt.stage = AttemptState.running, stage
+        shown = researcher.get(answer.location).text
+        assert 'aria-current="step"' in shown and words in shown.split('aria-current="step"')[1][:400]
+    with write() as writing:
+        attempt = writing.get_one(Attempt, key)
+        attempt.state, attempt.stage, attempt.reason = AttemptState.skipped, None, "recency"
+        attempt.reason_class, attempt.finished_at = "rule", utc_now()
+    over = researcher.get(answer.location)
+    assert "data-over" in over.text and "stayed silent" in words_of(over)
+    assert "The draw kept it silent" in words_of(over) and "Ask again" in words_of(over)
+
+
+def test_warnings_of_asking_stand_in_the_dialog(researcher, rows, session):
+    data = {"id": rows.twin.id, "request_id": "web-0123456789abcdef"}
+    headers = {"X-Part": "progress"}
+    answer = researcher.post(
+        "/admin/digitaltwin/post-now/", data=data, headers=headers, follow_redirects=True
+    )
+    assert "No worker serves lane “now”" in words_of(answer)
+    assert "It will run when a worker is back" not in words_of(researcher.get("/admin/")), "said once"
 
 
 @pytest.mark.parametrize("request_id", ["", "short", "x" * 65, "with space in it all", "<script>alert(1)"])

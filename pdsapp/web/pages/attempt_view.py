@@ -219,7 +219,9 @@ def _buttons(attempt: Attempt) -> list[Button]:
 
 
 def _links(attempt: Attempt) -> list[tuple[str, str, bool]]:
-    if attempt.post is None:
-        return []
-    address = url_for("feed.show", text=attempt.experiment.identifier, start=attempt.post.uuid)
-    return [("See it in the feed", f"{address}#post-{attempt.post.uuid}", True)]
+    found = []
+    if attempt.post is not None:
+        found.append(("See it in the feed", links.post_in_feed(attempt), True))
+    if attempt.state in TERMINAL_STATES and access.may_change(attempt) and is_open(attempt):
+        found.append(("Post now …", links.to("digitaltwin.ask", id=attempt.digital_twin_id), False))
+    return found

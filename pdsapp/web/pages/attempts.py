@@ -21,6 +21,7 @@ from ...services import heartbeats
 from ...services.lookup import parse_uuid
 from .. import frame
 from .attempt_brief import attempt_brief
+from .attempt_progress import attempt_progress
 from .attempt_view import attempt_page
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,16 @@ def brief(uuid: str):
     session = db.session()
     with _told_if_unreadable(uuid):
         return render_template("web/attempt_brief.html", brief=attempt_brief(session, _find(session, uuid)))
+
+
+@routes.route("/attempts/<uuid>/progress")
+def progress(uuid: str):
+    """How far the attempt has come, as the part of the dialog it was asked in."""
+    session = db.session()
+    with _told_if_unreadable(uuid):
+        attempt = _find(session, uuid)
+        page = attempt_progress(session, attempt, _is_served(session, attempt))
+        return render_template("web/attempt_progress.html", page=page)
 
 
 @contextmanager

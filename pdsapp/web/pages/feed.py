@@ -40,7 +40,8 @@ routes = Blueprint("feed", __name__)
 
 @dataclass(frozen=True)
 class PostView:
-    """One post. `is_twin` None hides who is a twin; `why_url` leads to the attempt it came from.
+    """One post. `is_twin` None hides who is a twin; `why_url` leads to the attempt it came from, `ask_url` to
+    asking the twin again.
 
     `reply_id`, `hide_id` and `show_id` are what may be replied to, hidden and shown again, else ""; `silence`
     names the twin that can be deactivated with it.
@@ -57,6 +58,7 @@ class PostView:
     is_hidden: bool
     is_edited: bool
     why_url: str
+    ask_url: str
     edit_url: str
     reply_id: str
     hide_id: str
@@ -275,13 +277,9 @@ def _searched_words(found: feed_query.FeedPage, zone: ZoneInfo) -> str:
 def _views(session: Session, shown: list[Post], filters: FeedFilters) -> list[PostView]:
     replies = feed_query.replies_of(session, shown, filters.with_hidden)
     everything = [*shown, *(reply for of_post in replies.values() for reply in of_post)]
-    attempts = dict(
-        session.execute(
-            select(Attempt.id, Attempt.uuid).where(
-                Attempt.id.in_([post.attempt_id for post in everything if post.attempt_id is not None])
-            )
-        ).all()
-    )
+    keys = [post.attempt_id for post in everything if post.attempt_id is not None]
+    query = select(Attempt.id, Attempt.uuid, Attempt.digital_twin_id).where(Attempt.id.in_(keys))
+    attempts = {row.id: row for row in session.execute(query)}
     return [
         _view(post, attempts, filters, [_view(r, attempts, filters) for r in replies.get(post.id, ())])
         for post in shown
@@ -293,6 +291,7 @@ def _view(
 ) -> PostView:
     profile, uuid, has_marks = post.user_profile, str(post.uuid), filters.has_marks
     is_ours = post.attempt_id is not None
+    attempt = attempts[post.attempt_id] if is_ours and has_marks else None
     is_visible = post.visibility == Visibility.visible
     may_edit = access.may_write() and is_open(post)
     return PostView(
@@ -306,7 +305,8 @@ def _view(
         is_rehearsal=post.is_rehearsal and has_marks,
         is_hidden=not is_visible,
         is_edited=post.revision > 1,
-        why_url=links.attempt(attempts[post.attempt_id]) if is_ours and has_marks else "",
+        why_url=links.attempt(attempt.uuid) if attempt else "",
+        ask_url=links.to("digitaltwin.ask", id=attempt.digital_twin_id) if attempt and may_edit else "",
         edit_url=links.editing("post", post.id) if may_edit and not is_ours and has_marks else "",
         reply_id=uuid if may_edit and is_visible else "",
         hide_id=uuid if may_edit and is_visible else "",

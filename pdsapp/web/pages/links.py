@@ -27,6 +27,12 @@ def attempt(uuid) -> str:
     return to("attempt_page.show", uuid=uuid)
 
 
+def post_in_feed(attempt) -> str:
+    """The feed at the post of an attempt that has one."""
+    address = to("feed.show", text=attempt.experiment.identifier, start=attempt.post.uuid)
+    return f"{address}#post-{attempt.post.uuid}"
+
+
 def brief(uuid) -> str:
     """An attempt in short, for a row that is opened in place."""
     return to("attempt_page.brief", uuid=uuid)
