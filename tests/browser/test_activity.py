@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from . import steps
+from .test_axe import grave_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 PHONE = {"width": 390, "height": 844}
@@ -109,6 +110,9 @@ def test_rows_are_opened_and_closed_by_keyboard_several_at_once(page, other_wind
     expect(page.get_by_text("Still while 2 rows are open.")).to_be_visible()
     controlled = openers.first.get_attribute("aria-controls")
     expect(page.locator(f"#{controlled}")).to_contain_text("Model calls")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert grave_violations(page) == []
     page.locator(f"#{controlled}").get_by_role("link").focus()
     page.keyboard.press("Escape")
     expect(briefs).to_have_count(1)
