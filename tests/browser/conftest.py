@@ -96,7 +96,7 @@ def open_window(chromium, address) -> Iterator[Callable[..., Page]]:
     """`open_window(may_fail=("404",), storage_state=…)` is a page of that person, without it of a stranger.
 
     The test fails on script errors, broken rules of the content security policy, dialogs of scripts, answers
-    with an error status that is not in `may_fail`, and requests to another host.
+    with an error status or Chromium's name of a failure that is not in `may_fail`, requests to another host.
     """
     windows: list[Window] = []
 
@@ -166,7 +166,7 @@ def every_minute(studio) -> Clockwork:
 
 def _watch(window: Window, address: str, may_fail: tuple[str, ...]) -> None:
     def hear(message) -> None:
-        is_expected = any(f"status of {status} " in message.text for status in may_fail)
+        is_expected = any(f"status of {why} " in message.text or f"::{why} " in message.text for why in may_fail)
         if message.type == "error" and not is_expected:
             window.problems.append(f"{message.text} ({window.page.url})")
 
