@@ -116,6 +116,12 @@ def has_withdrawn(session: Session, profile_id: int) -> bool:
     return bool(session.scalar(select(Withdrawal.id).where(Withdrawal.user_profile_id == profile_id)))
 
 
+def has_withdrawals(session: Session, experiment_id: int) -> bool:
+    """Whether anybody has withdrawn from the experiment."""
+    query = select(Withdrawal.id).where(Withdrawal.experiment_id == experiment_id)
+    return session.scalars(query.limit(1)).first() is not None
+
+
 def require_there(session: Session, profile: UserProfile) -> None:
     """Raises BadInput for a profile of somebody who withdrew."""
     if has_withdrawn(session, profile.id):

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import AuditEvent, Experiment, Post, UserProfile, Withdrawal, utc_now
-from pdsapp.services import erasing, withdrawals
+from pdsapp.services import erasing, posts, withdrawals
 from tests import builders
 from tests.web.looking import words_of
 
@@ -112,6 +112,20 @@ def test_no_screen_shows_a_name_or_a_text_any_more(administrator, page, anna, ro
     session.expire_all()
     session.rollback()
     assert session.get_one(UserProfile, anna.id).is_banned
+
+
+def test_what_others_said_below_an_erased_post_stays_readable(researcher, page, anna, rows, session, write):
+    feed = f"/experiments/{rows.experiment.identifier}/feed"
+    with write() as writing:
+        parent = writing.scalars(select(Post).where(Post.user_profile_id == anna.id)).one()
+        bo = writing.scalars(select(UserProfile).where(UserProfile.username == "bo")).one()
+        posts.add_post(writing, bo, "Who decides that, I wonder.", utc_now(), parent=parent)
+    researcher.post(page, data={"id": anna.id, "username": "anna_k"})
+    erasing.finish(session.scalars(select(Withdrawal.id)).one(), 10)
+    shown = words_of(researcher.get(feed))
+    assert "erased" in shown and "[erased]" in shown and "Who decides that, I wonder." in shown
+    exported = researcher.get(f"{feed}.csv").text
+    assert "Who decides that, I wonder." in exported and "sister" not in exported
 
 
 def test_one_that_takes_long_is_on_the_attention_list(researcher, page, anna, write, rows):

@@ -56,6 +56,7 @@ class PostView:
     is_stand_in: bool
     is_rehearsal: bool
     is_hidden: bool
+    is_erased: bool
     is_edited: bool
     why_url: str
     ask_url: str
@@ -293,7 +294,7 @@ def _view(
     is_ours = post.attempt_id is not None
     attempt = attempts[post.attempt_id] if is_ours and has_marks else None
     is_visible = post.visibility == Visibility.visible
-    may_edit = access.may_write() and is_open(post)
+    may_edit = access.may_write() and is_open(post) and post.visibility != Visibility.erased
     return PostView(
         id=uuid,
         author=profile.username,
@@ -303,7 +304,8 @@ def _view(
         text=post.text,
         is_stand_in=post.is_stand_in and has_marks,
         is_rehearsal=post.is_rehearsal and has_marks,
-        is_hidden=not is_visible,
+        is_hidden=post.visibility == Visibility.hidden,
+        is_erased=post.visibility == Visibility.erased,
         is_edited=post.revision > 1,
         why_url=links.attempt(attempt.uuid) if attempt else "",
         ask_url=links.to("digitaltwin.ask", id=attempt.digital_twin_id) if attempt and may_edit else "",
