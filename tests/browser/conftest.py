@@ -18,6 +18,7 @@ from . import steps
 from .chromium import CHROMIUM, FLAGS
 from .real_stack import ROOT, Stack, wait_until
 from .studio import Clockwork, Studio, set_up_studio
+from .town import Town, make_town
 
 PASSWORD = "a long enough password"
 KEY = "sk-browser-2f9c41e07ab35d68"
@@ -156,6 +157,12 @@ def studio(chromium, address, administrator, endpoint) -> Studio:
     studio = set_up_studio(context.new_page(), endpoint)
     context.close()
     return studio
+
+
+@pytest.fixture(scope="package")
+def town(stack, address) -> Town:
+    """A week of a town in the running stack, with its sums."""
+    return make_town(stack.data_dir)
 
 
 @pytest.fixture
