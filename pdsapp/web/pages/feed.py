@@ -96,6 +96,7 @@ class Feed:
     back_url: str
     hide_url: str
     add_person_url: str
+    import_url: str
     exports: list[tuple[str, str]]
     searched: str
     pager_words: str
@@ -150,6 +151,7 @@ def show(text: str):
         back_url=request.full_path.rstrip("?"),
         hide_url=url_for(".hide", text=experiment.identifier),
         add_person_url=links.to("userprofile.create_view"),
+        import_url=url_for("feed_import.show", text=experiment.identifier) if may_write else "",
         exports=[
             (kind.upper(), url_for(".export", text=experiment.identifier, kind=kind, **given))
             for kind in feed_export.KINDS
