@@ -104,9 +104,9 @@ def first_seen(session: Session, plan: Plan) -> UUID:
     newest = max(plan.posts, key=_place_in_feed, default=None)
     number = newest.number if newest is not None else 0
     top = aliased(Post)
-    query = select(func.coalesce(top.uuid, Post.uuid)).outerjoin(top, top.id == Post.parent_id)
+    query = select(func.coalesce(top.uuid, Post.uuid)).select_from(Post)
     uuid = post_uuid(plan.facts.experiment_id, plan.content_hash, number)
-    return session.scalars(query.where(Post.uuid == uuid)).one()
+    return session.scalars(query.outerjoin(top, top.id == Post.parent_id).where(Post.uuid == uuid)).one()
 
 
 def _place_in_feed(post: PlannedPost) -> tuple[bool, bool, float, int]:
@@ -133,7 +133,7 @@ def _add_people(session: Session, experiment: Experiment, plan: Plan, now: datet
         query = select(UserProfile.username_key, UserProfile.id).where(
             UserProfile.experiment_id == experiment.id, UserProfile.username_key.in_(part)
         )
-        found |= dict(session.execute(query).tuples())
+        found |= {key: number for key, number in session.execute(query)}
     return found
 
 
@@ -164,7 +164,8 @@ def _add_posts(
     named = sorted({uuids[post.top_row] for post in plan.posts if post.top_row is not None})
     tops: dict[UUID, int] = {}
     for part in portions(named):
-        tops |= dict(session.execute(select(Post.uuid, Post.id).where(Post.uuid.in_(part))).tuples())
+        query = select(Post.uuid, Post.id).where(Post.uuid.in_(part))
+        tops |= {uuid: number for uuid, number in session.execute(query)}
     add([post for post in plan.posts if post.is_reply], tops)
     for part in portions(list(uuids.values())):
         first = select(Post.id, literal(1), Post.text, null(), Post.created_at).where(Post.uuid.in_(part))
