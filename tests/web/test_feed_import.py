@@ -61,6 +61,7 @@ def test_a_dry_run_comes_first_and_nothing_is_written_before_it_is_confirmed(cho
     )
     assert "(Europe/Rome)" in words and "@ada, line 2" in words
     assert_nothing_inline(answer)
+    assert re.search(r'/feed" aria-current="page">Feed<', answer.text)
     assert count(session) == 1
     done = confirm(answer, reason="From the pilot")
     assert "Imported 1 post and 1 reply from talk.csv." in words_of(done)
@@ -109,7 +110,9 @@ def test_people_are_listed_and_added_only_with_a_tick(choose, confirm, session):
     answer = choose(text)
     assert "Not here yet @Eve" in words_of(answer)
     refused = confirm(answer)
-    assert refused.status_code == 400 and "Not here yet: @Eve" in words_of(refused)
+    assert refused.status_code == 400 and "Tick that those who are not here yet are added" in words_of(
+        refused
+    )
     assert count(session) == 1 and count(session, UserProfile) == 2
     done = confirm(choose(text, add_people="on"))
     assert "Imported 1 post and 0 replies from talk.csv, and added 1 person." in words_of(done)
@@ -128,7 +131,7 @@ def test_pasted_rows_are_taken_too_and_come_back_to_be_mended(researcher, rows, 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "File : Choose a file, or paste rows."),
+        ({}, "A file : Choose a file, or paste rows."),
         ({"pasted": " \n"}, "Choose a file, or paste rows."),
         ({"pasted": "author\ttext\nada\tHello.\n"}, "separated by tabs"),
         ({"content": "nonsense", "name": "talk.csv"}, "did not come back whole"),
@@ -206,7 +209,7 @@ def test_a_draft_says_what_becomes_of_its_posts(choose, rows, write):
 def test_ten_thousand_rows_go_there_and_back(choose, confirm, session):
     rows = "".join(f"ada,Post {number} of a long talk that never ends.,,,\n" for number in range(10_000))
     answer = choose("author,text,time,parent,id\n" + rows)
-    assert answer.status_code == 200 and "20 of 10,000." in words_of(answer)
+    assert answer.status_code == 200 and "The first rows 10 of 10,000" in words_of(answer)
     assert len(answer.data) < 2_000_000
     confirm(answer)
     assert count(session) == 10_001

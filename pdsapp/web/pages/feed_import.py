@@ -23,18 +23,19 @@ from ...services.post_plan import Plan, PlannedPost
 from ...services.protocol import needs_reason
 from .. import access, frame
 
-ROWS_SHOWN = 20
+ROWS_SHOWN = 10
 ERRORS_SHOWN = 1000
 NOT_FOLDED = 20
 CONTENT, PASTED, ADD_PEOPLE, REASON = "content", "pasted", "add_people", "reason"
-LABELS = {post_files.FIELD: "File", PASTED: "Rows", ADD_PEOPLE: "Add people", REASON: "Reason"}
+LABELS = {post_files.FIELD: "A file", PASTED: "Rows", ADD_PEOPLE: "Add people", REASON: "Reason"}
 DRAFT_WORDS = (
     "This experiment is a draft, so these posts are part of its rehearsal: starting it hides them, unless "
     "“Archive the rehearsal” is unticked then."
 )
+TICK_WORDS = "Tick that those who are not here yet are added, or correct their names in the file."
 AGAIN_WORDS = (
-    "These posts are there already: this content was imported before, and never is twice. To have them once "
-    "more, change a cell."
+    "These posts are there already: this content was imported before, and nothing is imported twice. To have "
+    "them once more, change a cell."
 )
 
 routes = Blueprint("feed_import", __name__)
@@ -176,9 +177,11 @@ def _page(
 def _problem(error: BadInput, plan: Plan | None) -> tuple[str, str, str]:
     """(field to lead to, its label, sentence); no field where the page has none for it."""
     if isinstance(error, post_import.ImportErrors):
-        return "errors", "To be mended", "nothing is imported as long as anything is wrong."
+        return "errors", "To be mended", "Nothing is imported as long as anything is wrong."
     name = error.field or ""
-    is_here = name in ((ADD_PEOPLE, REASON) if plan is not None else (post_files.FIELD, PASTED))
+    if name == ADD_PEOPLE:  # they are named on the page anyway
+        return name, LABELS[name], TICK_WORDS
+    is_here = name in ((REASON,) if plan is not None else (post_files.FIELD, PASTED))
     return (name, LABELS[name], str(error)) if is_here else ("", "", str(error))
 
 
@@ -196,7 +199,7 @@ def _dry_run(experiment: Experiment, plan: Plan, file: NamedFile) -> DryRun:
         folded=errors[NOT_FOLDED:ERRORS_SHOWN],
         error_count=len(errors),
         rows=shown,
-        rows_words=f"{len(shown)} of {len(plan.posts):,}." if len(plan.posts) > len(shown) else "",
+        rows_words=f"{len(shown)} of {len(plan.posts):,}" if len(plan.posts) > len(shown) else "",
         fingerprint=plan.fingerprint,
         content=post_files.pack(file) if is_ready else "",
         there_url=_there_url(experiment, plan) if plan.is_there else "",
@@ -250,5 +253,4 @@ def _people(count: int) -> str:
 
 def _feed_url(experiment: Experiment, done: post_import.Done) -> str:
     """The feed from the newest of these posts on."""
-    uuid = done.first_seen
-    return url_for("feed.show", text=experiment.identifier, start=uuid, _anchor=f"post-{uuid}")
+    return url_for("feed.show", text=experiment.identifier, start=done.first_seen)
