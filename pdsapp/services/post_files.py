@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..domain.quoting import quote
+from ..domain.quoting import one_line, quote
 from ..errors import BadInput
 from .bulk_files import CellError, Column
 from .persona_files import NamedFile, own_name
@@ -173,7 +173,7 @@ def _read_json_lines(text: str, name: str, mend: Mend) -> Iterator[PostRow]:
         wrong = [key for key in COLUMNS if not _is_text(key, values.get(key))]
         for key in wrong:
             words = f"This is no text. Put it in quotation marks, or leave out {quote(key)}."
-            mend(CellError(line, key, words, str(values[key])[:200]))
+            mend(CellError(line, key, words, one_line(str(values[key]), 200)))
         if not wrong:
             texts = {key: "" if value is None else str(value) for key, value in values.items()}
             yield from _row(line, texts, mend)
@@ -190,7 +190,7 @@ def _row(line: str, values: dict[str, str], mend: Mend) -> Iterator[PostRow]:
     visibility = values.get(VISIBILITY, "").strip().lower()
     if visibility not in ("", "visible"):
         words = "This post was hidden where it comes from. Leave the row out, or write visible."
-        mend(CellError(line, VISIBILITY, words, visibility[:200]))
+        mend(CellError(line, VISIBILITY, words, one_line(visibility, 200)))
         return
     yield PostRow(line, **{name: values.get(name, "") for name in COLUMNS})
 

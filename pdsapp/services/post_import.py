@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, literal, null, select
+from sqlalchemy import func, insert, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from ..domain.protocol import NO_REASON, ProtocolPart
@@ -168,8 +168,8 @@ def _add_posts(
         tops |= {uuid: number for uuid, number in session.execute(query)}
     add([post for post in plan.posts if post.is_reply], tops)
     for part in portions(list(uuids.values())):
-        first = select(Post.id, literal(1), Post.text, null(), Post.created_at).where(Post.uuid.in_(part))
-        columns = ["post_id", "number", "text", "account_id", "created_at"]
+        first = select(Post.id, literal(1), Post.text, Post.created_at).where(Post.uuid.in_(part))
+        columns = ["post_id", "number", "text", "created_at"]
         session.execute(insert(PostRevision.__table__).from_select(columns, first))
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from ..attempts.words import several
+from ..domain.quoting import one_line
 from ..domain.reasons import ExperimentState, Visibility
 from ..domain.written_times import WrittenTimeError, read_time
 from ..domain.zones import zone_shown
@@ -28,6 +29,7 @@ from .post_files import PostRow, PostSheet
 BY_CONTENT = UUID("0c1b8c55-5a0e-4a3f-9f0b-6d4f8a7f1e92")
 MOST_ID = 200  # characters
 MOST_USERNAME = 30
+MOST_SHOWN = 200  # characters of a cell to be mended
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class _Deciding:
         try:
             return check(value)
         except (BadInput, WrittenTimeError) as error:
-            self.errors.append(CellError(row.place, column, str(error), value[:200]))
+            self.errors.append(CellError(row.place, column, str(error), one_line(value, MOST_SHOWN)))
             return None
 
     def _author(self, text: str) -> str:

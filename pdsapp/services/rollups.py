@@ -53,11 +53,11 @@ def renew_posts(session: Session, times: Iterable[datetime]) -> None:
 
     Nothing is done for quarters that are not rolled up yet. The caller commits.
     """
-    mark = read_marks(session)[POSTS.name]
-    quarters = {_quarter(at) for at in times if at < mark}
-    if quarters:
+    times, mark = set(times), read_marks(session)[POSTS.name]
+    if any(at < mark for at in times):
         _hold(session, POSTS)
-        _count_again(session, POSTS, quarters, read_marks(session)[POSTS.name])
+        mark = read_marks(session)[POSTS.name]  # a job may have moved it on before it was held
+        _count_again(session, POSTS, {_quarter(at) for at in times if at < mark}, mark)
 
 
 def forget(session: Session) -> None:

@@ -87,6 +87,16 @@ def test_a_double_click_a_reload_and_a_second_upload_make_the_posts_once(choose,
     assert count(session) == 3
 
 
+def test_what_is_there_stays_there_whatever_became_of_its_authors(choose, confirm, rows, write, session):
+    confirm(choose(TALK))
+    with write() as own:
+        own.get_one(UserProfile, rows.person.id).is_banned = True
+    again = choose(TALK)
+    assert again.status_code == 200 and "These posts are there already" in words_of(again)
+    link = re.search(r'href="([^"]+)">See them in the feed', again.text)[1]
+    assert str(session.scalars(select(Post.uuid).where(Post.text.startswith("The early"))).one()) in link
+
+
 def test_all_mistakes_are_shown_and_nothing_can_be_confirmed(choose, rows, session):
     answer = choose(f'author,text,time\nmaya_reads,Hello.,\nada,,2999-01-01\nada,"{QUOTED * 9}",\n')
     words = words_of(answer)
@@ -161,6 +171,19 @@ def test_texts_of_a_file_are_shown_as_texts(choose, confirm):
     answer = choose(f'author,text\nada,"{QUOTED}"\nada,=HYPERLINK(1)\n', "<b>.csv")
     assert EVIL not in answer.text and "<b>.csv" not in answer.text and "=HYPERLINK(1)" in answer.text
     assert EVIL not in confirm(answer).text
+
+
+@pytest.mark.parametrize("sign", ["\\u0000", "\\ud800", "\\u202e", "\\u001b[31m"])
+@pytest.mark.parametrize("column", ["author", "text", "time", "parent", "id", "visibility"])
+def test_what_cannot_be_stored_or_shown_is_a_mistake_of_its_row(choose, session, column, sign):
+    row = {"author": "ada", "text": "Hello."} | {column: f"a{sign}b"}
+    line = "{" + ", ".join(f'"{name}": "{value}"' for name, value in row.items()) + "}"
+    answer = choose(line, "talk.jsonl")
+    if column == "text" and sign == "\\u202e":  # a text may turn, as one written by hand
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 400 and f"line 1 {column} " in words_of(answer)
+    assert count(session) == 1
 
 
 def test_the_feed_leads_here_for_those_who_may_write(researcher, viewer, rows, write):

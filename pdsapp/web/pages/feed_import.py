@@ -98,7 +98,7 @@ def show(text: str):
     except BadInput as error:
         return _page(experiment, error), 400
     if CONTENT not in request.form:
-        return _page(experiment, plan=plan, file=file), 400 if plan.errors else 200
+        return _page(experiment, plan=plan, file=file), 400 if _is_wrong(plan) else 200
     try:
         if plan.fingerprint != request.form.get("fingerprint") and not plan.is_there:
             raise BadInput(post_import.CHANGED_MEANWHILE)
@@ -166,12 +166,17 @@ def _page(
         asks_reason=needs_reason(experiment),
         problem=_problem(problem, plan) if problem is not None else None,
         dry=_dry_run(experiment, plan, file) if plan is not None and file is not None else None,
-        asks=plan is None or bool(plan.errors and request.form.get(PASTED)),
+        asks=plan is None or bool(_is_wrong(plan) and request.form.get(PASTED)),
         pasted=request.form.get(PASTED, ""),
         reason=request.form.get(REASON, ""),
         adds_people=ADD_PEOPLE in request.form,
     )
     return render_template("web/feed_import.html", page=page)
+
+
+def _is_wrong(plan: Plan) -> bool:
+    """Whether there is something to be mended: not in what has been imported already."""
+    return bool(plan.errors) and not plan.is_there
 
 
 def _problem(error: BadInput, plan: Plan | None) -> tuple[str, str, str]:
@@ -186,7 +191,7 @@ def _problem(error: BadInput, plan: Plan | None) -> tuple[str, str, str]:
 
 
 def _dry_run(experiment: Experiment, plan: Plan, file: NamedFile) -> DryRun:
-    errors = [] if plan.is_there else plan.errors
+    errors = plan.errors if _is_wrong(plan) else ()
     shown = plan.posts[:ROWS_SHOWN]
     is_ready = not errors and bool(plan.posts) and not plan.is_there
     return DryRun(
@@ -235,7 +240,7 @@ def _period_words(plan: Plan, zone: str) -> str:
 def _notes(experiment: Experiment, plan: Plan) -> list[str]:
     if plan.is_there:
         return [AGAIN_WORDS]
-    if plan.errors:
+    if _is_wrong(plan):
         return ["Mend the file, and choose it again: nothing is imported as long as anything is wrong."]
     return [DRAFT_WORDS] if experiment.state == ExperimentState.draft else []
 
