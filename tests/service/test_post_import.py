@@ -1,19 +1,13 @@
 """Importing people's posts: read, planned, then all of it once or nothing."""
 
 import json
-import threading
-import time
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy import func, select
 
 from pdsapp.domain.reasons import ExperimentState, Visibility
 from pdsapp.errors import BadInput, ReadOnly
-from pdsapp.extensions import db
 from pdsapp.models import (
     AuditEvent,
     DigitalTwin,
@@ -24,22 +18,12 @@ from pdsapp.models import (
     UserProfile,
     utc_now,
 )
-from pdsapp.services import post_files, post_import, post_plan, rollups
-from pdsapp.services.facets import AUTHORS, POST_KINDS
-from pdsapp.services.persona_files import NamedFile
-from pdsapp.services.tallying import Stretch
+from pdsapp.services import post_import
 from tests import builders
-from tests.service.test_rollups import counted, from_rows, roll_up_all
+from tests.service import importing
+from tests.service.importing import HEADER, NOW, TALK, carry_out, count
 
 pytestmark = pytest.mark.database
-
-NOW = datetime(2026, 11, 21, 12, 7, 30, tzinfo=UTC)
-HEADER = "author,text,time,parent,id\n"
-TALK = (
-    "@Ada,The early train was on time.,2026-11-20T08:30,,a\n"
-    "bob,So was mine.,2026-11-20T09:00:00+01:00,a,b\n"
-    "ada,Which line?,2026-11-20 10:15,b,c\n"
-)
 
 
 @pytest.fixture
@@ -52,50 +36,16 @@ def people(study):
     return [builders.make_person(study, name) for name in ("ada", "bob")]
 
 
-def read(text, name="talk.csv"):
-    return post_files.read_file(NamedFile(name, text if isinstance(text, bytes) else text.encode()))
-
-
 @pytest.fixture
-def plan_of(study, write):
+def plan_of(study):
     """`plan_of(text)` plans the import of a CSV file with this text."""
-
-    def plan(text, name="talk.csv", now=NOW, of=None):
-        with write() as session:
-            found = session.get_one(Experiment, (of or study).id)
-            return post_plan.make_plan(session, found, read(text, name), now)
-
-    return plan
+    return lambda text, *more, of=None, **options: importing.plan_of(of or study, text, *more, **options)
 
 
 @pytest.fixture
-def bring_in(study, write, plan_of):
+def bring_in(study):
     """`bring_in(text)` imports a CSV file with this text."""
-
-    def run(text, now=NOW, **more):
-        plan = plan_of(text, now=now)
-        with write() as session:
-            found = session.get_one(Experiment, study.id)
-            return post_import.import_posts(session, found, plan, now, **more)
-
-    return run
-
-
-@pytest.fixture
-def count_statements(app):
-    """`with count_statements() as statements:` collects what is sent to the database meanwhile."""
-
-    @contextmanager
-    def counting():
-        statements = []
-        listen = lambda *args: statements.append(args[2])  # noqa: E731
-        sa.event.listen(db.engine, "before_cursor_execute", listen)
-        try:
-            yield statements
-        finally:
-            sa.event.remove(db.engine, "before_cursor_execute", listen)
-
-    return counting
+    return lambda text, *more, **options: importing.bring_in(study, text, *more, **options)
 
 
 def errors_of(plan):
@@ -111,11 +61,6 @@ def feed(session):
         (each.user_profile.username, each.text, each.created_at, texts.get(each.parent_id))
         for each in session.scalars(select(Post).order_by(Post.id))
     ]
-
-
-def count(session, model=Post):
-    session.rollback()
-    return session.scalar(select(func.count()).select_from(model))
 
 
 def at(text):
@@ -196,8 +141,8 @@ def test_every_mistake_is_listed_by_row_and_column(plan_of, study, people, write
         "This is the id of line 10 already",
     ):  # fmt: skip
         assert each in words
-    with pytest.raises(post_import.ImportErrors, match="10 things have to be mended"), write() as own:
-        post_import.import_posts(own, own.get_one(Experiment, study.id), plan, NOW)
+    with pytest.raises(post_import.ImportErrors, match="10 things have to be mended"):
+        carry_out(study, plan)
     assert count(session) == 0
 
 
@@ -320,41 +265,6 @@ def test_the_same_content_is_imported_once_however_it_is_saved(
     assert session.scalar(select(func.count()).where(AuditEvent.action == "import")) == 1
 
 
-def test_two_at_once_make_the_posts_once(app, plan_of, people, study, write, session):
-    plan = plan_of(HEADER + TALK + "eve,Hello.,,,\n")
-    barrier, found = threading.Barrier(2), []
-
-    def run():
-        with app.app_context():
-            barrier.wait()
-            with write() as own:
-                experiment = own.get_one(Experiment, study.id)
-                done = post_import.import_posts(own, experiment, plan, NOW, add_people=True)
-            found.append(done.is_new)
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(found) == [False, True]
-    assert count(session) == count(session, PostRevision) == 4 and count(session, UserProfile) == 3
-
-
-def test_twenty_thousand_rows_take_few_statements_and_no_long(plan_of, bring_in, people, count_statements):
-    ends = NOW - timedelta(days=1)
-    rows = "".join(
-        f"{('ada', 'bob')[number % 2]},Post {number}.,{ends - timedelta(minutes=7 * (20_000 - number))},"
-        f"{f'p{number - 3}' if number % 4 == 3 else ''},p{number}\n"
-        for number in range(20_000)
-    )
-    started = time.monotonic()
-    with count_statements() as statements:
-        done = bring_in(HEADER + rows)
-    assert done.is_new and time.monotonic() - started < 30
-    assert len(statements) < 200, len(statements)
-
-
 def test_the_same_content_goes_into_another_experiment_too(bring_in, plan_of, people, app):
     bring_in(HEADER + TALK)
     other = builders.make_experiment("Other")
@@ -365,16 +275,16 @@ def test_what_changed_since_it_was_seen_is_not_imported(plan_of, people, write, 
     plan = plan_of(HEADER + TALK)
     with write() as own:
         own.get_one(UserProfile, people[1].id).is_banned = True
-    with pytest.raises(BadInput, match="changed what this was made from"), write() as own:
-        post_import.import_posts(own, own.get_one(Experiment, study.id), plan, NOW)
+    with pytest.raises(BadInput, match="changed what this was made from"):
+        carry_out(study, plan)
     assert count(session) == 0
 
 
 def test_somebody_who_came_meanwhile_is_not_added_twice(plan_of, people, write, study, session):
     plan = plan_of("author,text\neve,Hello.\n")
     builders.make_person(study, "Eve")
-    with pytest.raises(BadInput, match="changed what this was made from"), write() as own:
-        post_import.import_posts(own, own.get_one(Experiment, study.id), plan, NOW, add_people=True)
+    with pytest.raises(BadInput, match="changed what this was made from"):
+        carry_out(study, plan, add_people=True)
     assert count(session) == 0
 
 
@@ -383,8 +293,8 @@ def test_an_experiment_that_is_over_takes_no_posts(plan_of, people, write, study
     plan = plan_of(HEADER + TALK)
     with write() as own:
         own.get_one(Experiment, study.id).state = state
-    with pytest.raises(ReadOnly), write() as own:
-        post_import.import_posts(own, own.get_one(Experiment, study.id), plan, NOW)
+    with pytest.raises(ReadOnly):
+        carry_out(study, plan)
     assert count(session) == 0
 
 
@@ -413,48 +323,3 @@ def test_no_twin_has_posted_by_an_import(bring_in, study, people, session):
     twin = builders.make_twin(study)
     bring_in(HEADER + TALK)
     assert session.get_one(DigitalTwin, twin.id).last_post is None
-
-
-@pytest.mark.parametrize("is_rolled_up", [True, False], ids=["rolled up", "not rolled up"])
-def test_sums_are_right_at_once_and_stay_so(bring_in, study, people, write, is_rolled_up):
-    facets = (POST_KINDS, AUTHORS)
-    now = utc_now()
-    for minutes in (5, 300, 3000):
-        builders.make_post(people[0], minutes=minutes)
-    if is_rolled_up:
-        roll_up_all(now)
-    rows = "".join(
-        f"{name},Post {number}.,{(now - timedelta(hours=number)).isoformat()},,\n"
-        for number in range(1, 140)
-        for name in ("ada", "bob")
-    )
-    bring_in(HEADER + rows + f"ada,Reply.,{(now - timedelta(hours=2)).isoformat()},,x\nada,Reply.,,x,\n", now)
-    stretch = Stretch.ending(now + timedelta(seconds=1), 7 * 86_400)
-    assert sum(row[-1] for row in counted(stretch, facets=(POST_KINDS,))["post_tally"] if row[0]) == 283
-    assert counted(stretch, facets=facets) == from_rows(stretch, facets=facets)
-    roll_up_all(now + timedelta(minutes=30))
-    assert counted(stretch, facets=facets) == from_rows(stretch, facets=facets)
-
-
-def test_sums_stay_right_where_many_quarters_are_counted_at_once(bring_in, people, monkeypatch):
-    monkeypatch.setattr(rollups, "MOST_RUNS", 3)
-    now = utc_now()
-    for hours in range(0, 150, 5):
-        builders.make_post(people[0], minutes=60 * hours + 1)
-    roll_up_all(now)
-    times = [now - timedelta(hours=7 * number + number % 3) for number in range(20)]
-    bring_in(HEADER + "".join(f"bob,Post {when}.,{when.isoformat()},,\n" for when in times), now)
-    stretch = Stretch.ending(now + timedelta(seconds=1), 7 * 86_400)
-    facets = (POST_KINDS, AUTHORS)
-    assert counted(stretch, facets=facets) == from_rows(stretch, facets=facets)
-
-
-@pytest.mark.parametrize("most", [1, 2, 3, 10])
-def test_runs_cover_every_block_and_are_few(most, monkeypatch):
-    monkeypatch.setattr(rollups, "MOST_RUNS", most)
-    starts = {900 * number for number in (0, 1, 5, 6, 7, 20, 22, 40)}
-    runs = rollups._runs(starts, 900)
-    assert len(runs) <= most
-    assert all(any(first <= start < last for first, last in runs) for start in starts)
-    assert all(a[1] < b[0] for a, b in pairwise(runs))
-    assert most < 10 or runs == [(0, 1800), (4500, 7200), (18000, 18900), (19800, 20700), (36000, 36900)]
