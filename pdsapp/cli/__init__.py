@@ -22,7 +22,8 @@ def init_app(app: Flask) -> None:
     """Adds every command to the application."""
     for command in (
         attempts, backup, create_admin, doctor, experiments, generate_dt_post, ledger, move, participants,
-        pause, posts, restore, resume, scheduler, schedules, setup_digital_twins, stop_now, tokens, up, worker,
+        pause, posts, restore, resume, scheduler, schedules, setup_digital_twins, stop_now, tokens, up,
+        worker,
     ):  # fmt: skip
         app.cli.add_command(command)
     experiments.add_command(limits)

@@ -18,7 +18,7 @@ from pdsapp.models import (
     UserProfile,
     utc_now,
 )
-from pdsapp.services import post_import
+from pdsapp.services import post_import, withdrawals
 from tests import builders
 from tests.service import importing
 from tests.service.importing import HEADER, NOW, TALK, carry_out, count
@@ -263,6 +263,15 @@ def test_the_same_content_is_imported_once_however_it_is_saved(
     assert not bring_in(HEADER + TALK).is_new
     assert count(session) == 3
     assert session.scalar(select(func.count()).where(AuditEvent.action == "import")) == 1
+
+
+def test_what_somebody_who_withdrew_said_does_not_come_back(bring_in, people, session, write):
+    bring_in(HEADER + TALK)
+    with write() as own:
+        withdrawals.ask(own, own.get_one(UserProfile, people[0].id), "ada", NOW)
+    assert not bring_in(HEADER + TALK).is_new
+    texts = session.scalars(select(Post.text).order_by(Post.id)).all()
+    assert texts == ["[erased]", "So was mine.", "[erased]"]
 
 
 def test_the_same_content_goes_into_another_experiment_too(bring_in, plan_of, people, app):
