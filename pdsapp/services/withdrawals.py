@@ -122,6 +122,14 @@ def has_withdrawals(session: Session, experiment_id: int) -> bool:
     return session.scalars(query.limit(1)).first() is not None
 
 
+def open_one(session: Session, experiment_id: int) -> Withdrawal | None:
+    """A withdrawal of the experiment that is not finished, if there is one: its twins wait for it."""
+    query = select(Withdrawal).where(
+        Withdrawal.experiment_id == experiment_id, Withdrawal.finished_at.is_(None)
+    )
+    return session.scalars(query.limit(1)).first()
+
+
 def require_there(session: Session, profile: UserProfile) -> None:
     """Raises BadInput for a profile of somebody who withdrew."""
     if has_withdrawn(session, profile.id):
