@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from ..domain.reasons import AttemptState
 from ..models import Experiment
 from .ledger_slots import Entry, SlotSum, expected_and_told, kinds_told
-from .ledger_turns import TurnSum, each_turn, slot_sums, totals
+from .ledger_turns import TurnSum, each_turn, newest_and_posts, slot_sums, totals
 from .reports import Tally
 
 LOOKED_AT = timedelta(hours=24)
@@ -91,12 +91,15 @@ def brief(session: Session, experiment: Experiment | None = None, since: datetim
 def of_period(
     session: Session, experiment: Experiment | None, found: Iterable[Tally], since: datetime, now: datetime
 ) -> Ledger:
-    """The sums of a period from what is counted of it; slots are compared with attempts for its last day.
+    """The sums of a period from what is counted of it.
 
+    For its last day slots are compared with attempts, and the newest attempts one by one with their posts.
     What is older was looked at before, and does not change; `ledger` looks at all of it, row by row.
     """
     kinds, tallies = kinds_told(session, experiment, since), list(found)
-    turns = slot_sums(session, experiment, max(since, now - LOOKED_AT))
+    last_day = max(since, now - LOOKED_AT)
+    turns = slot_sums(session, experiment, last_day)
+    turns.details += newest_and_posts(session, experiment, last_day)
     for tally in tallies:
         turns.states[tally.state or "unreadable"] += tally.count
         turns.posts_of_attempts += tally.posts
