@@ -17,7 +17,7 @@ from ..models.base import stored_text
 from .ledger_slots import MOST_LISTED, of_scope
 
 # What a page or a notice looks at one by one, however many there are.
-NEWEST = 5_000
+NEWEST = 2_000
 STATES = frozenset(state.value for state in AttemptState)
 
 
@@ -101,6 +101,26 @@ def slot_sums(session: Session, experiment: Experiment | None, since: datetime |
     return found
 
 
+def newest_slots(session: Session, experiment: Experiment | None, since: datetime) -> TurnSum:
+    """What the newest 2,000 fired slots from `since` on say of their attempts, and how many they have.
+
+    One query, whose cost does not grow with what there is.
+    """
+    newest = (
+        select(Slot.id, Slot.wanted_count, Slot.expanded_count)
+        .where(*_slots(experiment, since), Slot.kind == SlotKind.fired)
+        .order_by(Slot.slot_at.desc())
+        .limit(NEWEST)
+        .subquery()
+    )
+    made = select(func.count(Attempt.id)).where(Attempt.slot_id == newest.c.id).correlate(newest)
+    query = select(
+        func.sum(newest.c.wanted_count), func.sum(newest.c.expanded_count), func.sum(made.scalar_subquery())
+    )
+    wanted, expanded, attempts = (int(count or 0) for count in session.execute(query).one())
+    return TurnSum(wanted=wanted, expanded=expanded, attempts_of_slots=attempts)
+
+
 def each_turn(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
     """The sums, and whether they hold slot by slot and attempt by attempt; the first 20 exceptions each."""
     found = totals(session, experiment, since)
@@ -112,7 +132,7 @@ def each_turn(session: Session, experiment: Experiment | None, since: datetime |
 def newest_and_posts(session: Session, experiment: Experiment | None, since: datetime) -> Iterator[str]:
     """What is wrong between attempts and posts, in 20 sentences at most; one query.
 
-    Of the newest 5,000 attempts that were added since then: a cost that does not grow with what there is.
+    Of the newest 2,000 attempts that were added since then: a cost that does not grow with what there is.
     """
     newest = (
         select(Attempt.id, Attempt.uuid, stored_text(Attempt.state).label("state"))

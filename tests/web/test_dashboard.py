@@ -246,7 +246,7 @@ def test_a_page_costs_the_same_queries_however_much_there_is_to_show(viewer, twi
                 )
             )
     assert cost() <= few + 2  # the outcome strips, once there are schedules
-    assert few <= 43  # five of them look for troubles of kinds of their own
+    assert few <= 42  # five of them look for troubles of kinds of their own
 
 
 @pytest.mark.parametrize(
