@@ -51,12 +51,12 @@ log = structlog.get_logger()
 @dataclass(frozen=True)
 class Step:
     """One table: what it is called, its texts and JSON, when they were written, how it belongs to the
-    experiment. `key` is what its rows are walked by."""
+    experiment. `key` is what its rows are walked by; `at` None where texts change and nobody notes when."""
 
     words: str
     key: InstrumentedAttribute
     columns: tuple[InstrumentedAttribute, ...]
-    at: InstrumentedAttribute
+    at: sa.ColumnElement[datetime] | None
     experiment: InstrumentedAttribute | None
 
     @property
@@ -64,20 +64,26 @@ class Step:
         return self.key.class_
 
 
+# A post has its text since that revision: what was said before it was changed may be quoted now.
+_PRESENT_SINCE = (
+    select(PostRevision.created_at)
+    .where(PostRevision.post_id == Post.id, PostRevision.number == Post.revision)
+    .scalar_subquery()
+)
 # Posts first: after them nobody can read a quotation any more.
 STEPS: tuple[Step, ...] = (
-    Step("posts", Post.id, (Post.text,), Post.created_at, Post.experiment_id),
+    Step("posts", Post.id, (Post.text,), func.coalesce(_PRESENT_SINCE, Post.changed_at), Post.experiment_id),
     Step("earlier texts of posts", PostRevision.post_id, (PostRevision.text,), PostRevision.created_at, None),
     Step(
         "attempts", Attempt.id, (Attempt.draft, Attempt.detail, Attempt.cleaning_steps, Attempt.fit_flags),
-        Attempt.created_at, Attempt.experiment_id,
+        func.coalesce(Attempt.finished_at, Attempt.changed_at), Attempt.experiment_id,
     ),
     Step(
         "model calls", ModelCall.id, (ModelCall.reply, ModelCall.detail), ModelCall.started_at,
         ModelCall.experiment_id,
     ),
     Step(
-        "user profiles", UserProfile.id, (UserProfile.display_name, UserProfile.bio), UserProfile.created_at,
+        "user profiles", UserProfile.id, (UserProfile.display_name, UserProfile.bio), None,
         UserProfile.experiment_id,
     ),
     Step(
@@ -88,15 +94,15 @@ STEPS: tuple[Step, ...] = (
     Step("slots", Slot.id, (Slot.detail,), Slot.claimed_at, Slot.experiment_id),
     Step(
         "schedules", Schedule.id, (Schedule.name, Schedule.paused_reason, Schedule.broken_reason),
-        Schedule.created_at, Schedule.experiment_id,
+        None, Schedule.experiment_id,
     ),
     Step(
         "experiments", Experiment.id, (Experiment.description, Experiment.paused_reason),
-        Experiment.created_at, Experiment.id,
+        None, Experiment.id,
     ),
     Step("notices", Notice.id, (Notice.title, Notice.body, Notice.problem), Notice.created_at, None),
     Step(
-        "lines of notices", NoticeLine.key, (NoticeLine.title, NoticeLine.words), NoticeLine.seen_since, None,
+        "lines of notices", NoticeLine.key, (NoticeLine.title, NoticeLine.words), None, None,
     ),
     Step(
         "audit events", AuditEvent.id, (AuditEvent.object_name, AuditEvent.before, AuditEvent.after),
@@ -232,7 +238,8 @@ def _erase_chunk(
 ) -> tuple[Any, int]:
     """The last key looked at, None if there was none, and how many rows were changed."""
     table = step.model.__table__
-    query = select(step.key, step.at, *table.primary_key.columns, *step.columns).order_by(step.key)
+    at = sa.null() if step.at is None else step.at
+    query = select(step.key, at, *table.primary_key.columns, *step.columns).order_by(step.key)
     if step.model is PostRevision:
         query = query.join(Post, Post.id == PostRevision.post_id)
         query = query.where(Post.experiment_id == withdrawal.experiment_id)
@@ -248,7 +255,8 @@ def _erase_chunk(
     changed = 0
     for row in rows:
         found = dict(zip((column.key for column in step.columns), row[first:], strict=True))
-        wanted = {name: eraser.data(value, row[1]) for name, value in found.items()}
+        erase = eraser.json_text if step.model is Notice else eraser.data
+        wanted = {name: erase(value, row[1] or utc_now()) for name, value in found.items()}
         if step.model is AuditEvent:
             wanted = _without_person(session, withdrawal, row[0], wanted)
         wanted = {name: _cut(step, name, value) for name, value in wanted.items() if value != found[name]}

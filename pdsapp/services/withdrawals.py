@@ -165,7 +165,12 @@ def _names(session: Session, profile: UserProfile) -> tuple[str, ...]:
     """What the person is and was called here: username and display name, and those before."""
     events = session.execute(
         select(AuditEvent.before, AuditEvent.after)
-        .where(AuditEvent.object_type == UserProfile.__tablename__, AuditEvent.object_id == profile.id)
+        .where(
+            AuditEvent.object_type == UserProfile.__tablename__,
+            AuditEvent.object_id == profile.id,
+            # Events outlive the experiment of their profile, whose number the database may give again.
+            AuditEvent.experiment_id == profile.experiment_id,
+        )
         .order_by(AuditEvent.id.desc())
     )
     former = (str(each.get(name) or "") for pair in events for each in pair if each for name in NAMED)
