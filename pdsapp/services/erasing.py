@@ -45,7 +45,11 @@ CHUNK = 500
 # A call that was begun longer ago than any may take was left behind by a process that died.
 LONGEST_CALL = timedelta(minutes=10)
 WAITING_SECONDS = 0.5
+AGAIN_SECONDS = 30
 log = structlog.get_logger()
+# By pseudonym: the one eraser that is in use, and when one that could not be made is tried again.
+_kept: dict[str, Eraser] = {}
+_again_at: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -136,13 +140,14 @@ def state_of(session: Session, withdrawal: Withdrawal) -> State:
 
 
 def erase_for(seconds: float, is_at_rest: bool = False) -> bool:
-    """Erases for about so long, chunk by chunk, the oldest withdrawal; True if more can be done at once.
+    """Erases for about so long, chunk by chunk, the oldest withdrawal that has not to wait; True if more can
+    be done at once.
 
     At once and False when nobody has withdrawn, or what is being written has to end first. `is_at_rest`:
     nobody works on this database, so nothing of it is being written, whatever its rows say.
     """
     until = time.monotonic() + seconds
-    if (found := _next()) is None:
+    if (found := _next(is_at_rest)) is None:
         return compacting.compact_what_is_small()
     key, eraser = found
     while _erase_some(key, eraser, is_at_rest):
@@ -157,7 +162,8 @@ def finish(key: int, seconds: float, is_at_rest: bool = False) -> bool:
     while True:
         goes_on = erase_for(1.0, is_at_rest)
         with reading() as session:
-            if session.get_one(Withdrawal, key).finished_at is not None:
+            withdrawal = session.get(Withdrawal, key)
+            if withdrawal is None or withdrawal.finished_at is not None:  # None: deleted with its experiment
                 return True
         if time.monotonic() >= until:
             return False
@@ -165,23 +171,43 @@ def finish(key: int, seconds: float, is_at_rest: bool = False) -> bool:
             time.sleep(WAITING_SECONDS)
 
 
-def _next() -> tuple[int, Eraser] | None:
-    """The oldest unfinished withdrawal with its eraser; its tombstone is on the disk then."""
-    query = (
-        select(Withdrawal)
-        .where(Withdrawal.finished_at.is_(None))
-        .options(undefer(Withdrawal.texts), undefer(Withdrawal.names))
-        .order_by(Withdrawal.id)
-        .limit(1)
-    )
+def _next(is_at_rest: bool = False) -> tuple[int, Eraser] | None:
+    """The oldest unfinished withdrawal that has not to wait, with its eraser: one that waits, of another
+    experiment perhaps, holds up no other. Its tombstone is on the disk then."""
+    query = select(Withdrawal.id, Withdrawal.experiment_id, Withdrawal.pseudonym)
+    query = query.where(Withdrawal.finished_at.is_(None)).order_by(Withdrawal.id)
     with reading() as session:
-        withdrawal = session.scalars(query).first()
-        if withdrawal is None:
-            return None
+        found = session.execute(query).all()
+        for key, experiment_id, pseudonym in found:
+            if not is_at_rest and any(_being_written(session, experiment_id, utc_now())):
+                continue
+            if (eraser := _eraser(session, key, pseudonym)) is not None:
+                return key, eraser
+    if not found:
+        _kept.clear()
+    return None
+
+
+def _eraser(session: Session, key: int, pseudonym: str) -> Eraser | None:
+    """The eraser of a withdrawal, made once: of somebody who said much that takes seconds. None if it cannot
+    be made or its tombstone not be written; then nobody tries again for a while."""
+    if pseudonym in _kept:
+        return _kept[pseudonym]
+    if time.monotonic() < _again_at.get(pseudonym, 0.0):
+        return None
+    whole = (undefer(Withdrawal.texts), undefer(Withdrawal.names))
+    try:
+        withdrawal = session.get_one(Withdrawal, key, options=whole)
         tombstones.put(session, withdrawal)
         texts = [(datetime.fromisoformat(at), text) for at, text in withdrawal.texts or []]
-        names, only_mentions = withdrawal.names or [], withdrawal.only_mentions
-        return withdrawal.id, eraser_of(texts, names, withdrawal.pseudonym, only_mentions)
+        eraser = eraser_of(texts, withdrawal.names or [], pseudonym, withdrawal.only_mentions)
+    except (OSError, *UNREADABLE) as error:
+        _again_at[pseudonym] = time.monotonic() + AGAIN_SECONDS
+        log.warning("participant not erased yet", pseudonym=pseudonym, why=f"{type(error).__name__}: {error}")
+        return None
+    _kept.clear()
+    _kept[pseudonym] = eraser
+    return eraser
 
 
 def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:
