@@ -174,7 +174,7 @@ def every_minute(studio) -> Clockwork:
 def _watch(window: Window, address: str, may_fail: tuple[str, ...]) -> None:
     def hear(message) -> None:
         is_expected = any(
-            f"status of {why} " in message.text or f"::{why} " in message.text for why in may_fail
+            f"status of {why} " in message.text or f"::{why} " in f"{message.text} " for why in may_fail
         )
         if message.type == "error" and not is_expected:
             window.problems.append(f"{message.text} ({window.page.url})")
