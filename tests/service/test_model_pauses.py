@@ -13,6 +13,7 @@ from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, SlotKin
 from pdsapp.models import Attempt, AuditEvent, Experiment, ModelSeen, ProtocolChange, Schedule, Slot, utc_now
 from pdsapp.scheduling import slots
 from pdsapp.services import cloning, lifecycle, model_pauses, pauses, schedules
+from pdsapp.services.editing import hold_experiment
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
@@ -238,8 +239,9 @@ def test_a_pause_that_fails_costs_the_attempt_nothing_and_is_made_up_for(session
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is None, reason="SQLite has one writer at a time: nobody passes beside")
-def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_the_gate(
-    session, study, answer, app, monkeypatch
+@pytest.mark.parametrize("where", ["gate", "experiment"])
+def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_its_way(
+    session, study, answer, app, monkeypatch, where
 ):
     monkeypatch.setattr(model_pauses, "WORKER_WAITS_SECONDS", 1)
     answer("gpt-4")
@@ -247,14 +249,15 @@ def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_the_gate(
 
     def stand():
         with app.app_context(), transaction() as writing:
-            pass_gate(writing)
+            pass_gate(writing) if where == "gate" else hold_experiment(writing, study.id)
             is_in.set()
-            may_go.wait(30)
+            may_go.wait(12)
 
     thread = threading.Thread(target=stand)
     thread.start()
     assert is_in.wait(10)
     (attempt,) = answer("gpt-5")
+    assert thread.is_alive(), "it did not wait until the way was free"
     may_go.set()
     thread.join(30)
     assert attempt.state == AttemptState.posted
