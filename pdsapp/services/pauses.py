@@ -296,8 +296,10 @@ def _settle(session: Session, scope: Any, now: datetime) -> None:
 
 
 def hold(session: Session, scope: Any, waits_seconds: int = CLOSING_SECONDS) -> None:
-    """Closes the gate, locks the scope's row and reads it as it is now; waits at most so long for each. Raises
-    NotFound if it is gone."""
+    """Closes the gate, locks the scope's row and reads it as it is now; waits at most so long for each.
+
+    Raises NotFound if it is gone.
+    """
     close_gate(session, waits_seconds)
     kind = type(scope)
     found = session.scalars(
