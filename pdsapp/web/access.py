@@ -35,6 +35,11 @@ def account() -> Account | None:
     return current_user._get_current_object() if current_user.is_authenticated else None
 
 
+def takes_file() -> bool:
+    """Whether this request takes the file it asks for: one for its head does not."""
+    return request.method != "HEAD"
+
+
 def role() -> str | None:
     """The highest role of the account that is signed in, None for a stranger or without a role."""
     signed_in = account()

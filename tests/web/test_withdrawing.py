@@ -9,6 +9,7 @@ from pdsapp.domain.reasons import ExperimentState
 from pdsapp.models import AuditEvent, Experiment, Post, UserProfile, Withdrawal, utc_now
 from pdsapp.services import erasing, posts, withdrawals
 from tests import builders
+from tests.conftest import TEST_DATABASE_URL
 from tests.web.looking import words_of
 
 SAID = "My sister lost her job at the harbour in May, and nobody will say why."
@@ -35,6 +36,23 @@ def test_the_page_says_what_goes_what_stays_and_which_copies_are_older(researche
     assert "anna_k" in words and "every sum stay as they are" in words
     assert "Posts, by researcher@example.org" in words and "Feed, by researcher@example.org" in words
     assert "There is no backup in the data folder" in words
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="a server's backups are not made here")
+def test_a_backup_that_was_downloaded_is_among_the_older_copies(administrator, page, settings):
+    administrator.post("/system/backup")
+    (backup,) = (settings.data_dir / "backups").glob("hand-*")
+    administrator.get(f"/system/backup/{backup.name}")
+    backup.unlink()
+    assert f"Backup {backup.name}, by " in words_of(administrator.get(page))
+
+
+@pytest.mark.parametrize(
+    "address", ["/admin/post/export/csv/", "/experiments/{}/feed.csv", "/dashboard/who.csv"]
+)
+def test_who_asks_for_the_head_of_a_file_has_taken_none(researcher, page, rows, address, session):
+    researcher.head(address.format(rows.experiment.identifier))
+    assert session.scalars(select(AuditEvent).where(AuditEvent.action == "export")).all() == []
 
 
 def test_with_the_username_it_is_erased_and_the_page_says_how_far_it_is(researcher, page, anna, session):

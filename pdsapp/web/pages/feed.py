@@ -174,7 +174,8 @@ def export(text: str, kind: str):
     session = db.session()
     experiment = frame.addressed_experiment(session, text)
     filters = feed_query.filters_of(session, experiment)
-    exports.note("feed", experiment.id, utc_now(), access.account())
+    if access.takes_file():
+        exports.note("feed", experiment.id, utc_now(), access.account())
     lines = stream_with_context(feed_export.lines(experiment.id, filters, kind))
     answer = Response(lines, mimetype=feed_export.KINDS[kind])
     name = f"feed-{experiment.identifier}-{utc_now():%Y%m%dT%H%M%SZ}.{kind}"

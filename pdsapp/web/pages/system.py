@@ -14,7 +14,7 @@ from ...extensions import db
 from ...models import ProcessKind, utc_now
 from ...scheduling import failed_jobs, queue
 from ...scheduling.failed_jobs import QueueState
-from ...services import checkup, disk, hand_backups, reports_now, system
+from ...services import checkup, disk, exports, hand_backups, reports_now, system
 from ...services.checkup import CheckResult
 from ...services.disk import bytes_words
 from ...services.system import SettingLine
@@ -107,11 +107,12 @@ def show_backups():
 def download(name: str):
     """A copy as a file. That somebody took it is recorded."""
     path = system.backup_file(_settings(), name)
-    set_read_only(False)
-    own = db.session()
-    own.rollback()
-    system.note_backup(own, "download", name, utc_now(), access.account())
-    own.commit()
+    if access.takes_file():
+        set_read_only(False)
+        own = db.session()
+        own.rollback()
+        system.note_backup(own, exports.DOWNLOAD, name, utc_now(), access.account())
+        own.commit()
     return send_file(path, as_attachment=True, download_name=name, mimetype="application/vnd.sqlite3")
 
 
