@@ -59,8 +59,8 @@ def withdraw(username, experiment, also, only_mentions, yes, as_json):
         _say(summary)
     if is_left:
         common.note(
-            "Freed parts of the database’s file may still hold it. Stop everything and run flask participants "
-            "compact."
+            "Freed parts of the database’s file may still hold it. Stop everything and "
+            "run flask participants compact."
         )
     common.note("Backups and exports from before still hold it. The page of the profile lists those known.")
     if not is_finished:

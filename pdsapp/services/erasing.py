@@ -47,8 +47,9 @@ LONGEST_CALL = timedelta(minutes=10)
 WAITING_SECONDS = 0.5
 AGAIN_SECONDS = 30
 log = structlog.get_logger()
-# By pseudonym: the one eraser that is in use, and when one that could not be made is tried again.
+# By pseudonym: the one eraser that is in use, whose tombstone is there, and when what failed is tried again.
 _kept: dict[str, Eraser] = {}
+_buried: set[str] = set()
 _again_at: dict[str, float] = {}
 
 
@@ -173,41 +174,37 @@ def finish(key: int, seconds: float, is_at_rest: bool = False) -> bool:
 
 def _next(is_at_rest: bool = False) -> tuple[int, Eraser] | None:
     """The oldest unfinished withdrawal that has not to wait, with its eraser: one that waits, of another
-    experiment perhaps, holds up no other. Its tombstone is on the disk then."""
+    experiment perhaps, holds up no other. The tombstones of all are on the disk then."""
     query = select(Withdrawal.id, Withdrawal.experiment_id, Withdrawal.pseudonym)
     query = query.where(Withdrawal.finished_at.is_(None)).order_by(Withdrawal.id)
     with reading() as session:
         found = session.execute(query).all()
-        for key, experiment_id, pseudonym in found:
-            if not is_at_rest and any(_being_written(session, experiment_id, utc_now())):
-                continue
-            if (eraser := _eraser(session, key, pseudonym)) is not None:
-                return key, eraser
+        ready = [row for row in found if time.monotonic() >= _again_at.get(row.pseudonym, 0.0)]
+        for key, experiment_id, pseudonym in ready:
+            try:
+                if pseudonym not in _buried:
+                    tombstones.put(session, session.get_one(Withdrawal, key))
+                    _buried.add(pseudonym)
+                if is_at_rest or not any(_being_written(session, experiment_id, utc_now())):
+                    return key, _eraser(session, key, pseudonym)
+            except (OSError, *UNREADABLE) as error:
+                _again_at[pseudonym] = time.monotonic() + AGAIN_SECONDS
+                why = f"{type(error).__name__}: {error}"
+                log.warning("participant not erased yet", pseudonym=pseudonym, why=why)
     if not found:
         _kept.clear()
     return None
 
 
-def _eraser(session: Session, key: int, pseudonym: str) -> Eraser | None:
-    """The eraser of a withdrawal, made once: of somebody who said much that takes seconds. None if it cannot
-    be made or its tombstone not be written; then nobody tries again for a while."""
-    if pseudonym in _kept:
-        return _kept[pseudonym]
-    if time.monotonic() < _again_at.get(pseudonym, 0.0):
-        return None
-    whole = (undefer(Withdrawal.texts), undefer(Withdrawal.names))
-    try:
-        withdrawal = session.get_one(Withdrawal, key, options=whole)
-        tombstones.put(session, withdrawal)
+def _eraser(session: Session, key: int, pseudonym: str) -> Eraser:
+    """The eraser of a withdrawal, made once: of somebody who said much that takes seconds."""
+    if pseudonym not in _kept:
+        whole = (undefer(Withdrawal.texts), undefer(Withdrawal.names))
+        withdrawal = session.get_one(Withdrawal, key, options=whole, populate_existing=True)
         texts = [(datetime.fromisoformat(at), text) for at, text in withdrawal.texts or []]
-        eraser = eraser_of(texts, withdrawal.names or [], pseudonym, withdrawal.only_mentions)
-    except (OSError, *UNREADABLE) as error:
-        _again_at[pseudonym] = time.monotonic() + AGAIN_SECONDS
-        log.warning("participant not erased yet", pseudonym=pseudonym, why=f"{type(error).__name__}: {error}")
-        return None
-    _kept.clear()
-    _kept[pseudonym] = eraser
-    return eraser
+        _kept.clear()
+        _kept[pseudonym] = eraser_of(texts, withdrawal.names or [], pseudonym, withdrawal.only_mentions)
+    return _kept[pseudonym]
 
 
 def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:

@@ -50,6 +50,15 @@ def test_one_that_waits_holds_up_nobody_in_another_experiment(session, write, he
 
 
 @embedded
+def test_the_tombstone_of_one_that_waits_is_there_already(settings, held, session):
+    assert not erasing.erase_for(1)
+    file = settings.data_dir / "backups" / tombstones.NAME
+    assert [each.profile for each in tombstones.read(file)] == [
+        session.get_one(Withdrawal, held).user_profile.uuid
+    ]
+
+
+@embedded
 def test_a_tombstone_that_cannot_be_written_ends_no_scheduler(session, settings, study, write, monkeypatch):
     anna = builders.make_person(study, "anna_k")
     (settings.data_dir / "backups").write_text("a file where a folder should be")
@@ -109,3 +118,14 @@ def test_finishing_one_whose_experiment_was_deleted_meanwhile_ends(study, write)
     with write() as writing:
         writing.delete(writing.get_one(Withdrawal, key))
     assert erasing.finish(key, 5)
+
+
+@embedded
+def test_a_line_that_was_cut_off_costs_no_other_tombstone(settings, study, write):
+    anna, bo = builders.make_person(study, "anna_k"), builders.make_person(study, "bo")
+    folder = settings.data_dir / "backups"
+    folder.mkdir()
+    (folder / tombstones.NAME).write_bytes(b'{"profile": "01a2\xff')
+    for person in (anna, bo):
+        assert erasing.finish(ask(write, person), 5)
+    assert [each.profile for each in tombstones.read(folder / tombstones.NAME)] == [anna.uuid, bo.uuid]
