@@ -6,8 +6,17 @@ import pytest
 from sqlalchemy import select, update
 
 from pdsapp.domain.reasons import ExperimentState
-from pdsapp.models import AuditEvent, Experiment, Post, UserProfile, Withdrawal, utc_now
-from pdsapp.services import erasing, posts, withdrawals
+from pdsapp.models import (
+    Attempt,
+    AuditEvent,
+    Experiment,
+    Post,
+    ProcessKind,
+    UserProfile,
+    Withdrawal,
+    utc_now,
+)
+from pdsapp.services import erasing, heartbeats, posts, withdrawals
 from tests import builders
 from tests.conftest import TEST_DATABASE_URL
 from tests.web.looking import words_of
@@ -160,3 +169,19 @@ def test_the_audit_log_names_nobody(administrator, page, anna, session):
     session.rollback()
     event = session.scalars(select(AuditEvent).where(AuditEvent.action == "withdraw")).one()
     assert event.object_name.startswith("@withdrawn_") and event.actor == "administrator@example.org"
+
+
+def test_a_twin_that_is_asked_meanwhile_waits_and_its_page_says_for_what(researcher, page, anna, rows, write):
+    researcher.post(page, data={"id": anna.id, "username": "anna_k"})
+    number = builders.add_attempt(rows.twin)
+    with write() as writing:
+        heartbeats.beat(writing, ProcessKind.worker, "w1", utc_now(), "default,now")
+        attempt = writing.get_one(Attempt, number)
+        attempt.lane, uuid = "now", attempt.uuid
+    for address in (f"/attempts/{uuid}", f"/attempts/{uuid}/progress"):
+        assert (
+            "A participant is being erased from this experiment; it is asked when that is done."
+            in words_of(researcher.get(address))
+        )
+    assert erasing.finish(1, 10)
+    assert "being erased" not in words_of(researcher.get(f"/attempts/{uuid}"))
