@@ -222,7 +222,7 @@ def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:
             return False
         number = int(withdrawal.progress.get("step", 0))
         if number >= len(STEPS):
-            _finish(session, withdrawal)
+            _finish(session, withdrawal, eraser)
             return False
         step, after = STEPS[number], withdrawal.progress.get("after")
         last, changed = _erase_chunk(session, step, withdrawal, eraser, after)
@@ -233,7 +233,16 @@ def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:
     return True
 
 
-def _finish(session: Session, withdrawal: Withdrawal) -> None:
+def _finish(session: Session, withdrawal: Withdrawal, eraser: Eraser) -> None:
+    """Those who withdrew meanwhile are looked for as they can be found from now on: without this one."""
+    others = select(Withdrawal).where(
+        Withdrawal.experiment_id == withdrawal.experiment_id,
+        Withdrawal.id != withdrawal.id,
+        Withdrawal.finished_at.is_(None),
+    )
+    for other in session.scalars(others.options(undefer(Withdrawal.texts))):
+        other.texts = [[at, eraser.text(text, datetime.fromisoformat(at))] for at, text in other.texts or []]
+        _kept.pop(other.pseudonym, None)
     withdrawal.texts = withdrawal.names = None
     withdrawal.finished_at = utc_now()
     withdrawal.progress = {}

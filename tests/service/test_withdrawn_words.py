@@ -114,3 +114,22 @@ def test_names_of_a_profile_that_had_the_same_number_are_not_theirs(session, wri
         event.experiment_id = None
     withdraw(write, anna)
     assert "Autumn is here, at last." in session.scalars(select(Post.text)).all()
+
+
+def test_two_who_spoke_of_each_other_and_withdraw_together_leave_nothing(session, write, study):
+    anna, bo = builders.make_person(study, "anna_k"), builders.make_person(study, "bo_keller")
+    cy = builders.make_person(study, "cy")
+    builders.make_post(bo, "Yesterday I met anna_k at the old harbour.", minutes=60)
+    quoting = builders.make_post(cy, "He wrote: Yesterday I met anna_k at the old harbour. Well!", minutes=30)
+    with write() as writing:
+        for person in (anna, bo):
+            row = writing.get_one(UserProfile, person.id)
+            withdrawals.ask(writing, row, row.username, utc_now())
+    keys = session.scalars(select(Withdrawal.id).order_by(Withdrawal.id)).all()
+    session.rollback()
+    assert erasing.finish(keys[0], 10)
+    waiting = session.scalars(select(Withdrawal.texts).where(Withdrawal.id == keys[1])).one()
+    assert "anna_k" not in json.dumps(waiting)
+    session.rollback()
+    assert erasing.finish(keys[1], 10)
+    assert session.get_one(Post, quoting.id, populate_existing=True).text == f"He wrote: {ERASED}. Well!"
