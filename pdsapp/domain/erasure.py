@@ -16,6 +16,7 @@ from datetime import datetime
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote
 
 ERASED = "[erased]"
 IN_A_ROW, FEWEST_OF_WHOLE = 5, 3
@@ -29,7 +30,7 @@ _CHARACTERS = re.compile(f"[{_WITHOUT_SPACES}]")
 _SAME = dict(zip("\u2018\u2019\u02bc\u2010\u2011\u2013\u0131", "'''---i", strict=True))
 _AT = "@\uff20\ufe6b"
 _FIELD = re.compile("[a-z][a-z0-9_ ]*")
-_ESCAPE = re.compile(r"&#?\w+;|\\u[0-9a-fA-F]{4}")
+_ESCAPE = re.compile(r"&#?\w+;|\\u[0-9a-fA-F]{4}|%[0-9a-fA-F]{2}")
 
 Words = tuple[str, ...]
 
@@ -59,7 +60,7 @@ class Eraser:
     def text(self, text: str, at: datetime) -> str:
         """The text, said at `at`, without their words and names; the same object if there are none.
 
-        One in which they stand with the escapes of HTML or JSON comes back without escapes.
+        One in which they stand with the escapes of HTML, JSON or addresses comes back without escapes.
         """
         found = self._erase(text, at)
         plain = _unescaped(found)
@@ -94,7 +95,7 @@ class Eraser:
         for start, end in reversed(self._spans(text, at) if self.lengths else ()):
             text = f"{text[:start]}{ERASED}{text[end:]}"
         for start, end in reversed(self._named(text) if self.names is not None else ()):
-            sign = "@" if text[start] in _AT else ""
+            sign = "@" if text[start] in _AT else "#" if text[start] == "#" else ""
             text = f"{text[:start]}{sign}{self.pseudonym}{text[end:]}"
         return text
 
@@ -173,8 +174,10 @@ def _pattern(names: Sequence[str], only_mentions: bool) -> re.Pattern[str] | Non
             continue
         shortest = SHORTEST_NAME if _CHARACTERS.search(name) is None else SHORTEST_OF_CHARACTERS
         optional = "" if only_mentions or len(name) < shortest else "?"
-        words = r"\s+".join(map(re.escape, parts))
+        words = r"[\s_.+-]+".join(map(re.escape, parts))
         found.add((len(words), f"@{optional}{words}"))
+        if len(parts) > 1:  # as a tag is written
+            found.add((len(words), f"[#@]{''.join(map(re.escape, parts))}"))
     if not found:
         return None
     return re.compile("|".join(pattern for _, pattern in sorted(found, reverse=True)))
@@ -186,7 +189,7 @@ def _stands_alone(text: str, match: re.Match[str]) -> bool:
     before = text[: match.start()].rstrip("_")[-1:]
     after = text[match.end() :].lstrip("_")[:1]
     return all(
-        not beside.isalnum() or edge == "@" or _CHARACTERS.match(edge) is not None
+        not beside.isalnum() or edge in "@#" or _CHARACTERS.match(edge) is not None
         for beside, edge in ((before, match[0][0]), (after, match[0][-1]))
     )
 
@@ -212,14 +215,14 @@ def _fold(character: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """The text without the escapes of HTML and JSON; the same object if it has none."""
+    """The text without the escapes of HTML, JSON and addresses; the same object if it has none."""
     if _ESCAPE.search(text) is None:
         return text
     text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
     paired = text.encode("utf-16", "surrogatepass").decode(
         "utf-16", "replace"
     )  # two of them make one character
-    return html.unescape(paired).replace("\0", "")
+    return html.unescape(unquote(paired)).replace("\0", "")
 
 
 def _tokens(text: str) -> list[_Token]:

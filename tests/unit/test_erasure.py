@@ -150,6 +150,14 @@ def test_hostile_names_are_words_and_not_patterns():
         pytest.param(
             ["Zoë Ø"], "“Zo\\u00eb Ø” and Zo&euml; &Oslash;", "“withdrawn_1” and withdrawn_1", id="escaped"
         ),
+        pytest.param(["Anna Keller"], "#AnnaKeller @annakeller", "#withdrawn_1 @withdrawn_1", id="as a tag"),
+        pytest.param(["Ann A"], "Anna and #Annab", "Anna and #Annab", id="other words than the tag"),
+        pytest.param(
+            ["Zoë Keller"],
+            "x.org/zoe-keller x.org/?q=Zo%C3%AB%20Keller",
+            "x.org/withdrawn_1 x.org/?q=withdrawn_1",
+            id="in addresses",
+        ),
         pytest.param(["erased", "Anna"], "Anna: [erased]", "withdrawn_1: [erased]", id="called erased"),
     ],
 )
