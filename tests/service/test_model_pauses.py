@@ -1,6 +1,7 @@
 """An experiment that is to pause when its provider answers with another model: once for each change."""
 
 import threading
+import time
 
 import pytest
 from sqlalchemy import select, update
@@ -264,6 +265,24 @@ def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_its_way(
     assert state_of(session, study) == RUNNING
     lifecycle.keep_to_plan(utc_now())
     assert state_of(session, study) == PAUSED
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is None, reason="SQLite has one writer at a time: nobody holds a row")
+def test_one_that_somebody_holds_holds_up_neither_others_nor_the_scheduler(
+    app, session, settings, token, model_server, not_at_once
+):
+    held, free = (builders.make_experiment(name, pauses_at_model_change=True) for name in ("Held", "Free"))
+    twins = [builders.make_twin(each, f"twin_{each.name}", token) for each in (held, free)]
+    for name in ("gpt-4", "gpt-5"):
+        model_server.default = lambda _, name=name: fake.text(model=name)
+        for each in twins:
+            builders.ask_and_run(session, settings, each)
+    began = time.monotonic()
+    with transaction() as holding:
+        hold_experiment(holding, held.id)
+        assert model_pauses.pause_what_is_due(utc_now()) == [free.identifier]
+        assert time.monotonic() - began < 10
+    assert model_pauses.pause_what_is_due(utc_now()) == [held.identifier]
 
 
 @pytest.mark.parametrize(
