@@ -105,6 +105,10 @@ def test_closed_and_opened_again_it_says_that_the_twin_is_being_asked_and_shows_
         expect(dialog.locator("[aria-current=step]")).to_have_text(
             "Asking the model", timeout=steps.OUTCOME_MS
         )
+        for width in (390, 1280, 1700):
+            page.set_viewport_size({"width": width, "height": 844})
+            tops = [stage.bounding_box()["y"] for stage in dialog.locator(".stages li").all()]
+            assert tops == sorted(tops), f"the stages stand in their order at {width} px"
         dialog.get_by_role("button", name="Close, it goes on").click()
         dialog = steps.open_asking(page, studio.twin)
         expect(dialog).to_contain_text("It is being asked now.")
