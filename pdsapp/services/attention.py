@@ -255,10 +255,11 @@ def _of_models_and_questions(
 def _other_model(seen: ModelSeen, experiment: Experiment, zone: ZoneInfo) -> Line:
     what, before, after = model_changes.difference(seen)
     is_paused = experiment.state == ExperimentState.paused
+    is_for_that = is_paused and experiment.paused_at == seen.paused_at
     then = ""
-    if is_paused:
+    if is_for_that:
         then = " The experiment was paused for that. Look at what it wrote; if it is fine, say so and resume."
-    elif seen.paused_at is not None:
+    elif seen.paused_at is not None and not is_paused:
         then = " The experiment was paused for that, and has been resumed."
     return Line(
         f"other_model:{seen.uuid}",
@@ -269,7 +270,7 @@ def _other_model(seen: ModelSeen, experiment: Experiment, zone: ZoneInfo) -> Lin
         Target(Screen.attempts, experiment=experiment.identifier),
         can_settle=True,
         pauses=None if is_paused else experiment.id,
-        resumes=experiment.id if is_paused else None,
+        resumes=experiment.id if is_for_that else None,
         experiment_id=experiment.id,
     )
 

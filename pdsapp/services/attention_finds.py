@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ..domain.humanity import asks_if_human, mentions
 from ..domain.reasons import (
+    UNDER_WAY,
     AttemptState,
     CallState,
     ExperimentState,
@@ -174,7 +175,7 @@ def new_models(
 ) -> tuple[tuple[ModelSeen, Experiment], ...]:
     """Models that were not what was answered before, the newest first; one query.
 
-    In running experiments, and in those that are paused for it.
+    In running experiments and in paused ones: a pause mends nothing.
     """
     query = (
         select(ModelSeen, Experiment)
@@ -182,12 +183,7 @@ def new_models(
         .where(
             ModelSeen.model_before.is_not(None),
             ModelSeen.since > now - SEEN_FOR,
-            sa.or_(
-                Experiment.state == ExperimentState.running,
-                sa.and_(
-                    Experiment.state == ExperimentState.paused, Experiment.paused_at == ModelSeen.paused_at
-                ),
-            ),
+            Experiment.state.in_(UNDER_WAY),
             *of_scope(ModelSeen.experiment_id, experiment),
         )
         .order_by(ModelSeen.since.desc(), ModelSeen.id.desc())

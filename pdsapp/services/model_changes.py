@@ -26,9 +26,9 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
     of_experiment = select(ModelSeen).where(ModelSeen.experiment_id == call.experiment_id)
     if session.scalars(of_experiment.where(ModelSeen.seen_key == seen_key)).first() is not None:
         return None
-    before = session.scalars(
-        of_experiment.where(ModelSeen.asked_key == asked_key).order_by(ModelSeen.id.desc()).limit(1)
-    ).first()
+    is_known = session.scalars(of_experiment.where(ModelSeen.asked_key == asked_key).limit(1)).first()
+    before = _answer_before(session, call) if is_known is not None else None
+    before = before or (is_known and (is_known.model_returned, is_known.system_fingerprint))
     row = ModelSeen(
         experiment_id=call.experiment_id,
         asked_key=asked_key,
@@ -37,8 +37,8 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
         model_asked=call.model_asked,
         model_returned=call.model_returned,
         system_fingerprint=call.system_fingerprint,
-        model_before=before.model_returned if before else None,
-        fingerprint_before=before.system_fingerprint if before else None,
+        model_before=before[0] if before else None,
+        fingerprint_before=before[1] if before else None,
         since=call.finished_at,
         is_pause_due=before is not None and _pauses(session, call.experiment_id),
     )
@@ -48,6 +48,25 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
     except IntegrityError:  # another worker has noted the same in this moment
         return None
     return row
+
+
+def _answer_before(session: Session, call: ModelCall) -> tuple[str, str] | None:
+    """Model and fingerprint of the answer before this one to the same question; asked for changes only."""
+    query = (
+        select(ModelCall.model_returned, ModelCall.system_fingerprint)
+        .where(
+            ModelCall.experiment_id == call.experiment_id,
+            ModelCall.started_at <= call.started_at,
+            ModelCall.id != call.id,
+            ModelCall.endpoint == call.endpoint,
+            ModelCall.model_asked == call.model_asked,
+            ModelCall.state == CallState.answered,
+        )
+        .order_by(ModelCall.started_at.desc(), ModelCall.id.desc())
+        .limit(1)
+    )
+    row = session.execute(query).first()
+    return tuple(row) if row is not None and any(row) else None
 
 
 def difference(seen: ModelSeen) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ for. Restoring a backup reads it and withdraws those again that the backup still
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -16,14 +17,17 @@ from ..models import Withdrawal
 from . import backups
 
 NAME = "withdrawn.jsonl"
+PSEUDONYM = re.compile(r"withdrawn_[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Tombstone:
-    """One participant who withdrew: the profile's UUID, and whether only mentions of names were erased."""
+    """One participant who withdrew: the profile's UUID, whether only mentions of names were erased, and what
+    the profile is called since, "" if that is not known."""
 
     profile: UUID
     only_mentions: bool
+    pseudonym: str
 
 
 def put(session: Session, withdrawal: Withdrawal) -> None:
@@ -41,6 +45,7 @@ def put(session: Session, withdrawal: Withdrawal) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     line = {
         "profile": str(uuid),
+        "pseudonym": withdrawal.pseudonym,
         "only_mentions": withdrawal.only_mentions,
         "asked_at": withdrawal.asked_at.isoformat(),
     }
@@ -72,7 +77,11 @@ def read(path: Path) -> list[Tombstone]:
     for line in lines:
         try:
             row = json.loads(line)
-            found.append(Tombstone(UUID(row["profile"]), bool(row.get("only_mentions"))))
+            pseudonym = str(row.get("pseudonym", ""))
+            is_ours = PSEUDONYM.fullmatch(pseudonym)
+            found.append(
+                Tombstone(UUID(row["profile"]), bool(row.get("only_mentions")), pseudonym if is_ours else "")
+            )
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return found

@@ -66,11 +66,13 @@ def ask(
     *,
     other_names: Sequence[str] = (),
     only_mentions: bool = False,
+    pseudonym: str = "",
 ) -> Withdrawal:
     """Withdraws a person; it cannot be undone. Also where the experiment is over. The caller commits.
 
     `typed` is the username as somebody typed it. `other_names` are erased in texts like username and display
-    name, `only_mentions` all of them only behind an @. Raises BadInput, at `username` for another one.
+    name, `only_mentions` all of them only behind an @. `pseudonym` is what the profile is
+    called from then on, if it had one before. Raises BadInput, at `username` for another one.
     """
     close_gate(session)  # first of all locks: what decides from now on does not read these texts any more
     hold_experiment(session, profile.experiment_id)
@@ -89,7 +91,7 @@ def ask(
         experiment_id=profile.experiment_id,
         user_profile_id=profile.id,
         account_id=account.id if account else None,
-        pseudonym=f"withdrawn_{secrets.token_hex(4)}",
+        pseudonym=pseudonym or f"withdrawn_{secrets.token_hex(4)}",
         texts=[[at.isoformat(), text] for at, text in texts],
         names=list(dict.fromkeys(names)),
         only_mentions=only_mentions,

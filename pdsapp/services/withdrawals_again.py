@@ -30,7 +30,10 @@ def repeat(path: Path, now: datetime) -> int:
             ).one_or_none()
             if profile is None:
                 continue
-            withdrawals.ask(session, profile, profile.username, now, only_mentions=tombstone.only_mentions)
+            withdrawals.ask(
+                session, profile, profile.username, now, only_mentions=tombstone.only_mentions,
+                pseudonym=tombstone.pseudonym,
+            )  # fmt: skip
         done += 1
     if _has_unfinished() and not _finish():
         raise CopyFailed(

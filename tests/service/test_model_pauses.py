@@ -101,6 +101,15 @@ def test_an_experiment_without_the_wish_goes_on(session, study, answer):
     assert state_of(session, study) == RUNNING and pauses_of(session) == []
 
 
+def test_what_was_answered_last_is_what_came_before_a_change(session, study, answer, write):
+    with write() as writing:
+        writing.get_one(Experiment, study.id).pauses_at_model_change = False
+    for model in ("gpt-4", "gpt-5", "gpt-4", "gpt-6"):
+        answer(model)
+    seen = session.scalars(select(ModelSeen).order_by(ModelSeen.id.desc())).first()
+    assert (seen.model_returned, seen.model_before) == ("gpt-6", "gpt-4")
+
+
 def test_a_draft_is_not_paused_neither_then_nor_when_it_starts(
     session, settings, draft, draft_twin, model_server
 ):

@@ -92,6 +92,8 @@ def test_who_has_withdrawn_since_is_erased_from_it_again(
     done = runner.invoke(args=["restore", str(file), "--data-dir", str(new), "--keys", str(keys)])
     assert done.exit_code == 0, done.stderr
     assert "1 person has withdrawn since that backup, and was erased from it again." in done.stdout
+    pseudonym = session.scalars(sa.select(UserProfile.username).where(UserProfile.id == anna.id)).one()
+    assert _row(new / backups.DATABASE_NAME, "SELECT pseudonym FROM withdrawal") == (pseudonym,)
     held = (new / backups.DATABASE_NAME).read_bytes()
     assert b"anna_k" not in held and b"lost her job" not in held
     assert _row(new / backups.DATABASE_NAME, "SELECT count(*) FROM post") == (1,)

@@ -61,12 +61,14 @@ def test_a_pause_for_another_model_is_told_with_the_way_back(researcher, study, 
     assert "Pause the experiment" in words and "Resume the experiment" not in words
 
 
-def test_another_model_in_an_experiment_that_a_person_paused_is_not_told(
+def test_another_model_stays_told_while_a_person_has_paused_the_experiment(
     researcher, study, other_model, write
 ):
     with write() as session:
         pauses.pause_experiment(session, session.get_one(Experiment, study.id), utc_now(), "lunch")
-    assert "another model" not in words_of(researcher.get("/admin/"))
+    words = words_of(researcher.get("/admin/"))
+    assert "another model" in words, "or a notice would say that it has recovered"
+    assert "paused for that" not in words and "Pause the experiment" not in words
 
 
 def test_a_viewer_is_not_asked_to_resume(viewer, study, other_model, write):

@@ -120,6 +120,18 @@ def test_what_cannot_be_posted_is_refused_in_a_sentence(researcher, study, walt,
     assert count() == 0
 
 
+@pytest.mark.parametrize("of_reply", [False, True], ids=["post", "reply"])
+def test_what_was_refused_stands_in_the_form_again(researcher, study, walt, twin, of_reply):
+    parent = {"parent": str(said(study, twin=twin).uuid)} if of_reply else {}
+    before = count()
+    answer = write(researcher, study, author="Nobody <i>", text="x" * 281 + "<b>", **parent)
+    assert answer.status_code == 400 and "Not posted." in words_of(answer)
+    assert html.escape("Nobody <i>") in answer.text and f"{'x' * 281}&lt;b&gt;</textarea>" in answer.text
+    if of_reply:
+        assert answer.text.count(f'name="parent" value="{parent["parent"]}"') == 2
+    assert count() == before
+
+
 def test_nobody_replies_to_a_hidden_post_or_to_one_of_another_feed(researcher, study, walt, twin):
     post = said(study, twin=twin)
     hide(researcher, study, post)

@@ -211,7 +211,7 @@ def _lead(experiment: Experiment | None, period: Period, zone: ZoneInfo, now: da
     ]
     parts.append(f"as of {local:%H:%M:%S}")
     if experiment and experiment.is_demo:
-        parts.append("a demo, written by the offline writer")
+        parts.append("a demo: twins without a token are written by the offline writer")
     return " · ".join(parts)
 
 

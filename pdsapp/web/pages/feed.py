@@ -18,13 +18,15 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ...database import set_read_only
 from ...domain.quoting import quote
 from ...domain.reasons import ExperimentState, Visibility
-from ...errors import BadInput, NotFound
+from ...errors import BadInput, NotFound, ReadOnly
 from ...extensions import db
 from ...models import Attempt, Experiment, Post, UserProfile, utc_now
 from ...services import exports, posts
 from ...services.editing import is_open
+from ...services.fields import POST_LIMIT
 from ...services.lookup import parse_uuid
 from ...services.visibility import hide_and_deactivate, set_visibility
 from .. import access, frame
@@ -69,12 +71,27 @@ class PostView:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """What somebody wrote and why it was not posted; `parent` is the id of the post it replies to, or ""."""
+
+    author: str
+    text: str
+    parent: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Writing:
-    """Who can be written as: `author` at first; a request id makes pressing twice the same as once."""
+    """Who can be written as: `author` at first; a request id makes pressing twice the same as once.
+
+    `refused` is what was sent and not posted; `most` how many characters a post may have.
+    """
 
     url: str
     authors: list[str]
     author: str
+    refused: "Refused | None" = None
+    most: int = POST_LIMIT
 
     def request_id(self) -> str:
         """A new one for each form."""
@@ -128,6 +145,10 @@ def current():
 @routes.route("/experiments/<text>/feed")
 def show(text: str):
     """A page of an experiment's visible posts with their replies; the address holds filter and place."""
+    return _page(text, None)
+
+
+def _page(text: str, refused: Refused | None) -> str:
     session = db.session()
     experiment = frame.addressed_experiment(session, text)
     frame.speak_of(experiment)
@@ -147,8 +168,8 @@ def show(text: str):
         filters=filters.fields,
         clear_url=url_for(".show", text=experiment.identifier) if given else "",
         posts=_views(session, found.posts, filters),
-        writing=_writing(session, experiment) if may_write else None,
-        back_url=request.full_path.rstrip("?"),
+        writing=_writing(session, experiment, refused) if may_write else None,
+        back_url=request.full_path.rstrip("?") if refused is None else address(),
         hide_url=url_for(".hide", text=experiment.identifier),
         add_person_url=links.to("userprofile.create_view"),
         import_url=url_for("feed_import.show", text=experiment.identifier) if may_write else "",
@@ -188,13 +209,20 @@ def write(text: str):
     """Posts, or replies to `parent`, as a person's profile. Pressing twice makes one post."""
     session = db.session()
     experiment = frame.addressed_experiment(session, text)
-    profile = _profile(session, experiment, request.form.get("author", ""))
+    author, said = request.form.get("author", ""), request.form.get("text", "")
     parent = _addressed_post(session, experiment, given) if (given := request.form.get("parent")) else None
-    post = posts.add_post(
-        session, profile, request.form.get("text", ""), utc_now(), access.account(), parent=parent,
-        request_id=request_id(),
-    )  # fmt: skip
-    session.commit()
+    try:
+        profile = _profile(session, experiment, author)
+        post = posts.add_post(
+            session, profile, said, utc_now(), access.account(), parent=parent, request_id=request_id()
+        )
+        session.commit()
+    except ReadOnly:  # there is no form any more that could keep the text
+        raise
+    except BadInput as error:
+        session.rollback()
+        set_read_only(True)
+        return _page(text, Refused(author, said, given or "", str(error))), 400
     flash(f"{'Replied' if parent else 'Posted'} as {profile}.", "success")
     target = url_for(".show", text=experiment.identifier, **{"as": profile.username})
     return redirect(f"{access.redirect_target() or target}#post-{post.uuid}")
@@ -246,8 +274,8 @@ def _addressed_post(session: Session, experiment: Experiment, text: str) -> Post
     return found
 
 
-def _writing(session: Session, experiment: Experiment) -> Writing:
-    """Writing as people of the experiment: as the one in the address, or the first."""
+def _writing(session: Session, experiment: Experiment, refused: Refused | None) -> Writing:
+    """Writing as people of the experiment: as the one in the address, or the only one there is."""
     query = (
         select(UserProfile.username)
         .where(
@@ -263,7 +291,8 @@ def _writing(session: Session, experiment: Experiment) -> Writing:
     return Writing(
         url=url_for(".write", text=experiment.identifier),
         authors=known,
-        author=author if author in known else (known[0] if known else ""),
+        author=author if author in known else (known[0] if len(known) == 1 else ""),
+        refused=refused,
     )
 
 
