@@ -61,7 +61,8 @@ def require_ready(plan: Plan, add_people: bool) -> None:
         raise ImportErrors(plan.errors)
     if plan.new_people and not add_people:
         raise BadInput(
-            f"Not here yet: {people_words(plan)}. Say that they are to be added (the tick, or --add-people), or correct the names.",
+            f"Not here yet: {people_words(plan)}. Say that they are to be added (the tick, or --add-people), "
+            "or correct the names.",
             "add_people",
         )
 
