@@ -15,7 +15,7 @@ from ...domain.quoting import quote
 from ...domain.reasons import REASON_WORDS, AttemptState, Reason, ReasonClass, Trigger
 from ...errors import BadInput, NotFound
 from ...models import DigitalTwin, Experiment, Schedule, UserProfile
-from ...services.lookup import parse_uuid
+from ...services.lookup import parse_key, parse_uuid
 from ...services.reports_attempts import Filters
 
 
@@ -26,7 +26,6 @@ class Part(StrEnum):
     rehearsal = "rehearsal"
 
 
-LARGEST_ID = 2**63 - 1
 MOST_CHOICES = 500
 TRIGGER_WORDS = {
     Trigger.schedule: "schedule",
@@ -56,6 +55,7 @@ NAMES = (
 )
 TYPED = "%Y-%m-%dT%H:%M"
 MOST_TEXT = 200
+YEARS = range(1900, 3000)
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ def _time(given: Mapping[str, str], name: str, zone: ZoneInfo) -> datetime | Non
         return None
     try:
         at = datetime.fromisoformat(text)
+        if at.year not in YEARS:  # what is reckoned with it must stay a date
+            raise ValueError
         return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadInput(
@@ -168,9 +170,9 @@ def place_in(name: str) -> int | None:
     text = request.args.get(name, "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > LARGEST_ID:
+    if (place := parse_key(text)) is None:
         raise BadInput(f"{quote(text[:40])} is no place in the list. Go back to the newest attempts.", name)
-    return int(text)
+    return place
 
 
 def wanted() -> dict[str, str]:
