@@ -18,6 +18,14 @@
     return answer.ok ? answer.text() : "";
   }
 
+  /* The part that tells how far it is; with an `end` where asking again is of no use. */
+  async function progress(url) {
+    const answer = await fetch(url, { headers: { "X-Part": "progress", Accept: "text/html" } });
+    if (answer.redirected || answer.status === 401 || answer.status === 403) return { html: "", end: "You are signed out. Reload the page to sign in again." };
+    if (answer.status === 404 || answer.status === 400) return { html: "", end: "This attempt is gone: its experiment was deleted." };
+    return { html: answer.ok ? await answer.text() : "", end: "" };
+  }
+
   class Asking {
     constructor(opener) {
       this.opener = opener;
@@ -84,14 +92,15 @@
       }
     }
 
-    warn(form, words) {
-      const last = form.querySelector(".lost");
+    warn(within, words) {
+      const last = within.querySelector(".lost");
+      if (last && last.textContent === words) return;
       if (last) last.remove();
       if (!words) return;
       const line = document.createElement("div");
       line.className = "attention bad lost";
       line.textContent = words;
-      form.querySelector(".actions").before(line);
+      within.querySelector(".actions").before(line);
       this.say(words);
     }
 
@@ -111,15 +120,19 @@
 
     async follow(url, isFirst) {
       clearTimeout(this.timer);
-      let html = "";
+      let found = { html: "", end: "" };
       try {
-        html = await part(url, "progress");
+        found = await progress(url);
       } catch {
-        this.say("The connection is lost; trying again.");
+        /* said below */
       }
       if (!this.dialog.open) return;
-      if (html.includes("data-progress")) this.show(html, isFirst);
-      else this.timer = setTimeout(() => this.follow(url, isFirst), SELDOM_MS);
+      if (found.html.includes("data-progress")) {
+        this.show(found.html, isFirst);
+        return;
+      }
+      this.warn(this.body, found.end || "The server does not answer. What was asked goes on; trying again.");
+      if (!found.end) this.timer = setTimeout(() => this.follow(url, isFirst), SELDOM_MS);
     }
   }
 
