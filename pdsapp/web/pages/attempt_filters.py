@@ -53,9 +53,9 @@ NAMES = (
     "until",
     "search",
 )
-TYPED = "%Y-%m-%dT%H:%M"
 MOST_TEXT = 200
-YEARS = range(1900, 3000)
+# What is reckoned with a time must stay within the calendar, in any zone.
+EARLIEST, LATEST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,8 @@ def _time(given: Mapping[str, str], name: str, zone: ZoneInfo) -> datetime | Non
         return None
     try:
         at = datetime.fromisoformat(text)
-        if at.year not in YEARS:  # what is reckoned with it must stay a date
-            raise ValueError
-        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        return min(max(at, EARLIEST), LATEST)
     except (ValueError, OverflowError):
         raise BadInput(
             f"{quote(text[:40])} is no time. Write it like 2026-11-29T14:30, or clear the filter.", name
@@ -209,7 +208,7 @@ def fields_of(
 
 
 def _typed(at: datetime | None, zone: ZoneInfo) -> str:
-    return f"{at.astimezone(zone):{TYPED}}" if at else ""
+    return at.astimezone(zone).replace(tzinfo=None).isoformat(timespec="minutes") if at else ""
 
 
 def _part(filters: Filters) -> Part | None:
