@@ -189,15 +189,15 @@
     return "";
   }
 
-  /* A line above a part that is not renewed, and why; "" takes it away. */
+  /* A line at the top of a part that is not renewed, and why; "" takes it away. */
   function warn(part, words) {
-    let line = part.previousElementSibling;
+    let line = part.firstElementChild;
     if (!line || !line.matches(".not-renewed")) {
       if (!words) return;
       line = document.createElement("div");
       line.className = "attention bad not-renewed";
       line.setAttribute("role", "status");
-      part.before(line);
+      part.prepend(line);
     }
     if (!words) line.remove();
     else if (line.textContent !== words) line.textContent = words;

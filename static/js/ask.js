@@ -131,6 +131,10 @@
         this.show(found.html, isFirst);
         return;
       }
+      if (found.end) {
+        for (const old of this.body.querySelectorAll("[data-progress] :is(.stages, p)")) old.remove();
+        for (const button of this.body.querySelectorAll("[data-progress] [data-close]")) button.textContent = "Close";
+      }
       this.warn(this.body, found.end || "The server does not answer. What was asked goes on; trying again.");
       if (!found.end) this.timer = setTimeout(() => this.follow(url, isFirst), SELDOM_MS);
     }

@@ -7,6 +7,8 @@ import pytest
 from playwright.sync_api import expect
 
 from . import steps
+from .test_axe import grave_violations
+from .test_post_now import picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 LONGEST_SECONDS = 8  # 2 is what one may expect of an idle machine; this one may be busy with other tests
@@ -22,6 +24,18 @@ def other_window(open_window, administrator):
 def faulty(open_window, administrator):
     """A page whose requests may fail."""
     return open_window(may_fail=("404", "503", "400"), storage_state=str(administrator.state))
+
+
+def look_at(page, name):
+    """Nothing grave on the page, wide and narrow, light and dark; and pictures for whoever wants to look."""
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert grave_violations(page) == []
+            picture(page, f"{name}-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def answer_with(page, pattern, status):
@@ -46,9 +60,9 @@ def test_a_stream_whose_experiment_is_gone_ends_with_a_sentence(faulty, studio):
     expect(faulty.get_by_text("Up to date.")).to_be_visible()
     asked = answer_with(faulty, "**/activity/rows*", 404)
     expect(faulty.get_by_text("What is listed here was deleted.")).to_be_visible()
-    seen = len(asked)
+    look_at(faulty, "stream-gone")
     faulty.wait_for_timeout(2500)
-    assert len(asked) == seen == 1
+    assert len(asked) == 1
 
 
 def test_what_happens_now_says_that_it_is_old_and_goes_on_when_the_server_is_back(faulty, studio):
@@ -60,6 +74,7 @@ def test_what_happens_now_says_that_it_is_old_and_goes_on_when_the_server_is_bac
     expect(line).to_have_count(0)
     asked = answer_with(faulty, "**/activity/now", 404)
     expect(faulty.get_by_text("What this showed is gone: it was deleted.")).to_be_visible()
+    look_at(faulty, "now-gone")
     faulty.wait_for_timeout(6000)
     assert len(asked) == 1
 
@@ -78,6 +93,7 @@ def test_an_attempts_page_that_waits_says_when_the_attempt_is_gone(faulty, studi
     address = faulty.url
     answer_with(faulty, re.compile(r"/attempts/[0-9a-f-]+(/state.*)?$"), 404)
     expect(faulty.get_by_text("What this showed is gone: it was deleted.")).to_be_visible()
+    look_at(faulty, "attempt-gone")
     faulty.unroute_all()
     faulty.goto(address)
     steps.expect_end(faulty, "posted")
@@ -100,6 +116,7 @@ def test_the_dialog_that_follows_an_attempt_says_when_it_is_gone(faulty, studio,
     expect(dialog.get_by_text("Asking the model")).to_be_visible()
     asked = answer_with(faulty, "**/progress", 404)
     expect(dialog.locator(".attention")).to_have_text("This attempt is gone: its experiment was deleted.")
+    look_at(faulty, "dialog-gone")
     faulty.wait_for_timeout(3000)
     assert len(asked) == 1
     faulty.unroute_all()
