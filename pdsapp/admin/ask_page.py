@@ -19,7 +19,7 @@ from ..dt_service import load_service
 from ..errors import NotConfigured
 from ..llm.secrets import SecretBox
 from ..models import Attempt, DigitalTwin
-from ..services import heartbeats
+from ..services import heartbeats, withdrawals
 from .twin_page import RuleNow, rule_now
 
 
@@ -52,6 +52,9 @@ def ask_page(session: Session, twin: DigitalTwin, now: datetime) -> AskPage:
     """The page at `now`. A fixed number of queries; stores nothing."""
     settings: Settings = current_app.extensions["settings"]
     holds = [_hold(twin, each.reason, each.words) for each in obstacles_to(session, twin)]
+    if (withdrawal := withdrawals.open_one(session, twin.experiment_id)) is not None:
+        url = url_for("userprofile.withdraw", id=withdrawal.user_profile_id)
+        holds.append(Hold("It waits until a participant’s texts are erased.", url, "See how far that is"))
     rule, problem, bands = None, "", ()
     try:
         policy = PostingPolicy.from_dict(twin.experiment.policy.body)

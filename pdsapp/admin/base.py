@@ -292,7 +292,7 @@ class Screen(Reading):
         """The list as CSV. Flask-Admin answers other types by going wherever the address says."""
         if export_type != "csv" or not self.can_export:
             abort(404)
-        if self.is_of_experiments:
+        if self.is_of_experiments and access.takes_file():
             experiment = frame.current_experiment()
             exports.note(self.plural, experiment.id if experiment else None, utc_now(), access.account())
         return super().export(export_type)

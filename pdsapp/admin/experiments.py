@@ -86,7 +86,8 @@ class ExperimentForm(ReasonForm, Form):
     pauses_at_model_change = BooleanField(
         "Pause when the provider answers with another model",
         description="Once started, it pauses by itself when an endpoint names another model or fingerprint "
-        "than before: what is being written is finished, and nothing more is asked until somebody resumes.",
+        "than before, for example gpt-4o-2026-11 for gpt-4o-2026-08: what is being written is finished, and "
+        "nothing more is asked until somebody resumes.",
     )
 
 

@@ -121,7 +121,7 @@ def _done(withdrawal: Withdrawal) -> Done:
         heartbeats.life_sign(session, ProcessKind.scheduler, utc_now()).is_alive,
         _note(withdrawal),
         [(step.words, int(withdrawal.counts.get(step.words, 0))) for step in erasing.STEPS],
-        _older(withdrawal.experiment_id, withdrawal.finished_at or withdrawal.asked_at),
+        _older(withdrawal.experiment_id, withdrawal.finished_at),
     )
 
 

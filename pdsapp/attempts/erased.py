@@ -4,6 +4,7 @@ from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from ..domain.erasure import ERASED
+from ..domain.reasons import AttemptState
 from ..models import Attempt, AttemptContext, PostRevision, Withdrawal
 
 WAS_ERASED = "a participant’s text was erased from what it was shown"
@@ -32,6 +33,13 @@ def was_erased(session: Session, attempt: Attempt) -> bool:
     ).all()
     replies = [call.reply for call in attempt.calls if call.reply]
     return any(mark in text for text in (*texts, *replies) for mark in (ERASED, *pseudonyms))
+
+
+def waits_for_erasing(session: Session, attempt: Attempt) -> bool:
+    """Whether the attempt is due but not taken, as a participant is being erased from its experiment."""
+    if attempt.state != AttemptState.due:
+        return False
+    return session.scalar(select(Attempt.experiment_id.in_(being_erased())).where(Attempt.id == attempt.id))
 
 
 def being_erased() -> Select[tuple[int]]:

@@ -7,7 +7,7 @@ from flask.cli import AppGroup
 
 from ..attempts.words import several
 from ..database import reading, transaction
-from ..errors import BadInput
+from ..errors import BadInput, CopyFailed
 from ..models import Withdrawal
 from ..services import compacting, erasing, lookup, withdrawals
 from . import common
@@ -46,8 +46,7 @@ def withdraw(username, experiment, also, only_mentions, yes, as_json):
         session.flush()
         key = made.id
     is_finished = erasing.finish(key, WAIT_SECONDS)
-    if is_finished and compacting.is_wanted():
-        compacting.compact()
+    is_left = is_finished and compacting.is_wanted() and not _compact()
     with reading() as session:
         row = session.get_one(Withdrawal, key)
         summary = {
@@ -58,6 +57,11 @@ def withdraw(username, experiment, also, only_mentions, yes, as_json):
         common.emit(summary)
     else:
         _say(summary)
+    if is_left:
+        common.note(
+            "Freed parts of the database’s file may still hold it. Stop everything and "
+            "run flask participants compact."
+        )
     common.note("Backups and exports from before still hold it. The page of the profile lists those known.")
     if not is_finished:
         sys.exit(common.EXIT_FAILED)
@@ -72,6 +76,19 @@ def compact():
     before = compacting.size()
     compacting.compact()
     click.echo(f"Compacted: {before:,} bytes before, {compacting.size():,} now.")
+
+
+def _compact() -> bool:
+    """Whether the file was written anew: not while somebody reads it, nor where that takes too long beside
+    work. What is erased stays so, and the status of the command is about that."""
+    if compacting.size() > compacting.MOST_BYTES:
+        return False
+    try:
+        compacting.compact()
+    except CopyFailed as error:
+        common.note(str(error))
+        return False
+    return True
 
 
 def _say(summary: dict) -> None:

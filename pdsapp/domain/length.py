@@ -48,7 +48,7 @@ def draw_length(policy: PostingPolicy, decision_key: str, asked_band: str = "") 
     """
     stream = Stream(decision_key, LENGTH_PURPOSE)
     drawn = _pick_band(policy.bands, stream.uniform())
-    band = next((band for band in policy.bands if band.name == asked_band), drawn)
+    band = next((band for band in policy.bands if asked_band and band.name == asked_band), drawn)
     target = band.minimum + stream.below(band.maximum - band.minimum + 1)
     return LengthTarget(band.name, band.minimum, band.maximum, target)
 

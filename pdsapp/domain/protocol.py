@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 MOST_REASON = 500
-NO_REASON = "no reason was given"  # by a command, which is not asked for one
+NO_REASON = "no reason was given"  # by a command, or for an import of posts, which need none
 
 
 class ProtocolPart(StrEnum):
@@ -14,6 +14,7 @@ class ProtocolPart(StrEnum):
     persona = "persona"
     model = "model"
     schedule = "schedule"
+    posts = "posts"
     life = "life"
 
 
@@ -23,5 +24,6 @@ PART_LABELS = {
     ProtocolPart.persona: "persona",
     ProtocolPart.model: "model",
     ProtocolPart.schedule: "schedule",
+    ProtocolPart.posts: "posts",
     ProtocolPart.life: "start and end",
 }

@@ -12,6 +12,8 @@ from .experiments import Experiment
 from .twins import UserProfile
 
 _IS_REPLY = sa.text("parent_id IS NOT NULL")
+# Not plainly "is null": SQLite takes the unique index for that, as if there were but one such row.
+_BY_HAND = sa.text("(attempt_id IS NULL) IS TRUE")
 _IN_FEED = sa.text("parent_id IS NULL AND visibility = 'visible'")
 
 
@@ -36,6 +38,14 @@ class Post(Base, HasUuid):
         sa.Index("ix_post_experiment_id_is_rehearsal", "experiment_id", "is_rehearsal"),
         sa.Index("ix_post_created_at", "created_at", "user_profile_id", "visibility", "is_rehearsal"),
         sa.Index("ix_post_changed_at", "changed_at"),
+        # What people wrote, among ever so much that twins did.
+        sa.Index(
+            "ix_post_by_hand", "experiment_id", "created_at", "id",
+            postgresql_where=_BY_HAND, sqlite_where=_BY_HAND,
+        ),
+        sa.Index(
+            "ix_post_by_hand_of_all", "created_at", "id", postgresql_where=_BY_HAND, sqlite_where=_BY_HAND
+        ),
         # Of replies only: where there are few or none, SQLite would take one of all posts for useless.
         sa.Index("ix_post_parent_id", "parent_id", postgresql_where=_IS_REPLY, sqlite_where=_IS_REPLY),
     )  # fmt: skip
@@ -63,6 +73,7 @@ class Post(Base, HasUuid):
 
 
 # For queries: spelled out, not bound, as SQLite uses a partial index only for a condition it can read.
+IS_BY_HAND = Post.attempt_id.is_(None).is_(sa.literal_column("TRUE"))
 IS_IN_FEED = sa.and_(Post.parent_id.is_(None), Post.visibility == sa.literal_column("'visible'"))
 
 

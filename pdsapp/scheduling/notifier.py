@@ -1,10 +1,11 @@
-"""Tells an address outside what needs attention, in a thread beside the scheduler, which never waits for it.
+"""Tells an address outside what needs attention, and another that all is alive, beside the scheduler.
 
-What is due is read before anything is written: a thread that finds nothing to do takes no lock.
+Each in a thread of its own, which the scheduler never waits for: who is slow to take a notice, or a list
+that cannot be read, does not keep the heartbeat back. What is due is read before anything is written: a
+thread that finds nothing to do takes no lock.
 """
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -27,38 +28,63 @@ LOOK, HEARTBEAT, HEARTBEAT_TAKEN = "look", "heartbeat", "heartbeat taken"
 log = structlog.get_logger()
 
 
-def start(app: Flask) -> threading.Thread | None:
-    """Starts the thread if there is an address; it ends with the process. Any number of them may run."""
+def start(app: Flask, stop: threading.Event | None = None) -> list[threading.Thread]:
+    """Starts a thread for each address there is; they end with the process, or soon after `stop` is set.
+
+    Any number of processes may have them.
+    """
     settings: Settings = app.extensions["settings"]
-    if settings.notice_url is None and settings.heartbeat_url is None:
-        return None
-    thread = threading.Thread(target=_run, args=(app,), name="notices", daemon=True)
-    thread.start()
-    return thread
+    stop = stop or threading.Event()
+    works = {"notices": (settings.notice_url, tell), "heartbeat": (settings.heartbeat_url, beat)}
+    threads = [
+        threading.Thread(target=_run, args=(app, name, work, stop), name=name, daemon=True)
+        for name, (url, work) in works.items()
+        if url is not None
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
-def turn(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
-    """One look at everything that is to be done now; what several would do, one does."""
-    if settings.notice_url is not None:
-        _look(settings, clock())
-        _send(settings, clock)
-    if settings.heartbeat_url is not None:
-        _beat(settings, clock())
+def tell(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    """Looks at the attention list and sends a notice, if it is time; what several would do, one does."""
+    _look(settings, clock())
+    _send(settings, clock)
 
 
-def _run(app: Flask) -> None:
+def beat(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
+    """Sends the heartbeat, if it is time and all are alive; what several would do, one does."""
+    now = clock()
+    with reading() as session:
+        signs = [heartbeats.life_sign(session, kind, now) for kind in ProcessKind]
+        if not all(sign.is_alive for sign in signs):
+            return
+        if not notices.is_due(session, HEARTBEAT, HEARTBEAT_SECONDS, now):
+            return
+    with transaction() as session:
+        if not notices.is_turn(session, HEARTBEAT, HEARTBEAT_SECONDS, now):
+            return
+    sent = notice_sending.beat(settings)
+    if sent.problem:
+        log.warning("heartbeat not taken", why=sent.problem)
+        return
+    with transaction() as session:
+        notices.is_turn(session, HEARTBEAT_TAKEN, 0, now)
+
+
+def _run(app: Flask, name: str, work: Callable[[Settings], None], stop: threading.Event) -> None:
     settings: Settings = app.extensions["settings"]
     last_problem = ""
-    while True:
+    while not stop.is_set():
         try:
             with app.app_context():
-                turn(settings)
+                work(settings)
             last_problem = ""
         except (SQLAlchemyError, PdsError, *UNREADABLE) as error:
             if (problem := type(error).__name__) != last_problem:
-                log.warning("notices wait", why=problem)
+                log.warning("not told for now", what=name, why=problem)
             last_problem = problem
-        time.sleep(TURN_SECONDS)
+        stop.wait(TURN_SECONDS)
 
 
 def _look(settings: Settings, now: datetime) -> None:
@@ -89,24 +115,6 @@ def _send(settings: Settings, clock: Callable[[], datetime]) -> None:
         notices.settle(session, notice.id, sent.status, sent.problem, clock())
     if sent.problem:
         log.warning("notice not delivered", notice=str(notice.uuid), why=sent.problem)
-
-
-def _beat(settings: Settings, now: datetime) -> None:
-    with reading() as session:
-        signs = [heartbeats.life_sign(session, kind, now) for kind in ProcessKind]
-        if not all(sign.is_alive for sign in signs):
-            return
-        if not notices.is_due(session, HEARTBEAT, HEARTBEAT_SECONDS, now):
-            return
-    with transaction() as session:
-        if not notices.is_turn(session, HEARTBEAT, HEARTBEAT_SECONDS, now):
-            return
-    sent = notice_sending.beat(settings)
-    if sent.problem:
-        log.warning("heartbeat not taken", why=sent.problem)
-        return
-    with transaction() as session:
-        notices.is_turn(session, HEARTBEAT_TAKEN, 0, now)
 
 
 def _of_queue(settings: Settings) -> list[Line]:

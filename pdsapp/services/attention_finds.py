@@ -37,6 +37,7 @@ from ..models import (
     Slot,
     UserProfile,
 )
+from ..models.posts import IS_BY_HAND
 from ..models.tallies import DAY_SECONDS, WEEK_SECONDS
 from .tallying import of_scope
 
@@ -198,31 +199,35 @@ def new_models(
 def questions(session: Session, experiment: Experiment | None, now: datetime) -> tuple[Question, ...]:
     """People's posts of the last seven days that ask a twin whether it is human, newest first.
 
-    Three queries. Among people's newest 2,000 posts: a list of what needs a person must not read a week of a
-    town. No alias stands in them, since grants would not narrow it.
+    Three queries. Among the newest 2,000 posts that no attempt wrote: a list of what needs a person must not
+    read a week of a town. No alias stands in them, since grants would not narrow it.
     """
-    query = (
+    newest = (
         select(
-            Post.uuid, Post.text, Post.created_at, Post.experiment_id, Post.parent_id, Experiment.identifier,
-            UserProfile.username,
+            Post.id, Post.uuid, Post.text, Post.created_at, Post.experiment_id, Post.parent_id,
+            Post.user_profile_id,
         )
-        .select_from(UserProfile)
-        .join(Post, Post.user_profile_id == UserProfile.id)
-        .join(Experiment, Experiment.id == UserProfile.experiment_id)
         .where(
-            UserProfile.is_bot.is_(False),
-            *of_scope(UserProfile.experiment_id, experiment),
+            IS_BY_HAND,
+            *of_scope(Post.experiment_id, experiment),
             Post.created_at > now - QUESTIONS_OF,
             Post.visibility == Visibility.visible,
         )
         .order_by(Post.created_at.desc(), Post.id.desc())
         .limit(MOST_POSTS_READ)
+        .subquery()
     )  # fmt: skip
-    asking = [
-        row
-        for row in session.execute(query)
-        if (row.parent_id is not None or "@" in row.text) and asks_if_human(row.text)
-    ]
+    query = (
+        select(newest, Experiment.identifier, UserProfile.username)
+        .join(UserProfile, UserProfile.id == newest.c.user_profile_id)
+        .join(Experiment, Experiment.id == newest.c.experiment_id)
+        .where(
+            UserProfile.is_bot.is_(False),
+            sa.or_(newest.c.parent_id.is_not(None), newest.c.text.contains("@")),
+        )
+        .order_by(newest.c.created_at.desc(), newest.c.id.desc())
+    )
+    asking = [row for row in session.execute(query) if asks_if_human(row.text)]
     answered = _of_twins(session, {row.parent_id for row in asking} - {None})
     twins = _twins_named(session, [row for row in asking if row.parent_id not in answered])
     return tuple(
@@ -253,7 +258,7 @@ def _twins_named(session: Session, asking: Sequence) -> set[tuple[int, str]]:
 
 
 def silent_twins(session: Session, experiment: Experiment | None, now: datetime) -> tuple[SilentTwins, ...]:
-    """Twins silent for more than three times their mean gap, by experiment; one query.
+    """Twins of running experiments silent for more than three times their mean gap, by experiment; one query.
 
     The mean gap comes of the tallies by author, in days and sevens of them that begin within the last 30
     days: from the first of those blocks to the last post, divided by the posts. No post is looked at.
@@ -276,6 +281,9 @@ def silent_twins(session: Session, experiment: Experiment | None, now: datetime)
                 sa.and_(AuthorTally.span_seconds == DAY_SECONDS, AuthorTally.start_seconds >= this_week),
             ),
             *of_scope(AuthorTally.experiment_id, experiment),
+            AuthorTally.experiment_id.in_(
+                select(Experiment.id).where(Experiment.state == ExperimentState.running)
+            ),
         )
         .group_by(AuthorTally.user_profile_id)
         .having(func.sum(AuthorTally.post_count) >= FEWEST_POSTS)

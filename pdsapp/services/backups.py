@@ -17,6 +17,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from ..errors import BadInput, CopyFailed
+from .copy_lock import only_copy
 from .disk import bytes_words, free_bytes
 
 DATABASE_NAME = "discourse_twins.sqlite3"
@@ -51,13 +52,18 @@ class Copy:
 
 
 def copy_database(
-    source: Path, target: Path, pause: Callable[[], object] | None = None, is_at_rest: bool = False
+    source: Path,
+    target: Path,
+    pause: Callable[[], object] | None = None,
+    is_at_rest: bool = False,
+    tell: Callable[[int, int], object] | None = None,
 ) -> Copy:
     """A copy of a SQLite database as it was at one moment, whoever writes meanwhile: nobody waits for a lock.
 
     It is made beside the target with mode 0600, checked (integrity, foreign keys, as many rows in every
     table as at that moment), flushed to the disk and only then given its name. `pause` is called between
-    steps of some megabytes; `is_at_rest` opens the source for reading only.
+    steps of some megabytes, and before it `tell` with the pages copied and all there are; `is_at_rest` opens
+    the source for reading only.
 
     Raises BadInput for a target that exists or cannot be, CopyFailed for the rest.
     """
@@ -65,7 +71,7 @@ def copy_database(
     require_database(source)
     needed = sum(os.stat(file).st_size for file in (source, f"{source}-wal") if os.path.exists(file))
     with new_database(target, needed) as draft:
-        counts = _copy(source, draft, pause, is_at_rest)
+        counts = _copy(source, draft, pause, is_at_rest, tell)
         check(draft, counts)
     return Copy(target, counts, target.stat().st_size, time.monotonic() - began)
 
@@ -192,7 +198,8 @@ def make_daily(
 ) -> Copy | None:
     """The backup of the machine's present day, the eighth oldest removed; None if there is one already.
 
-    Without a database yet there is nothing to do. What went wrong is also left in a file for
+    Without a database yet there is nothing to do, and while another copy is made it is not the time. What
+    went wrong is also left in a file for
     `daily_problem`. Raises CopyFailed, also rather than leave less than `min_free` bytes.
     """
     database, target = data_dir / DATABASE_NAME, daily_path(data_dir, now.astimezone().date())
@@ -200,9 +207,12 @@ def make_daily(
         return None
     try:
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        clear_drafts(target.parent)
-        _require_room(target.parent, database.stat().st_size, min_free)
-        made = copy_database(database, target, pause)
+        with only_copy(data_dir) as is_only:
+            if not is_only:
+                return None
+            clear_drafts(target.parent)
+            _require_room(target.parent, database.stat().st_size, min_free)
+            made = copy_database(database, target, pause)
     except (BadInput, CopyFailed, OSError) as error:
         words = str(error) if isinstance(error, BadInput | CopyFailed) else _why(error, target)
         with suppress(OSError):
@@ -276,13 +286,26 @@ def _require_room(folder: Path, needed: int, left: int) -> None:
         )
 
 
-def _copy(source: Path, draft: Path, pause: Callable[[], object] | None, is_at_rest: bool) -> dict[str, int]:
+def _copy(
+    source: Path,
+    draft: Path,
+    pause: Callable[[], object] | None,
+    is_at_rest: bool,
+    tell: Callable[[int, int], object] | None,
+) -> dict[str, int]:
     """Copies within one reading transaction: no restart when others write, and the counts are of it."""
+
+    def after_a_step(_status: int, remaining: int, total: int) -> None:
+        if tell:
+            tell(total - remaining, total)
+        if pause:
+            pause()
+
     with closing(_open(source, is_at_rest)) as database, closing(_open(draft)) as copy:
         database.execute("PRAGMA query_only=ON")
         database.execute("BEGIN")
         counts = row_counts(database)
-        database.backup(copy, pages=STEP_PAGES, progress=(lambda *_: pause()) if pause else None)
+        database.backup(copy, pages=STEP_PAGES, progress=after_a_step)
         database.execute("ROLLBACK")
         # One file that needs no second one beside it.
         copy.execute("PRAGMA journal_mode=DELETE")

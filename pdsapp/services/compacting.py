@@ -1,6 +1,7 @@
 """Making the file of an embedded database hold nothing but its rows: freed parts keep old bytes otherwise."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from ..models import Withdrawal, utc_now
 
 # About five seconds, for which nobody else can write.
 MOST_BYTES = 500_000_000
+# Who does it beside other work waits so long for others, and so long before trying again: each try may write
+# the whole file, and nobody else can meanwhile.
+WAITS_SECONDS, AGAIN_SECONDS = 2, 60
 log = structlog.get_logger()
+_again_at: dict[Path, float] = {}
 
 
 def is_embedded() -> bool:
@@ -38,12 +43,13 @@ def compact_what_is_small() -> bool:
 
     A larger one is left to `flask participants compact`, since nobody could write for too long.
     """
-    if not is_wanted() or size() > MOST_BYTES:
+    if time.monotonic() < _again_at.get(_path(), 0.0) or not is_wanted() or size() > MOST_BYTES:
         return False
     try:
-        compact()
-    except CopyFailed as error:  # somebody reads or writes: the next turn tries again
-        log.info("database not compacted yet", why=str(error))
+        compact(WAITS_SECONDS)
+    except CopyFailed as error:  # somebody reads or writes, or there is no room
+        _again_at[_path()] = time.monotonic() + AGAIN_SECONDS
+        log.warning("database not compacted yet", why=str(error))
     return False
 
 
@@ -52,14 +58,15 @@ def size() -> int:
     return _path().stat().st_size
 
 
-def compact() -> None:
+def compact(waits_seconds: float = BUSY_SECONDS) -> None:
     """Writes the file anew, empties its log, and marks every finished withdrawal.
 
-    Raises CopyFailed if somebody else keeps it busy, or there is no room: as much again is needed.
+    Waits so long for others. Raises CopyFailed if somebody else keeps it busy, or there is no room: as much
+    again is needed.
     """
     db.session.remove()
     try:
-        with closing(sqlite3.connect(_path(), timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(_path(), timeout=waits_seconds, isolation_level=None)) as connection:
             connection.execute("VACUUM")
             is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.Error as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from ..domain.reasons import SlotKind
@@ -11,7 +11,9 @@ from ..models import Downtime, Experiment, Heartbeat, Installation, ProcessKind,
 from .heartbeats import DEAD_AFTER
 
 SHOWN_FOR = timedelta(hours=24)
-MOST_SHOWN = 3
+MOST_SHOWN, MOST_LOOKED_AT = 3, 20
+# A run of missed slots may have begun while a scheduler still lived that could not claim.
+BEGAN_BEFORE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -42,36 +44,47 @@ def note(session: Session, found_by: str, now: datetime) -> Downtime | None:
 
 
 def costly_sleeps(session: Session, experiment: Experiment | None, now: datetime) -> tuple[Sleep, ...]:
-    """The newest downtimes of the last 24 h in which slots were missed, newest first; one query.
+    """The newest downtimes of the last 24 h in which slots were missed, newest first; one query, or two.
 
-    Of an experiment, slots of schedules of all experiments count too: they ask its twins.
+    Of an experiment, slots of schedules of all experiments count too: they ask its twins. Of more than twenty
+    the newest are looked at.
     """
+    query = (
+        select(Downtime.from_at, Downtime.until_at)
+        .where(Downtime.until_at > now - SHOWN_FOR, Downtime.until_at <= now)
+        .order_by(Downtime.until_at.desc(), Downtime.id.desc())
+        .limit(MOST_LOOKED_AT)
+    )
+    found = session.execute(query).all()
+    if not found:
+        return ()
     of_scope = []
     if experiment is not None:
         of_scope = [or_(Slot.experiment_id == experiment.id, Slot.experiment_id.is_(None))]
-    query = (
-        select(
-            Downtime.from_at,
-            Downtime.until_at,
-            func.sum(Slot.slot_count),
-            func.min(Slot.schedule_id),
-            func.max(Slot.schedule_id),
+    # A run of missed slots is one stretch in which nothing claimed: it never spans two downtimes.
+    number = case(
+        *(
+            (and_(func.coalesce(Slot.covers_until, Slot.slot_at) > from_at, Slot.slot_at <= until_at), n)
+            for n, (from_at, until_at) in enumerate(found)
         )
-        # A run of missed slots is one stretch in which nothing claimed: it never spans two downtimes.
-        .join(
-            Slot,
-            (Slot.kind == SlotKind.missed)
-            & (func.coalesce(Slot.covers_until, Slot.slot_at) > Downtime.from_at)
-            & (Slot.slot_at <= Downtime.until_at),
+    ).label("number")
+    # Bounded by values, not by a join: for that SQLite would go through all slots there are.
+    missed = (
+        select(number, func.sum(Slot.slot_count), func.min(Slot.schedule_id), func.max(Slot.schedule_id))
+        .where(
+            Slot.kind == SlotKind.missed,
+            Slot.slot_at > min(from_at for from_at, _ in found) - BEGAN_BEFORE,
+            Slot.slot_at <= found[0].until_at,
+            number.is_not(None),
+            *of_scope,
         )
-        .where(Downtime.until_at > now - SHOWN_FOR, Downtime.until_at <= now, *of_scope)
-        .group_by(Downtime.id, Downtime.from_at, Downtime.until_at)
-        .order_by(Downtime.until_at.desc(), Downtime.id.desc())
+        .group_by(number)
+        .order_by(number)
         .limit(MOST_SHOWN)
     )
     return tuple(
-        Sleep(from_at, until_at, int(missed), first if first == last else None)
-        for from_at, until_at, missed, first, last in session.execute(query)
+        Sleep(*found[n], int(count), first if first == last else None)
+        for n, count, first, last in session.execute(missed)
     )
 
 

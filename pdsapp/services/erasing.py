@@ -45,18 +45,23 @@ CHUNK = 500
 # A call that was begun longer ago than any may take was left behind by a process that died.
 LONGEST_CALL = timedelta(minutes=10)
 WAITING_SECONDS = 0.5
+AGAIN_SECONDS = 30
 log = structlog.get_logger()
+# By pseudonym: the one eraser that is in use, whose tombstone is there, and when what failed is tried again.
+_kept: dict[str, Eraser] = {}
+_buried: set[str] = set()
+_again_at: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
 class Step:
     """One table: what it is called, its texts and JSON, when they were written, how it belongs to the
-    experiment. `key` is what its rows are walked by."""
+    experiment. `key` is what its rows are walked by; `at` None where texts change and nobody notes when."""
 
     words: str
     key: InstrumentedAttribute
     columns: tuple[InstrumentedAttribute, ...]
-    at: InstrumentedAttribute
+    at: sa.ColumnElement[datetime] | None
     experiment: InstrumentedAttribute | None
 
     @property
@@ -64,20 +69,26 @@ class Step:
         return self.key.class_
 
 
+# A post has its text since that revision: what was said before it was changed may be quoted now.
+_PRESENT_SINCE = (
+    select(PostRevision.created_at)
+    .where(PostRevision.post_id == Post.id, PostRevision.number == Post.revision)
+    .scalar_subquery()
+)
 # Posts first: after them nobody can read a quotation any more.
 STEPS: tuple[Step, ...] = (
-    Step("posts", Post.id, (Post.text,), Post.created_at, Post.experiment_id),
+    Step("posts", Post.id, (Post.text,), func.coalesce(_PRESENT_SINCE, Post.changed_at), Post.experiment_id),
     Step("earlier texts of posts", PostRevision.post_id, (PostRevision.text,), PostRevision.created_at, None),
     Step(
         "attempts", Attempt.id, (Attempt.draft, Attempt.detail, Attempt.cleaning_steps, Attempt.fit_flags),
-        Attempt.created_at, Attempt.experiment_id,
+        func.coalesce(Attempt.finished_at, Attempt.changed_at), Attempt.experiment_id,
     ),
     Step(
         "model calls", ModelCall.id, (ModelCall.reply, ModelCall.detail), ModelCall.started_at,
         ModelCall.experiment_id,
     ),
     Step(
-        "user profiles", UserProfile.id, (UserProfile.display_name, UserProfile.bio), UserProfile.created_at,
+        "user profiles", UserProfile.id, (UserProfile.display_name, UserProfile.bio), None,
         UserProfile.experiment_id,
     ),
     Step(
@@ -88,15 +99,15 @@ STEPS: tuple[Step, ...] = (
     Step("slots", Slot.id, (Slot.detail,), Slot.claimed_at, Slot.experiment_id),
     Step(
         "schedules", Schedule.id, (Schedule.name, Schedule.paused_reason, Schedule.broken_reason),
-        Schedule.created_at, Schedule.experiment_id,
+        None, Schedule.experiment_id,
     ),
     Step(
         "experiments", Experiment.id, (Experiment.description, Experiment.paused_reason),
-        Experiment.created_at, Experiment.id,
+        None, Experiment.id,
     ),
     Step("notices", Notice.id, (Notice.title, Notice.body, Notice.problem), Notice.created_at, None),
     Step(
-        "lines of notices", NoticeLine.key, (NoticeLine.title, NoticeLine.words), NoticeLine.seen_since, None,
+        "lines of notices", NoticeLine.key, (NoticeLine.title, NoticeLine.words), None, None,
     ),
     Step(
         "audit events", AuditEvent.id, (AuditEvent.object_name, AuditEvent.before, AuditEvent.after),
@@ -130,13 +141,14 @@ def state_of(session: Session, withdrawal: Withdrawal) -> State:
 
 
 def erase_for(seconds: float, is_at_rest: bool = False) -> bool:
-    """Erases for about so long, chunk by chunk, the oldest withdrawal; True if more can be done at once.
+    """Erases for about so long, chunk by chunk, the oldest withdrawal that has not to wait; True if more can
+    be done at once.
 
     At once and False when nobody has withdrawn, or what is being written has to end first. `is_at_rest`:
     nobody works on this database, so nothing of it is being written, whatever its rows say.
     """
     until = time.monotonic() + seconds
-    if (found := _next()) is None:
+    if (found := _next(is_at_rest)) is None:
         return compacting.compact_what_is_small()
     key, eraser = found
     while _erase_some(key, eraser, is_at_rest):
@@ -151,7 +163,8 @@ def finish(key: int, seconds: float, is_at_rest: bool = False) -> bool:
     while True:
         goes_on = erase_for(1.0, is_at_rest)
         with reading() as session:
-            if session.get_one(Withdrawal, key).finished_at is not None:
+            withdrawal = session.get(Withdrawal, key)
+            if withdrawal is None or withdrawal.finished_at is not None:  # None: deleted with its experiment
                 return True
         if time.monotonic() >= until:
             return False
@@ -159,23 +172,39 @@ def finish(key: int, seconds: float, is_at_rest: bool = False) -> bool:
             time.sleep(WAITING_SECONDS)
 
 
-def _next() -> tuple[int, Eraser] | None:
-    """The oldest unfinished withdrawal with its eraser; its tombstone is on the disk then."""
-    query = (
-        select(Withdrawal)
-        .where(Withdrawal.finished_at.is_(None))
-        .options(undefer(Withdrawal.texts), undefer(Withdrawal.names))
-        .order_by(Withdrawal.id)
-        .limit(1)
-    )
+def _next(is_at_rest: bool = False) -> tuple[int, Eraser] | None:
+    """The oldest unfinished withdrawal that has not to wait, with its eraser: one that waits, of another
+    experiment perhaps, holds up no other. The tombstones of all are on the disk then."""
+    query = select(Withdrawal.id, Withdrawal.experiment_id, Withdrawal.pseudonym)
+    query = query.where(Withdrawal.finished_at.is_(None)).order_by(Withdrawal.id)
     with reading() as session:
-        withdrawal = session.scalars(query).first()
-        if withdrawal is None:
-            return None
-        tombstones.put(session, withdrawal)
+        found = session.execute(query).all()
+        ready = [row for row in found if time.monotonic() >= _again_at.get(row.pseudonym, 0.0)]
+        for key, experiment_id, pseudonym in ready:
+            try:
+                if pseudonym not in _buried:
+                    tombstones.put(session, session.get_one(Withdrawal, key))
+                    _buried.add(pseudonym)
+                if is_at_rest or not any(_being_written(session, experiment_id, utc_now())):
+                    return key, _eraser(session, key, pseudonym)
+            except (OSError, *UNREADABLE) as error:
+                _again_at[pseudonym] = time.monotonic() + AGAIN_SECONDS
+                why = f"{type(error).__name__}: {error}"
+                log.warning("participant not erased yet", pseudonym=pseudonym, why=why)
+    if not found:
+        _kept.clear()
+    return None
+
+
+def _eraser(session: Session, key: int, pseudonym: str) -> Eraser:
+    """The eraser of a withdrawal, made once: of somebody who said much that takes seconds."""
+    if pseudonym not in _kept:
+        whole = (undefer(Withdrawal.texts), undefer(Withdrawal.names))
+        withdrawal = session.get_one(Withdrawal, key, options=whole, populate_existing=True)
         texts = [(datetime.fromisoformat(at), text) for at, text in withdrawal.texts or []]
-        names, only_mentions = withdrawal.names or [], withdrawal.only_mentions
-        return withdrawal.id, eraser_of(texts, names, withdrawal.pseudonym, only_mentions)
+        _kept.clear()
+        _kept[pseudonym] = eraser_of(texts, withdrawal.names or [], pseudonym, withdrawal.only_mentions)
+    return _kept[pseudonym]
 
 
 def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:
@@ -193,7 +222,7 @@ def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:
             return False
         number = int(withdrawal.progress.get("step", 0))
         if number >= len(STEPS):
-            _finish(session, withdrawal)
+            _finish(session, withdrawal, eraser)
             return False
         step, after = STEPS[number], withdrawal.progress.get("after")
         last, changed = _erase_chunk(session, step, withdrawal, eraser, after)
@@ -204,7 +233,16 @@ def _erase_some(key: int, eraser: Eraser, is_at_rest: bool = False) -> bool:
     return True
 
 
-def _finish(session: Session, withdrawal: Withdrawal) -> None:
+def _finish(session: Session, withdrawal: Withdrawal, eraser: Eraser) -> None:
+    """Those who withdrew meanwhile are looked for as they can be found from now on: without this one."""
+    others = select(Withdrawal).where(
+        Withdrawal.experiment_id == withdrawal.experiment_id,
+        Withdrawal.id != withdrawal.id,
+        Withdrawal.finished_at.is_(None),
+    )
+    for other in session.scalars(others.options(undefer(Withdrawal.texts))):
+        other.texts = [[at, eraser.text(text, datetime.fromisoformat(at))] for at, text in other.texts or []]
+        _kept.pop(other.pseudonym, None)
     withdrawal.texts = withdrawal.names = None
     withdrawal.finished_at = utc_now()
     withdrawal.progress = {}
@@ -232,7 +270,8 @@ def _erase_chunk(
 ) -> tuple[Any, int]:
     """The last key looked at, None if there was none, and how many rows were changed."""
     table = step.model.__table__
-    query = select(step.key, step.at, *table.primary_key.columns, *step.columns).order_by(step.key)
+    at = sa.null() if step.at is None else step.at
+    query = select(step.key, at, *table.primary_key.columns, *step.columns).order_by(step.key)
     if step.model is PostRevision:
         query = query.join(Post, Post.id == PostRevision.post_id)
         query = query.where(Post.experiment_id == withdrawal.experiment_id)
@@ -248,7 +287,8 @@ def _erase_chunk(
     changed = 0
     for row in rows:
         found = dict(zip((column.key for column in step.columns), row[first:], strict=True))
-        wanted = {name: eraser.data(value, row[1]) for name, value in found.items()}
+        erase = eraser.json_text if step.model is Notice else eraser.data
+        wanted = {name: erase(value, row[1] or utc_now()) for name, value in found.items()}
         if step.model is AuditEvent:
             wanted = _without_person(session, withdrawal, row[0], wanted)
         wanted = {name: _cut(step, name, value) for name, value in wanted.items() if value != found[name]}

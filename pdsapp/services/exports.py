@@ -5,15 +5,18 @@ They are noted in the audit log, so that later somebody can say which of them ar
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from ..database import transaction
-from ..models import Account, AuditEvent, Experiment
+from ..models import Account, AuditEvent, Experiment, Installation
 from . import audit
 
 ACTION = "export"
+# Of a backup, which holds what everybody said (services/system.py notes it).
+DOWNLOAD = "download"
 MOST_SHOWN = 200
 
 
@@ -24,6 +27,11 @@ class Export:
     what: str
     by: str
     at: datetime
+
+    @property
+    def title(self) -> str:
+        """`what`, where it begins a line."""
+        return self.what[:1].upper() + self.what[1:]
 
 
 def note(what: str, experiment_id: int | None, now: datetime, account: Account | None = None) -> None:
@@ -46,12 +54,19 @@ def note(what: str, experiment_id: int | None, now: datetime, account: Account |
 
 
 def noted(session: Session, experiment_id: int, until: datetime | None) -> list[Export]:
-    """The last 200 exports, until then if given, that held something of the experiment, newest first."""
+    """The last 200 exports, downloads of backups among them, until then if given, that held something of the
+    experiment; newest first."""
     before = () if until is None else (AuditEvent.created_at <= until,)
     query = (
         select(AuditEvent)
         .where(
-            AuditEvent.action == ACTION,
+            or_(
+                AuditEvent.action == ACTION,
+                and_(
+                    AuditEvent.action == DOWNLOAD,
+                    AuditEvent.object_type == Installation.__tablename__,
+                ),
+            ),
             or_(AuditEvent.experiment_id == experiment_id, AuditEvent.experiment_id.is_(None)),
             *before,
         )
@@ -59,6 +74,9 @@ def noted(session: Session, experiment_id: int, until: datetime | None) -> list[
         .limit(MOST_SHOWN)
     )
     return [
-        Export(str((event.after or {}).get("what", "")), event.actor, event.created_at)
-        for event in session.scalars(query)
+        Export(_what(event.after or {}), event.actor, event.created_at) for event in session.scalars(query)
     ]
+
+
+def _what(after: dict[str, Any]) -> str:
+    return f"backup {after['backup']}" if "backup" in after else str(after.get("what", ""))

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from ..domain.reasons import AttemptState
 from ..models import Experiment
 from .ledger_slots import Entry, SlotSum, expected_and_told, kinds_told
-from .ledger_turns import TurnSum, each_turn, slot_sums, totals
+from .ledger_turns import TurnSum, each_turn, newest_and_posts, newest_slots, totals
 from .reports import Tally
 
 LOOKED_AT = timedelta(hours=24)
@@ -91,12 +91,12 @@ def brief(session: Session, experiment: Experiment | None = None, since: datetim
 def of_period(
     session: Session, experiment: Experiment | None, found: Iterable[Tally], since: datetime, now: datetime
 ) -> Ledger:
-    """The sums of a period from what is counted of it; slots are compared with attempts for its last day.
+    """The sums of a period from what is counted of it, with what `of_last_day` looks at one by one.
 
     What is older was looked at before, and does not change; `ledger` looks at all of it, row by row.
     """
     kinds, tallies = kinds_told(session, experiment, since), list(found)
-    turns = slot_sums(session, experiment, max(since, now - LOOKED_AT))
+    turns = of_last_day(session, experiment, now, since).turn_sum
     for tally in tallies:
         turns.states[tally.state or "unreadable"] += tally.count
         turns.posts_of_attempts += tally.posts
@@ -106,9 +106,22 @@ def of_period(
     return Ledger(SlotSum(due=kinds.total(), kinds=kinds), turns, is_brief=True)
 
 
+def of_last_day(
+    session: Session, experiment: Experiment | None, now: datetime, since: datetime | None = None
+) -> Ledger:
+    """Whether the newest fired slots agree with their attempts, and the newest attempts with their posts.
+
+    Of the last 24 hours, or from a later `since` on. Nothing is counted; two queries of bounded cost.
+    """
+    from_at = max(since or now - LOOKED_AT, now - LOOKED_AT)
+    turns = newest_slots(session, experiment, from_at)
+    turns.details += newest_and_posts(session, experiment, from_at)
+    return Ledger(SlotSum(), turns, is_brief=True)
+
+
 def kind_words(kinds: dict[str, int], plus: str = " + ") -> str:
     """ "1,437 fired + 3 clock change"; "" when there are none."""
     return plus.join(f"{kinds[kind]:,} {kind.replace('_', ' ')}" for kind in sorted(kinds) if kinds[kind])
 
 
-__all__ = ["Entry", "Ledger", "brief", "kind_words", "ledger", "of_period"]
+__all__ = ["Entry", "Ledger", "brief", "kind_words", "ledger", "of_last_day", "of_period"]

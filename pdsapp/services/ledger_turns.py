@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import func, or_, select
@@ -15,6 +16,8 @@ from ..models import Attempt, Experiment, Post, Schedule, Slot
 from ..models.base import stored_text
 from .ledger_slots import MOST_LISTED, of_scope
 
+# What a page or a notice looks at one by one, however many there are.
+NEWEST = 2_000
 STATES = frozenset(state.value for state in AttemptState)
 
 
@@ -98,12 +101,64 @@ def slot_sums(session: Session, experiment: Experiment | None, since: datetime |
     return found
 
 
+def newest_slots(session: Session, experiment: Experiment | None, since: datetime) -> TurnSum:
+    """What the newest 2,000 fired slots from `since` on say of their attempts, and how many they have.
+
+    One query, whose cost does not grow with what there is.
+    """
+    newest = (
+        select(Slot.id, Slot.wanted_count, Slot.expanded_count)
+        .where(*_slots(experiment, since), Slot.kind == SlotKind.fired)
+        .order_by(Slot.slot_at.desc())
+        .limit(NEWEST)
+        .subquery()
+    )
+    made = select(func.count(Attempt.id)).where(Attempt.slot_id == newest.c.id).correlate(newest)
+    query = select(
+        func.sum(newest.c.wanted_count), func.sum(newest.c.expanded_count), func.sum(made.scalar_subquery())
+    )
+    wanted, expanded, attempts = (int(count or 0) for count in session.execute(query).one())
+    return TurnSum(wanted=wanted, expanded=expanded, attempts_of_slots=attempts)
+
+
 def each_turn(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
     """The sums, and whether they hold slot by slot and attempt by attempt; the first 20 exceptions each."""
     found = totals(session, experiment, since)
     found.details += _slots_and_attempts(session, _slots(experiment, since))
     found.details += _attempts_and_posts(session, _attempts(experiment, since))
     return found
+
+
+def newest_and_posts(session: Session, experiment: Experiment | None, since: datetime) -> Iterator[str]:
+    """What is wrong between attempts and posts, in 20 sentences at most; one query.
+
+    Of the newest 2,000 attempts that were added since then: a cost that does not grow with what there is.
+    """
+    newest = (
+        select(Attempt.id, Attempt.uuid, stored_text(Attempt.state).label("state"))
+        .where(*_attempts(experiment, since))
+        .order_by(Attempt.created_at.desc())
+        .limit(NEWEST)
+        .subquery()
+    )
+    is_posted = newest.c.state == AttemptState.posted.value
+    query = (
+        select(newest.c.uuid, newest.c.state, Post.id)
+        .select_from(newest)
+        .outerjoin(Post, Post.attempt_id == newest.c.id)
+        .where(is_posted != Post.id.is_not(None))
+        .limit(MOST_LISTED)
+    )
+    for uuid, state, post_id in session.execute(query):
+        yield _without_post(uuid) if post_id is None else _with_post(uuid, state)
+
+
+def _with_post(uuid: UUID, state: str) -> str:
+    return f"Attempt {uuid} is {state} and has a post."
+
+
+def _without_post(uuid: UUID) -> str:
+    return f"Attempt {uuid} is posted and has no post."
 
 
 def _slots_and_attempts(session: Session, of_slots: tuple) -> Iterator[str]:
@@ -136,11 +191,11 @@ def _attempts_and_posts(session: Session, of_attempts: tuple) -> Iterator[str]:
         .where(*of_attempts, sa.not_(is_posted))
     )
     for uuid, state in session.execute(unposted.order_by(Attempt.id).limit(MOST_LISTED)):
-        yield f"Attempt {uuid} is {state} and has a post."
+        yield _with_post(uuid, state)
     has_post = select(Post.id).where(Post.attempt_id == Attempt.id).exists()
     lost = select(Attempt.uuid).where(*of_attempts, is_posted, sa.not_(has_post))
     for uuid in session.scalars(lost.order_by(Attempt.id).limit(MOST_LISTED)):
-        yield f"Attempt {uuid} is posted and has no post."
+        yield _without_post(uuid)
     twice = (
         select(Attempt.uuid, func.count(Post.id))
         .join(Post, Post.attempt_id == Attempt.id)

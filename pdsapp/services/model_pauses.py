@@ -8,13 +8,13 @@ from datetime import datetime
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..attempts.gate import close_gate
 from ..database import UNREADABLE, reading, transaction
 from ..domain.reasons import ExperimentState
-from ..errors import BadInput, PdsError
+from ..errors import BadInput, NotFound, PdsError
 from ..models import Experiment, ModelSeen
 from . import database, model_changes, pauses
 from .fields import clean_line
@@ -22,6 +22,9 @@ from .fields import clean_line
 MODEL_CHANGE = "model change"
 # A worker's other attempts stand still while it waits; what it does not get, the scheduler makes up for.
 WORKER_WAITS_SECONDS = 2
+# No slot is claimed while it waits.
+SCHEDULER_WAITS_SECONDS = 5
+LOCK_NOT_AVAILABLE = "55P03"
 log = structlog.get_logger()
 
 
@@ -44,20 +47,33 @@ def pause_what_is_due(now: datetime) -> list[str]:
     with reading() as session:
         due = select(ModelSeen.experiment_id).where(ModelSeen.is_pause_due).distinct()
         keys = session.scalars(due.order_by(ModelSeen.experiment_id)).all()
-    paused = [_pause(key, now, None) for key in keys]
+    paused = [_pause_unless_held(key, now) for key in keys]
     return [identifier for identifier in paused if identifier is not None]
 
 
-def _pause(experiment_id: int, now: datetime, waits_seconds: int | None) -> str | None:
+def _pause_unless_held(experiment_id: int, now: datetime) -> str | None:
+    """As `_pause`; where somebody holds what it needs it is for the next time, and holds up no other."""
+    try:
+        return _pause(experiment_id, now, SCHEDULER_WAITS_SECONDS)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        log.warning("not paused yet for another model: somebody holds it", number=experiment_id)
+        return None
+
+
+def _pause(experiment_id: int, now: datetime, waits_seconds: int) -> str | None:
     """The experiment's identifier, None if there was nothing to pause."""
     with transaction() as session:
         database.require_head_still(session)
-        if waits_seconds is not None:
-            close_gate(session, waits_seconds)
+        close_gate(session, waits_seconds)
         experiment = session.get(Experiment, experiment_id)
         if experiment is None:  # deleted since it was read
             return None
-        pauses.hold(session, experiment)
+        try:
+            pauses.hold(session, experiment, waits_seconds)
+        except NotFound:  # deleted in this moment
+            return None
         changes = _due(session, experiment)
         for seen in changes:
             seen.is_pause_due = False

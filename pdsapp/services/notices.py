@@ -18,7 +18,7 @@ from ..models import Account, Notice, NoticeLine, NoticeMark
 from ..models.base import new_uuid
 from . import attention, audit, reports, reports_now
 from .attention import UNDELIVERED, Line
-from .ledger import of_period
+from .ledger import of_last_day
 
 HOLDS_FOR = timedelta(seconds=60)
 GIVES_UP_AFTER = timedelta(days=1)
@@ -28,7 +28,6 @@ LEASE = timedelta(seconds=30)
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 10, 3600
 MOST_SHOWN = 20
 TOLD_LEVELS = frozenset({"bad", "warn"})
-LOOKED_BACK = timedelta(hours=24)
 # Its title names a person.
 ASKED, ASKED_TITLE = "asked_if_human:", "Somebody asked a twin whether it is a human being."
 
@@ -41,7 +40,7 @@ def current_lines(session: Session, settings: Settings, now: datetime) -> list[L
         None,
         reports_now.now_of(session, now),
         reports.twin_counts(session, None),
-        of_period(session, None, (), now - LOOKED_BACK, now),
+        of_last_day(session, None, now),
         now,
     )
     return [line for line in found if line.level in TOLD_LEVELS and line.key != UNDELIVERED]

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 from ..attempts.finish import DETAIL_LENGTH, end
-from ..attempts.gate import close_gate
+from ..attempts.gate import CLOSING_SECONDS, close_gate
 from ..attempts.obstacles import as_sentence, hold_of, moment_words, paused_words, stop_words
 from ..database import transaction
 from ..domain.reasons import (
@@ -295,9 +295,12 @@ def _settle(session: Session, scope: Any, now: datetime) -> None:
                 break
 
 
-def hold(session: Session, scope: Any) -> None:
-    """Closes the gate, locks the scope's row and reads it as it is now. Raises NotFound if it is gone."""
-    close_gate(session)
+def hold(session: Session, scope: Any, waits_seconds: int = CLOSING_SECONDS) -> None:
+    """Closes the gate, locks the scope's row and reads it as it is now; waits at most so long for each.
+
+    Raises NotFound if it is gone.
+    """
+    close_gate(session, waits_seconds)
     kind = type(scope)
     found = session.scalars(
         select(kind)

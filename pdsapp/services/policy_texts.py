@@ -87,7 +87,10 @@ def _read_bands(texts: Mapping[str, str | None]) -> tuple[LengthBand, ...]:
         share = _read_percent(texts, percent)
         if share == 0:
             raise BadInput("A band needs more than 0 %. Empty its row to do without it.", percent)
-        bands.append(LengthBand(clean_line(texts.get(name), name, 40), minimum, maximum, 100 * share))
+        own = clean_line(texts.get(name), name, 40)
+        if own in (band.name for band in bands):  # who asks for a band names it
+            raise BadInput(f"A band above is called “{own}” already. Give each a name of its own.", name)
+        bands.append(LengthBand(own, minimum, maximum, 100 * share))
     if not bands:
         raise BadInput("At least one band is needed.", BAND_FIELDS[0][0])
     total = math.fsum(band.weight for band in bands)

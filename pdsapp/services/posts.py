@@ -37,8 +37,8 @@ def add_post(
     if profile.is_bot:
         raise BadInput("A twin posts through attempts only. Use “post now” on the twin.", "user_profile")
     hold_open(session, profile.experiment_id)
-    session.refresh(profile)  # behind the lock: somebody may have banned or withdrawn it meanwhile
-    if profile.is_banned:
+    # As it is behind the lock: somebody may have banned or withdrawn it meanwhile.
+    if session.scalar(select(UserProfile.is_banned).where(UserProfile.id == profile.id)):
         raise BadInput(f"{profile} is banned. Choose another author, or lift the ban first.", "user_profile")
     uuid = uuid5(BY_REQUEST, f"{profile.experiment_id}|{request_id}") if request_id else new_uuid()
     made = session.scalars(select(Post).where(Post.uuid == uuid)).one_or_none() if request_id else None

@@ -25,7 +25,9 @@ from .command_pauses import Pause, put_pause
 from .ledger import ledger
 
 # What may lie in an "empty" data dir: keys put there first, the lock this command holds.
-HARMLESS = frozenset({*SECRET_FILES.values(), "stack.lock", "migrating.lock", ".gitignore", "lost+found"})
+HARMLESS = frozenset(
+    {*SECRET_FILES.values(), "stack.lock", "migrating.lock", "copying.lock", ".gitignore", "lost+found"}
+)
 STAGING = ".restoring-"
 OURS = {"alembic_version", "installation", "experiment", "attempt", "post"}
 ACTOR = "flask restore"

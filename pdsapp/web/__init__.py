@@ -7,7 +7,9 @@ from ..extensions import csrf
 from . import access, errors, frame, headers, pages, queue_sign, security
 
 # Where more may be sent than anywhere else, in bytes: by the name of the view.
-UPLOADS = {"digitaltwin.bulk": 21_000_000}
+UPLOADS = {"digitaltwin.bulk": 21_000_000, "feed_import.show": 15_000_000}
+# Where that may be one field of a form: what was pasted, and what a dry run brings back.
+LARGE_FIELDS = frozenset({"feed_import.show"})
 # And in so many parts: a file for each twin that is set up at once, and the fields beside them.
 UPLOAD_PARTS = 20_100
 
@@ -38,6 +40,8 @@ def _begin() -> None:
     if request.endpoint in UPLOADS:
         request.max_content_length = UPLOADS[request.endpoint]
         request.max_form_parts = UPLOAD_PARTS
+    if request.endpoint in LARGE_FIELDS:
+        request.max_form_memory_size = UPLOADS[request.endpoint]
 
 
 def _home():

@@ -44,6 +44,11 @@ def be_a_stranger() -> None:
     g._login_user = security.login_manager.anonymous_user()
 
 
+def takes_file() -> bool:
+    """Whether this request takes the file it asks for: one for its head does not."""
+    return request.method != "HEAD"
+
+
 def role() -> str | None:
     """The highest role of the account that is signed in, None for a stranger or without a role."""
     signed_in = account()

@@ -252,7 +252,7 @@ def _switch_next(nav) -> str:
     """Where the switcher leads: this page, or its list from the page of a row, which stays the same."""
     if "experiment_of_page" not in g:
         return request.full_path if request.query_string else request.path
-    if request.blueprint == "feed":
+    if request.blueprint in ("feed", "feed_import"):
         return url_for("feed.current")
     lists = (url for _, items in nav for _, url, _, is_current in items if is_current)
     return next(lists, url_for("admin.index"))
@@ -299,7 +299,7 @@ def _is_current(label: str, url: str) -> bool:
     if label == "Dashboard":
         return path == url
     if label == "Feed":
-        return path.startswith("/experiments/") and path.endswith("/feed")
+        return path.startswith("/experiments/") and path.endswith(("/feed", "/feed/import"))
     if label == "Attempts" and path.startswith("/attempts/"):
         return True
     return path.startswith(url)

@@ -5,6 +5,9 @@
 
   const OFTEN_MS = 500;
   const SELDOM_MS = 2000;
+  const NO_ANSWER =
+    "No answer about this attempt; trying again. It goes on by itself. If this stays, reload the page: perhaps you have " +
+    "to sign in again.";
   const isPlain = (event) => event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
 
   function fragmentOf(html) {
@@ -12,6 +15,9 @@
     holder.innerHTML = html;
     return holder.content;
   }
+
+  // By its mark, not its words: somebody may be called like one.
+  const isPart = (html, mark) => fragmentOf(html).querySelector(mark) !== null;
 
   async function part(url, name, more = {}) {
     const answer = await fetch(url, { ...more, headers: { "X-Part": name, Accept: "text/html" } });
@@ -85,22 +91,25 @@
         this.warn(form, "The connection was lost. Press again: however often it is sent, this asks once.");
         return;
       }
-      if (html.includes("data-progress")) this.show(html, true);
+      if (isPart(html, "[data-progress]")) this.show(html, true);
       else {
+        form.removeAttribute("aria-busy"); // who comes back to this page can press again
         form.action = action;
         form.submit(); // what it answers is a page of its own
       }
     }
 
-    warn(within, words) {
-      const last = within.querySelector(".lost");
-      if (last && last.textContent === words) return;
+    warn(place, words) {
+      const last = place.querySelector(".lost");
+      if (words && last && last.textContent === words) return;
       if (last) last.remove();
       if (!words) return;
       const line = document.createElement("div");
       line.className = "attention bad lost";
       line.textContent = words;
-      within.querySelector(".actions").before(line);
+      const actions = place.querySelector(".actions");
+      if (actions) actions.before(line);
+      else place.append(line);
       this.say(words);
     }
 
@@ -127,7 +136,8 @@
         /* said below */
       }
       if (!this.dialog.open) return;
-      if (found.html.includes("data-progress")) {
+      if (isPart(found.html, "[data-progress]")) {
+        this.warn(this.body, "");
         this.show(found.html, isFirst);
         return;
       }
@@ -135,7 +145,7 @@
         for (const old of this.body.querySelectorAll("[data-progress] :is(.stages, p)")) old.remove();
         for (const button of this.body.querySelectorAll("[data-progress] [data-close]")) button.textContent = "Close";
       }
-      this.warn(this.body, found.end || "The server does not answer. What was asked goes on; trying again.");
+      this.warn(this.body, found.end || NO_ANSWER);
       if (!found.end) this.timer = setTimeout(() => this.follow(url, isFirst), SELDOM_MS);
     }
   }
@@ -156,7 +166,7 @@
       /* followed below */
     }
     link.removeAttribute("aria-busy");
-    if (!html.includes("data-ask")) location.assign(link.href);
+    if (!isPart(html, "[data-ask]")) location.assign(link.href);
     else if (isWithin) {
       asking.body.replaceChildren(fragmentOf(html));
       asking.body.querySelector("[autofocus]").focus();

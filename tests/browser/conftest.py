@@ -18,6 +18,7 @@ from . import steps
 from .chromium import CHROMIUM, FLAGS
 from .real_stack import ROOT, Stack, wait_until
 from .studio import Clockwork, Studio, set_up_studio
+from .town import Town, make_town
 
 PASSWORD = "a long enough password"
 KEY = "sk-browser-2f9c41e07ab35d68"
@@ -158,6 +159,12 @@ def studio(chromium, address, administrator, endpoint) -> Studio:
     return studio
 
 
+@pytest.fixture(scope="package")
+def town(stack, address) -> Town:
+    """A week of a town in the running stack, with its sums."""
+    return make_town(stack.data_dir)
+
+
 @pytest.fixture
 def every_minute(studio) -> Clockwork:
     """A schedule that has been enabled for as long as the studio stands. Tests that wait for it run last."""
@@ -166,7 +173,9 @@ def every_minute(studio) -> Clockwork:
 
 def _watch(window: Window, address: str, may_fail: tuple[str, ...]) -> None:
     def hear(message) -> None:
-        is_expected = any(f"status of {why} " in message.text or f"::{why} " in message.text for why in may_fail)
+        is_expected = any(
+            f"status of {why} " in message.text or f"::{why} " in f"{message.text} " for why in may_fail
+        )
         if message.type == "error" and not is_expected:
             window.problems.append(f"{message.text} ({window.page.url})")
 

@@ -36,7 +36,8 @@ def walk(page: Page, first: str) -> Iterator[str]:
     for address in addresses:
         page.goto(address)
         expect(page.locator("h1")).to_be_visible()
-        addresses += [each for each in (*_of_list(page), *_of_entry(page)) if each not in addresses]
+        found = (*_of_list(page), *_of_entry(page), *_of_feed(page))
+        addresses += [each for each in found if each not in addresses]
         page.evaluate(OPEN_FOLDS)
         yield page.url.removeprefix(page.url[: page.url.index("/", 8)])
     assert len(addresses) >= LEAST_SCREENS, addresses
@@ -63,6 +64,12 @@ def _of_list(page: Page) -> list[str]:
     ]
     found = [link.get_attribute("href") for link in links if link.count()]
     return [*found, *(each.replace("/start/?", "/start-several/?") for each in found if "/start/?" in each)]
+
+
+def _of_feed(page: Page) -> list[str]:
+    """On a feed: where posts are imported."""
+    link = page.get_by_role("link", name="Import posts")
+    return [link.get_attribute("href")] if page.url.endswith("/feed") and link.count() else []
 
 
 def _of_entry(page: Page) -> list[str]:

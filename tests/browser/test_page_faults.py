@@ -104,7 +104,7 @@ def test_the_dialog_that_follows_an_attempt_says_when_it_is_gone(faulty, studio,
     dialog.get_by_role("button", name="Post now", exact=True).click()
     expect(dialog.get_by_text("Asking the model")).to_be_visible()
     answer_with(faulty, "**/progress", 503)
-    away = dialog.get_by_text("The server does not answer. What was asked goes on; trying again.").first
+    away = dialog.get_by_text("No answer about this attempt; trying again.").first
     expect(away).to_be_visible()
     faulty.unroute("**/progress")
     expect(dialog.get_by_role("link", name="See it in the feed")).to_be_visible(timeout=steps.OUTCOME_MS)

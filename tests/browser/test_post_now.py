@@ -105,11 +105,38 @@ def test_closed_and_opened_again_it_says_that_the_twin_is_being_asked_and_shows_
         expect(dialog.locator("[aria-current=step]")).to_have_text(
             "Asking the model", timeout=steps.OUTCOME_MS
         )
+        for width in (390, 1280, 1700):
+            page.set_viewport_size({"width": width, "height": 844})
+            tops = [stage.bounding_box()["y"] for stage in dialog.locator(".stages li").all()]
+            assert tops == sorted(tops), f"the stages stand in their order at {width} px"
         dialog.get_by_role("button", name="Close, it goes on").click()
         dialog = steps.open_asking(page, studio.twin)
         expect(dialog).to_contain_text("It is being asked now.")
         dialog.get_by_role("button", name="Watch it here").click()
         expect(dialog.locator(".stages .done")).to_have_count(2)
+    expect(dialog.get_by_role("heading", level=2)).to_contain_text("posted", timeout=steps.OUTCOME_MS)
+
+
+@pytest.mark.parametrize("answer", ["signed out", "broken"])
+def test_without_answers_it_says_so_and_goes_on_by_itself(open_window, administrator, studio, lab, answer):
+    page = open_window(may_fail=("500",), storage_state=str(administrator.state))
+    pages = {
+        "signed out": {"status": 200, "content_type": "text/html", "body": "<h1>Sign in</h1> data-progress"},
+        "broken": {"status": 500, "content_type": "text/html", "body": "<h1>Something broke</h1>"},
+    }
+    with holding(lab):
+        dialog = steps.open_asking(page, studio.twin)
+        dialog.get_by_role("button", name="Post now").click()
+        expect(dialog.locator("[aria-current=step]")).to_have_text(
+            "Asking the model", timeout=steps.OUTCOME_MS
+        )
+        page.route("**/progress*", lambda route: route.fulfill(**pages[answer]))
+        expect(dialog.locator(".lost")).to_contain_text("No answer about this attempt; trying again.")
+        expect(dialog.get_by_role("status")).to_contain_text("No answer")
+        picture(page, f"no-answer-{answer.replace(' ', '-')}")
+        assert not grave_violations(page)
+        page.unroute("**/progress*")
+        expect(dialog.locator(".lost")).to_have_count(0)
     expect(dialog.get_by_role("heading", level=2)).to_contain_text("posted", timeout=steps.OUTCOME_MS)
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from sqlalchemy import select
 
+from pdsapp.errors import CopyFailed
 from pdsapp.models import AuditEvent, Post, UserProfile, Withdrawal
 from pdsapp.services import compacting
 from tests import builders
@@ -69,6 +70,22 @@ def test_unknown_people_and_twins_are_refused(withdraw, study, session, name, wo
     done = withdraw(name, "--yes")
     assert done.exit_code == 2 and words in done.stderr
     assert session.scalars(select(Withdrawal)).all() == []
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="a server's files are not compacted")
+@pytest.mark.parametrize("is_large", [True, False])
+def test_a_file_that_cannot_be_written_anew_now_is_said_and_the_rest_is_done(
+    withdraw, session, monkeypatch, is_large
+):
+    def compact():
+        raise CopyFailed("The database could not be compacted: somebody is reading it.")
+
+    monkeypatch.setattr(compacting, "compact", compact)
+    monkeypatch.setattr(compacting, "MOST_BYTES", 0 if is_large else 10**9)
+    done = withdraw("anna_k", "--yes", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["finished"]
+    assert "run flask participants compact" in done.stderr
+    assert ("somebody is reading it" in done.stderr) is not is_large
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="a server's files are not compacted")

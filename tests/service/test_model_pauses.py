@@ -1,6 +1,7 @@
 """An experiment that is to pause when its provider answers with another model: once for each change."""
 
 import threading
+import time
 
 import pytest
 from sqlalchemy import select, update
@@ -13,6 +14,7 @@ from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, SlotKin
 from pdsapp.models import Attempt, AuditEvent, Experiment, ModelSeen, ProtocolChange, Schedule, Slot, utc_now
 from pdsapp.scheduling import slots
 from pdsapp.services import cloning, lifecycle, model_pauses, pauses, schedules
+from pdsapp.services.editing import hold_experiment
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
@@ -238,8 +240,9 @@ def test_a_pause_that_fails_costs_the_attempt_nothing_and_is_made_up_for(session
 
 
 @pytest.mark.skipif(TEST_DATABASE_URL is None, reason="SQLite has one writer at a time: nobody passes beside")
-def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_the_gate(
-    session, study, answer, app, monkeypatch
+@pytest.mark.parametrize("where", ["gate", "experiment"])
+def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_its_way(
+    session, study, answer, app, monkeypatch, where
 ):
     monkeypatch.setattr(model_pauses, "WORKER_WAITS_SECONDS", 1)
     answer("gpt-4")
@@ -247,20 +250,39 @@ def test_a_worker_does_not_wait_long_for_somebody_who_stands_in_the_gate(
 
     def stand():
         with app.app_context(), transaction() as writing:
-            pass_gate(writing)
+            pass_gate(writing) if where == "gate" else hold_experiment(writing, study.id)
             is_in.set()
-            may_go.wait(30)
+            may_go.wait(12)
 
     thread = threading.Thread(target=stand)
     thread.start()
     assert is_in.wait(10)
     (attempt,) = answer("gpt-5")
+    assert thread.is_alive(), "it did not wait until the way was free"
     may_go.set()
     thread.join(30)
     assert attempt.state == AttemptState.posted
     assert state_of(session, study) == RUNNING
     lifecycle.keep_to_plan(utc_now())
     assert state_of(session, study) == PAUSED
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is None, reason="SQLite has one writer at a time: nobody holds a row")
+def test_one_that_somebody_holds_holds_up_neither_others_nor_the_scheduler(
+    app, session, settings, token, model_server, not_at_once
+):
+    held, free = (builders.make_experiment(name, pauses_at_model_change=True) for name in ("Held", "Free"))
+    twins = [builders.make_twin(each, f"twin_{each.name}", token) for each in (held, free)]
+    for name in ("gpt-4", "gpt-5"):
+        model_server.default = lambda _, name=name: fake.text(model=name)
+        for each in twins:
+            builders.ask_and_run(session, settings, each)
+    began = time.monotonic()
+    with transaction() as holding:
+        hold_experiment(holding, held.id)
+        assert model_pauses.pause_what_is_due(utc_now()) == [free.identifier]
+        assert time.monotonic() - began < 10
+    assert model_pauses.pause_what_is_due(utc_now()) == [held.identifier]
 
 
 @pytest.mark.parametrize(

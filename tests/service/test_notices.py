@@ -205,9 +205,9 @@ def test_nobody_listening_is_a_problem_to_try_again(write, app):
 
 def test_a_whole_turn_tells_that_no_worker_lives(write, configured, receiver):
     for seconds in (0, 31, 62):
-        notifier.turn(configured, lambda seconds=seconds: START + timedelta(seconds=seconds))
+        notifier.tell(configured, lambda seconds=seconds: START + timedelta(seconds=seconds))
     for _ in range(5):
-        notifier.turn(configured, lambda: START + timedelta(seconds=63))
+        notifier.tell(configured, lambda: START + timedelta(seconds=63))
     assert "no_worker" in {body["line"]["key"] for body in receiver.bodies}
 
 
@@ -229,13 +229,13 @@ def test_who_asked_is_not_in_a_notice(write, app):
 
 def test_the_heartbeat_is_sent_each_minute_while_worker_and_scheduler_live(write, app, receiver):
     settings = read_settings(PDS_HEARTBEAT_URL=receiver.url, PDS_LLM_ALLOWED_HOSTS="127.0.0.0/8")
-    notifier.turn(settings, lambda: START)
+    notifier.beat(settings, lambda: START)
     assert receiver.got == []
     with write() as session:
         for kind in ProcessKind:
             heartbeats.beat(session, kind, f"{kind}-1", START)
     for seconds in (0, 10):
-        notifier.turn(settings, lambda seconds=seconds: START + timedelta(seconds=seconds))
+        notifier.beat(settings, lambda seconds=seconds: START + timedelta(seconds=seconds))
     assert [method for method, *_ in receiver.got] == ["GET"]
     with reading() as session:
         assert notices.marked_at(session, notifier.HEARTBEAT_TAKEN) == START

@@ -418,7 +418,8 @@ _REASONS = {
     "words and names of ours": """
         downtime.found_by heartbeat.name heartbeat.host heartbeat.lanes notice.event notice_line.level
         notice_mark.name rollup_mark.source audit_event.action audit_event.object_type slot.claimed_by
-        attempt.lane attempt.claimed_by attempt.service attempt.length_band lost_lease.worker
+        attempt.lane attempt.claimed_by attempt.service attempt.asked_band attempt.length_band
+        lost_lease.worker
         call_tally.endpoint call_tally.model call_tally.outcome length_tally.length_band length_tally.fit
         outcome_tally.state outcome_tally.reason_class outcome_tally.reason outcome_tally.verdict""",
     "a sheet of twins, emptied when they are set up and forgotten after a day": """

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdsapp.domain.length import LengthTarget, draw_length, fit, is_within
-from pdsapp.domain.policy import PostingPolicy
+from pdsapp.domain.policy import LengthBand, PostingPolicy
 from tests.statistics import chi_square, p_value
 
 SHORT = LengthTarget("short", 80, 139, 100)
@@ -23,6 +23,11 @@ def test_a_hundred_thousand_draws_follow_35_35_20_10():
         assert bands[target.band].minimum <= target.target <= bands[target.band].maximum
     expected = [0.35 * DRAWS, 0.35 * DRAWS, 0.20 * DRAWS, 0.10 * DRAWS]
     assert p_value(chi_square(list(counts.values()), expected), 3) > 0.001
+
+
+def test_a_band_without_a_name_is_not_taken_whenever_nobody_asks_for_one():
+    policy = PostingPolicy(bands=(LengthBand("", 1, 10, 1), LengthBand("other", 11, 20, 1)))
+    assert {draw_length(policy, f"key {n}").band for n in range(50)} == {"", "other"}
 
 
 def test_targets_are_uniform_in_their_band():

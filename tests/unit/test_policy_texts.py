@@ -54,6 +54,7 @@ def test_a_row_that_is_emptied_is_left_out():
         ("band_to_4", "281", "whole number from 1 to 280"),
         ("band_to_1", "5", "must not be less than 20"),
         ("band_name_1", "", "must not be empty"),
+        ("band_name_2", "very short", "called “very short” already"),
         ("band_percent_1", "0", "more than 0 %"),
         ("posts_per_day", "many", "whole number of posts"),
     ],

@@ -5,8 +5,9 @@ import re
 import pytest
 from sqlalchemy import select
 
-from pdsapp.models import Attempt, DigitalTwin, ProcessKind, utc_now
-from pdsapp.services import heartbeats, twins
+from pdsapp.models import Attempt, DigitalTwin, ProcessKind, UserProfile, utc_now
+from pdsapp.services import heartbeats, twins, withdrawals
+from tests.builders import make_person
 from tests.web.looking import assert_nothing_inline, words_of
 
 PART = {"X-Part": "dialog"}
@@ -48,6 +49,16 @@ def test_what_holds_it_back_is_said_with_a_way_out(researcher, rows, write):
         twins.set_twin_active(session, session.get_one(DigitalTwin, rows.twin.id), False, utc_now())
     answer = look(researcher, rows)
     assert "The twin is not active." in answer.text and "Activate it</a>" in answer.text
+
+
+def test_that_somebody_is_being_erased_is_said_with_where_one_sees_how_far_it_is(researcher, rows, write):
+    with write() as session:
+        walt = session.get_one(UserProfile, make_person(rows.experiment, "leaver").id)
+        withdrawals.ask(session, walt, "leaver", utc_now())
+        key = walt.id
+    answer = look(researcher, rows)
+    assert "It waits until a participant’s texts are erased." in words_of(answer)
+    assert f"/admin/userprofile/withdraw/?id={key}" in answer.text
 
 
 @pytest.mark.parametrize("second", ["post-now", "ask-now"])

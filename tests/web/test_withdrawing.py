@@ -6,9 +6,19 @@ import pytest
 from sqlalchemy import select, update
 
 from pdsapp.domain.reasons import ExperimentState
-from pdsapp.models import AuditEvent, Experiment, Post, UserProfile, Withdrawal, utc_now
-from pdsapp.services import erasing, withdrawals
+from pdsapp.models import (
+    Attempt,
+    AuditEvent,
+    Experiment,
+    Post,
+    ProcessKind,
+    UserProfile,
+    Withdrawal,
+    utc_now,
+)
+from pdsapp.services import erasing, heartbeats, posts, withdrawals
 from tests import builders
+from tests.conftest import TEST_DATABASE_URL
 from tests.web.looking import words_of
 
 SAID = "My sister lost her job at the harbour in May, and nobody will say why."
@@ -35,6 +45,23 @@ def test_the_page_says_what_goes_what_stays_and_which_copies_are_older(researche
     assert "anna_k" in words and "every sum stay as they are" in words
     assert "Posts, by researcher@example.org" in words and "Feed, by researcher@example.org" in words
     assert "There is no backup in the data folder" in words
+
+
+@pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="a server's backups are not made here")
+def test_a_backup_that_was_downloaded_is_among_the_older_copies(administrator, page, settings):
+    administrator.post("/system/backup")
+    (backup,) = (settings.data_dir / "backups").glob("hand-*")
+    administrator.get(f"/system/backup/{backup.name}")
+    backup.unlink()
+    assert f"Backup {backup.name}, by " in words_of(administrator.get(page))
+
+
+@pytest.mark.parametrize(
+    "address", ["/admin/post/export/csv/", "/experiments/{}/feed.csv", "/dashboard/who.csv"]
+)
+def test_who_asks_for_the_head_of_a_file_has_taken_none(researcher, page, rows, address, session):
+    researcher.head(address.format(rows.experiment.identifier))
+    assert session.scalars(select(AuditEvent).where(AuditEvent.action == "export")).all() == []
 
 
 def test_with_the_username_it_is_erased_and_the_page_says_how_far_it_is(researcher, page, anna, session):
@@ -114,6 +141,20 @@ def test_no_screen_shows_a_name_or_a_text_any_more(administrator, page, anna, ro
     assert session.get_one(UserProfile, anna.id).is_banned
 
 
+def test_what_others_said_below_an_erased_post_stays_readable(researcher, page, anna, rows, session, write):
+    feed = f"/experiments/{rows.experiment.identifier}/feed"
+    with write() as writing:
+        parent = writing.scalars(select(Post).where(Post.user_profile_id == anna.id)).one()
+        bo = writing.scalars(select(UserProfile).where(UserProfile.username == "bo")).one()
+        posts.add_post(writing, bo, "Who decides that, I wonder.", utc_now(), parent=parent)
+    researcher.post(page, data={"id": anna.id, "username": "anna_k"})
+    erasing.finish(session.scalars(select(Withdrawal.id)).one(), 10)
+    shown = words_of(researcher.get(feed))
+    assert "erased" in shown and "[erased]" in shown and "Who decides that, I wonder." in shown
+    exported = researcher.get(f"{feed}.csv").text
+    assert "Who decides that, I wonder." in exported and "sister" not in exported
+
+
 def test_one_that_takes_long_is_on_the_attention_list(researcher, page, anna, write, rows):
     with write() as writing:
         profile = writing.get_one(UserProfile, anna.id)
@@ -128,3 +169,19 @@ def test_the_audit_log_names_nobody(administrator, page, anna, session):
     session.rollback()
     event = session.scalars(select(AuditEvent).where(AuditEvent.action == "withdraw")).one()
     assert event.object_name.startswith("@withdrawn_") and event.actor == "administrator@example.org"
+
+
+def test_a_twin_that_is_asked_meanwhile_waits_and_its_page_says_for_what(researcher, page, anna, rows, write):
+    researcher.post(page, data={"id": anna.id, "username": "anna_k"})
+    number = builders.add_attempt(rows.twin)
+    with write() as writing:
+        heartbeats.beat(writing, ProcessKind.worker, "w1", utc_now(), "default,now")
+        attempt = writing.get_one(Attempt, number)
+        attempt.lane, uuid = "now", attempt.uuid
+    for address in (f"/attempts/{uuid}", f"/attempts/{uuid}/progress"):
+        assert (
+            "A participant is being erased from this experiment; it is asked when that is done."
+            in words_of(researcher.get(address))
+        )
+    assert erasing.finish(1, 10)
+    assert "being erased" not in words_of(researcher.get(f"/attempts/{uuid}"))

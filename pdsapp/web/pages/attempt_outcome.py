@@ -101,7 +101,7 @@ def remedy(attempt: Attempt) -> tuple[str, str]:
     return text, url
 
 
-def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool) -> str:
+def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool, waits_for_erasing: bool = False) -> str:
     """What is being done about one that has not ended, and by whom, or that nobody is there to do it."""
     lost = ""
     if attempt.strikes:
@@ -111,6 +111,11 @@ def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool) -> str:
             "No worker serves lane “{}”, so nobody will ask this twin. Start one with "
             "<code>flask worker --lanes {}</code>, or the whole stack with <code>make run</code>.{}"
         ).format(attempt.lane, attempt.lane, lost)
+    if waits_for_erasing:
+        return (
+            "A participant is being erased from this experiment; it is asked when that is done. This page "
+            "renews itself."
+        )
     if attempt.state == AttemptState.due and attempt.not_before > attempt.changed_at:
         return f"Due at {_clock(attempt.not_before, zone)}; it is asked then.{lost} This page renews itself."
     if attempt.state == AttemptState.due:

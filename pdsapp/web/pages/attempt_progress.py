@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from flask import url_for
 from sqlalchemy.orm import Session
 
+from ...attempts.erased import waits_for_erasing
 from ...domain.reasons import TERMINAL_STATES, AttemptStage
 from ...models import Attempt
 from ...services.editing import is_open
@@ -54,7 +55,8 @@ def attempt_progress(session: Session, attempt: Attempt, is_served: bool) -> Pro
     is_over = attempt.state in TERMINAL_STATES
     brief = attempt_brief(session, attempt)
     remedy, remedy_url = outcome.remedy(attempt)
-    waiting = outcome.waiting_words(attempt, ZoneInfo(attempt.experiment.zone), is_served)
+    zone, waits = ZoneInfo(attempt.experiment.zone), waits_for_erasing(session, attempt)
+    waiting = outcome.waiting_words(attempt, zone, is_served, waits)
     may_ask = access.may_change(attempt) and is_open(attempt)
     return Progress(
         url=url_for("attempt_page.progress", uuid=attempt.uuid),

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from flask import url_for
 from sqlalchemy.orm import Session
 
+from ...attempts.erased import waits_for_erasing
 from ...attempts.replay import Check, Replay
 from ...domain.diffs import Piece, word_diff
 from ...domain.draft import Brief
@@ -120,7 +121,7 @@ def attempt_page(
     brief = evidence.rebuilt_brief(session, attempt, service)
     sent = None if brief is None else evidence.sent_messages(session, attempt, brief, service)
     remedy, remedy_url = outcome.remedy(attempt)
-    is_over = attempt.state in TERMINAL_STATES
+    is_over, waits = attempt.state in TERMINAL_STATES, waits_for_erasing(session, attempt)
     return AttemptPage(
         title=outcome.title(attempt),
         crumbs=[("Attempts", links.to("attempt.index_view") or None), (f"{str(attempt.uuid)[:8]}…", None)],
@@ -133,7 +134,7 @@ def attempt_page(
         words=outcome.words(attempt),
         remedy=remedy,
         remedy_url=remedy_url,
-        waiting_words="" if is_over else outcome.waiting_words(attempt, zone, is_served),
+        waiting_words="" if is_over else outcome.waiting_words(attempt, zone, is_served, waits),
         waiting_is_bad=not is_served,
         decision=decision_view(attempt, by),
         messages=sent.messages if sent else (),

@@ -56,6 +56,7 @@ class PostView:
     is_stand_in: bool
     is_rehearsal: bool
     is_hidden: bool
+    is_erased: bool
     is_edited: bool
     why_url: str
     ask_url: str
@@ -95,6 +96,7 @@ class Feed:
     back_url: str
     hide_url: str
     add_person_url: str
+    import_url: str
     exports: list[tuple[str, str]]
     searched: str
     pager_words: str
@@ -149,6 +151,7 @@ def show(text: str):
         back_url=request.full_path.rstrip("?"),
         hide_url=url_for(".hide", text=experiment.identifier),
         add_person_url=links.to("userprofile.create_view"),
+        import_url=url_for("feed_import.show", text=experiment.identifier) if may_write else "",
         exports=[
             (kind.upper(), url_for(".export", text=experiment.identifier, kind=kind, **given))
             for kind in feed_export.KINDS
@@ -171,7 +174,8 @@ def export(text: str, kind: str):
     session = db.session()
     experiment = frame.addressed_experiment(session, text)
     filters = feed_query.filters_of(session, experiment)
-    exports.note("feed", experiment.id, utc_now(), access.account())
+    if access.takes_file():
+        exports.note("feed", experiment.id, utc_now(), access.account())
     lines = stream_with_context(feed_export.lines(experiment.id, filters, kind))
     answer = Response(lines, mimetype=feed_export.KINDS[kind])
     name = f"feed-{experiment.identifier}-{utc_now():%Y%m%dT%H%M%SZ}.{kind}"
@@ -293,7 +297,7 @@ def _view(
     is_ours = post.attempt_id is not None
     attempt = attempts[post.attempt_id] if is_ours and has_marks else None
     is_visible = post.visibility == Visibility.visible
-    may_edit = access.may_write() and is_open(post)
+    may_edit = access.may_write() and is_open(post) and post.visibility != Visibility.erased
     return PostView(
         id=uuid,
         author=profile.username,
@@ -303,7 +307,8 @@ def _view(
         text=post.text,
         is_stand_in=post.is_stand_in and has_marks,
         is_rehearsal=post.is_rehearsal and has_marks,
-        is_hidden=not is_visible,
+        is_hidden=post.visibility == Visibility.hidden,
+        is_erased=post.visibility == Visibility.erased,
         is_edited=post.revision > 1,
         why_url=links.attempt(attempt.uuid) if attempt else "",
         ask_url=links.to("digitaltwin.ask", id=attempt.digital_twin_id) if attempt and may_edit else "",

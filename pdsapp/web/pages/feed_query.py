@@ -15,6 +15,7 @@ from ...domain.reasons import Visibility
 from ...errors import BadInput, NotFound
 from ...models import Experiment, Post, UserProfile
 from ...services.lookup import parse_uuid
+from ...services.withdrawals import has_withdrawals
 from .. import access
 from .attempt_filters import FilterField
 
@@ -99,8 +100,8 @@ def filters_of(session: Session, experiment: Experiment) -> FeedFilters:
 
 
 def page_of(session: Session, experiment: Experiment, filters: FeedFilters) -> FeedPage:
-    """The page the address asks for: the newest, or one from a post on. Four queries at most."""
-    query, place = _query(experiment, filters), tuple_(Post.created_at, Post.id)
+    """The page the address asks for: the newest, or one from a post on. Five queries at most."""
+    query, place = _query(session, experiment, filters), tuple_(Post.created_at, Post.id)
     start, before, after = (_post(session, experiment, name) for name in ("start", "before", "after"))
     if after is not None:
         newer = query.where(place > (after.created_at, after.id)).order_by(None)
@@ -133,7 +134,7 @@ def all_of(
 
     Read in pieces: as many posts as there are.
     """
-    query, place = _query(experiment, filters), tuple_(Post.created_at, Post.id)
+    query, place = _query(session, experiment, filters), tuple_(Post.created_at, Post.id)
     last: Post | None = None
     while True:
         piece = query if last is None else query.where(place < (last.created_at, last.id))
@@ -154,15 +155,16 @@ def replies_of(session: Session, posts: list[Post], with_hidden: bool) -> dict[i
     found: dict[int, list[Post]] = {}
     query = select(Post).where(Post.parent_id.in_([post.id for post in posts]))
     if not with_hidden:
-        query = query.where(Post.visibility == Visibility.visible)
+        query = query.where(Post.visibility != Visibility.hidden)
     for reply in session.scalars(query.order_by(Post.created_at, Post.id)):
         found.setdefault(reply.parent_id, []).append(reply)
     return found
 
 
-def _query(experiment: Experiment, filters: FeedFilters) -> Select:
+def _query(session: Session, experiment: Experiment, filters: FeedFilters) -> Select:
+    """What twins read, and the places of erased posts: what others said below them stays readable."""
     query = latest_posts(experiment.id)
-    if filters.with_hidden:
+    if filters.with_hidden or has_withdrawals(session, experiment.id):
         query = (
             select(Post)
             .join(Post.user_profile)
@@ -170,6 +172,8 @@ def _query(experiment: Experiment, filters: FeedFilters) -> Select:
             .where(Post.experiment_id == experiment.id, Post.parent_id.is_(None))
             .order_by(Post.created_at.desc(), Post.id.desc())
         )
+        if not filters.with_hidden:
+            query = query.where(Post.visibility != Visibility.hidden)
     if filters.who:
         query = query.where(UserProfile.is_bot == (filters.who == "twins"))
     if filters.author is not None:

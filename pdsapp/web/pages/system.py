@@ -14,13 +14,14 @@ from ...extensions import db
 from ...models import ProcessKind, utc_now
 from ...scheduling import failed_jobs, queue
 from ...scheduling.failed_jobs import QueueState
-from ...services import checkup, disk, reports_now, system
+from ...services import checkup, disk, exports, hand_backups, reports_now, system
 from ...services.checkup import CheckResult
 from ...services.disk import bytes_words
 from ...services.system import SettingLine
 from .. import access
 from .processes import ProcessLine, process_line
 
+RENEW_SECONDS = 2
 SLOW_CHECKS = frozenset({"ledger"})
 
 routes = Blueprint("system", __name__)
@@ -34,6 +35,20 @@ class Backup:
     made_at: datetime
     size: str
     url: str
+
+
+@dataclass(frozen=True)
+class BackupsPart:
+    """What templates/web/system_backups.html draws; its top comment says what each part is."""
+
+    zone: ZoneInfo
+    words: str
+    can_back_up: bool
+    lines: list[Backup]
+    last: hand_backups.Progress | None
+    last_words: str
+    renew: int
+    renew_url: str
 
 
 @dataclass(frozen=True)
@@ -53,9 +68,7 @@ class SystemPage:
     schedulers: list[ProcessLine]
     room: str
     is_low: bool
-    backups: list[Backup]
-    backup_words: str
-    can_back_up: bool
+    backups: BackupsPart
     settings: list[SettingLine]
 
 
@@ -74,30 +87,32 @@ def show():
 
 @routes.route("/system/backup", methods=("POST",))
 def back_up():
-    """Makes a copy of the database now."""
-    settings, now = _settings(), utc_now()
+    """Begins a copy of the database; how far it is stands on the page."""
+    account, now = access.account(), utc_now()
     db.session.rollback()
     try:
-        made = system.back_up_now(settings, now)
+        hand_backups.begin(current_app._get_current_object(), account, now)
     except (BadInput, CopyFailed) as error:
         flash(str(error), "error")
-        return redirect(url_for(".show"))
-    own = db.session()
-    system.note_backup(own, "back up", made.path.name, now, access.account())
-    own.commit()
-    flash(f"Backup {made.path.name}: {made.words}.", "success")
     return redirect(url_for(".show", _anchor="backups"))
+
+
+@routes.route("/system/backups")
+def show_backups():
+    """The part of the page that renews itself while a copy is made."""
+    return render_template("web/system_backups.html", backups=_backups(_settings()))
 
 
 @routes.route("/system/backup/<name>")
 def download(name: str):
     """A copy as a file. That somebody took it is recorded."""
     path = system.backup_file(_settings(), name)
-    set_read_only(False)
-    own = db.session()
-    own.rollback()
-    system.note_backup(own, "download", name, utc_now(), access.account())
-    own.commit()
+    if access.takes_file():
+        set_read_only(False)
+        own = db.session()
+        own.rollback()
+        system.note_backup(own, exports.DOWNLOAD, name, utc_now(), access.account())
+        own.commit()
     return send_file(path, as_attachment=True, download_name=name, mimetype="application/vnd.sqlite3")
 
 
@@ -143,12 +158,7 @@ def _page(session: Session, with_all_checks: bool, now: datetime) -> SystemPage:
         schedulers=[process_line(process, now) for process in seen.of_kind(ProcessKind.scheduler)],
         room=room.sentence if room.is_low else room.words,
         is_low=room.is_low or room.is_tight,
-        backups=[
-            Backup(line.name, line.made_at, bytes_words(line.size), url_for(".download", name=line.name))
-            for line in system.backup_lines(settings)
-        ],
-        backup_words=_backup_words(settings),
-        can_back_up=settings.is_embedded,
+        backups=_backups(settings),
         settings=system.setting_lines(settings),
     )
 
@@ -172,10 +182,36 @@ def _queue_facts(state: QueueState | None) -> list[tuple[str, str]]:
     ]
 
 
-def _backup_words(settings: Settings) -> str:
+def _backups(settings: Settings) -> BackupsPart:
+    last = hand_backups.progress(settings)
+    words = "The local stack makes one a day and keeps seven; those made here are kept ten at a time."
     if not settings.is_embedded:
-        return "The database is a server's: it is backed up there. flask backup FILE prints the command."
-    return "The local stack makes one a day and keeps seven; those made here are kept ten at a time."
+        words = "The database is a server's: it is backed up there. flask backup FILE prints the command."
+    return BackupsPart(
+        zone=ZoneInfo(access.account().zone or "UTC"),
+        words=words,
+        can_back_up=settings.is_embedded,
+        lines=[
+            Backup(line.name, line.made_at, bytes_words(line.size), url_for(".download", name=line.name))
+            for line in system.backup_lines(settings)
+        ],
+        last=last,
+        last_words=_last_words(last) if last else "",
+        renew=RENEW_SECONDS if last and last.is_running else 0,
+        renew_url=url_for(".show_backups"),
+    )
+
+
+def _last_words(last: hand_backups.Progress) -> str:
+    if last.problem:
+        return last.problem
+    if not last.is_running:
+        return f"Backup {last.name}: {last.words}."
+    if not last.total:
+        return "Its rows are being counted."
+    if last.copied < last.total:
+        return f"{last.copied:,} of {last.total:,} pages copied."
+    return f"All {last.total:,} pages copied; they are being checked."
 
 
 def _settings() -> Settings:
