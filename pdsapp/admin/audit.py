@@ -86,6 +86,7 @@ class AuditScreen(Screen):
         ),
     )
     is_of_experiments = True
+    outlives_experiment = True
     details_template = "admin/audit/details.html"
     column_formatters = {
         "created_at": lambda view, _c, row, _n: cells.link(

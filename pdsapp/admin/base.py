@@ -19,6 +19,7 @@ from ..models import Account, utc_now
 from ..services import exports
 from ..services.chunks import rows_by_id
 from ..services.editing import is_open
+from ..services.lookup import parse_key
 from ..web import access, frame
 from .reading import MOST_EXPORTED, Reading
 from .row_actions import EditAction
@@ -275,7 +276,7 @@ class Screen(Reading):
 
     def selected(self, session: Session, ids: Sequence[str]) -> list[Any]:
         """The rows that were ticked, in the order of their ids."""
-        keys = [int(key) for key in ids if key.isascii() and key.isdigit() and len(key) <= 12]
+        keys = [key for text in ids if (key := parse_key(text)) is not None]
         return rows_by_id(session.query(self.model), self.model.id, keys)
 
     def handle_action(self, return_view: str | None = None):

@@ -15,7 +15,6 @@ from ..domain.disclosure import RULE_LABELS, DisclosureRule
 from ..domain.policy import HOUR, PostingPolicy
 from ..domain.prompt import PromptTemplates
 from ..domain.reasons import UNDER_WAY, ExperimentState
-from ..errors import NotFound
 from ..extensions import db
 from ..models import Account, Experiment, Post, UserProfile, utc_now
 from ..services import edits, pauses, protocol, reports_attempts
@@ -203,13 +202,6 @@ class ExperimentScreen(ProtocolEditing, Cloning, Granting, Starting, PausingScre
         if not request.args.get("state"):
             query = query.filter(Experiment.state != ExperimentState.archived)
         return query
-
-    def get_one(self, id: Any) -> Experiment:
-        """The experiment. Raises NotFound also while it is being deleted."""
-        row = super().get_one(id)
-        if row.delete_asked_at is not None:
-            raise NotFound(f"{row} is being deleted.")
-        return row
 
     def values(self, row: Experiment) -> dict[str, Any]:
         """What was typed, the end as a day."""

@@ -18,6 +18,7 @@ from wtforms.validators import InputRequired
 from ..domain.protocol import MOST_REASON
 from ..errors import BadInput
 from ..services.fields import clean_line
+from ..services.lookup import parse_key
 
 NEEDED = "This must not be empty."
 NOT_OFFERED = "One of these is not offered here any more. Open the page again and choose anew."
@@ -102,8 +103,8 @@ class RowField(SelectField):
         """The chosen row, None for the empty choice and for all rows."""
         if not self.data or (self.every and self.data == EVERY_ROW):
             return None
-        is_key = self.data.isascii() and self.data.isdigit() and len(self.data) <= 12
-        row = session.get(kind, int(self.data)) if is_key else None
+        key = parse_key(self.data)
+        row = None if key is None else session.get(kind, key)
         if row is None:
             raise BadInput("This is not there any more. Choose another.", self.short_name)
         return row

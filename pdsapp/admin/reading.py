@@ -12,7 +12,9 @@ from sqlalchemy.sql.base import ExecutableOption
 from ..errors import BadInput, NotFound, ReadOnly
 from ..extensions import db
 from ..services.chunks import portions, rows_by_id
+from ..services.deletion import require_still_there, still_there
 from ..services.editing import is_open, read_only_words
+from ..services.lookup import parse_key
 from ..web import access, frame
 from . import cells, filters
 
@@ -24,12 +26,14 @@ class Reading(ModelView):
     """The reading half of a screen.
 
     `is_of_experiments`: the model has an `experiment_id`, and lists show the chosen one's rows.
+    `outlives_experiment`: its rows stay, and are shown, when their experiment is deleted.
     """
 
     noun = "entry"
     plural = "entries"
     list_filters: Sequence[filters.ListFilter] = ()
     is_of_experiments = False
+    outlives_experiment = False
 
     def get_query(self) -> Query:
         """The rows of the list: of the chosen experiment, narrowed by the address's filters."""
@@ -37,6 +41,8 @@ class Reading(ModelView):
         experiment = frame.current_experiment()
         if experiment is not None and self.is_of_experiments:
             query = self.of_experiment(query, experiment.id)
+        elif self.is_of_experiments and not self.outlives_experiment:
+            query = query.filter(still_there(self.model.experiment_id))
         return filters.narrow(query, self.list_filters, request)
 
     def of_experiment(self, query: Query, experiment_id: int) -> Query:
@@ -71,13 +77,13 @@ class Reading(ModelView):
         """Sets on all rows at once what they show of other tables; the queries do not grow with the rows."""
 
     def get_one(self, id: Any) -> Any:
-        """The row. Raises NotFound for what is no id of one."""
-        text = str(id)
-        row = None
-        if text.isascii() and text.isdigit() and len(text) <= 12:
-            row = db.session.get(self.model, int(text))
+        """The row. Raises NotFound for what is no id of one, and while its experiment is being deleted."""
+        key = parse_key(str(id))
+        row = None if key is None else db.session.get(self.model, key)
         if row is None:
             raise NotFound(f"There is no such {self.noun}. It may have been removed.")
+        if not self.outlives_experiment:
+            require_still_there(row)
         return row
 
     def get_changeable(self, id: Any, even_if_over: bool = False) -> Any:

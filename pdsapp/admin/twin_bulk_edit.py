@@ -17,6 +17,7 @@ from ..models import ApiToken, DigitalTwin, Experiment, PersonaVersion, utc_now
 from ..services import bulk_edit, chunks
 from ..services.bulk_edit import MOST_TWINS, EditPlan, Wish
 from ..services.fields import clean_line, clean_parameters, clean_tags
+from ..services.lookup import parse_key
 from ..web import access
 from . import choices
 from .base import Screen
@@ -151,7 +152,7 @@ class TwinBulkEdit(TwinBulk):
 
     def _own(self, text: str) -> list[int]:
         """Those of these ids that are twins the list could show."""
-        keys = [int(key) for key in text.split(",") if key.isascii() and key.isdigit() and len(key) <= 12]
+        keys = [key for each in text.split(",") if (key := parse_key(each)) is not None]
         if len(keys) > MOST_TWINS:
             raise BadInput(f"These are {len(keys):,} twins; at most {MOST_TWINS:,} are changed at once.")
         query = Screen.get_query(self).with_entities(DigitalTwin.id)

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..database import reading, transaction
 from ..domain.reasons import ExperimentState
-from ..errors import BadInput
+from ..errors import BadInput, NotFound
 from ..models import (
     TALLIES,
     Account,
@@ -120,6 +121,18 @@ def delete_some() -> bool:
 def being_deleted() -> Select[tuple[int]]:
     """The ids of the experiments that are being deleted, for conditions of queries."""
     return select(Experiment.id).where(Experiment.delete_asked_at.is_not(None))
+
+
+def still_there(column: ColumnElement) -> ColumnElement[bool]:
+    """The condition that the experiment with this id, if there is one, is not being deleted."""
+    return or_(column.is_(None), column.not_in(being_deleted()))
+
+
+def require_still_there(row: Any) -> None:
+    """Raises NotFound for an experiment that is being deleted, and for a row of one."""
+    experiment = row if isinstance(row, Experiment) else getattr(row, "experiment", None)
+    if isinstance(experiment, Experiment) and experiment.delete_asked_at is not None:
+        raise NotFound(f"This is gone: {experiment} is being deleted, with everything that belongs to it.")
 
 
 def _attempts(session: Session, experiment_id: int) -> bool:

@@ -22,7 +22,7 @@ from ..models import Experiment, Schedule, ScheduleRevision, Slot
 from ..models.base import stored_text
 from ..models.schedules import Intent
 from ..scheduling.cadence import cadence_of
-from .deletion import being_deleted
+from .deletion import still_there
 
 MOST_LISTED = 20
 GAP = SlotKind.clock_change.value
@@ -308,7 +308,7 @@ def of_scope(column, experiment: Experiment | None) -> tuple:
     """The condition for rows of one experiment, or of all but those that are being deleted piece by piece."""
     if experiment is not None:
         return (column == experiment.id,)
-    return (or_(column.is_(None), column.not_in(being_deleted())),)
+    return (still_there(column),)
 
 
 def _list(entries: list, entry: object) -> None:

@@ -9,6 +9,15 @@ from ..domain.quoting import quote
 from ..errors import BadInput, NotFound
 from ..models import ApiToken, DigitalTwin, Experiment, Schedule, UserProfile
 
+MOST_LISTED = 5
+LARGEST_KEY = 2**31 - 1  # of a column: PostgreSQL fails at a larger number, also when it is only compared
+
+
+def parse_key(text: str) -> int | None:
+    """The row's number that a text spells, or None where no row can have it."""
+    is_key = text.isascii() and text.isdigit() and len(text) <= 12
+    return int(text) if is_key and int(text) <= LARGEST_KEY else None
+
 
 def parse_uuid(text: str) -> UUID | None:
     """The UUID a text spells, or None."""
@@ -16,9 +25,6 @@ def parse_uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-MOST_LISTED = 5
 
 
 def find_experiment(session: Session, text: str) -> Experiment:

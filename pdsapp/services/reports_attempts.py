@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from ..domain.reasons import AttemptStage, AttemptState, Reason, ReasonClass, Trigger
 from ..errors import BadInput
 from ..models import Attempt, DigitalTwin, Experiment, Post, Schedule, UserProfile
+from .lookup import LARGEST_KEY
 
 PAGE_SIZE = 50
 MOST_CHANGES = 200
@@ -147,7 +148,10 @@ class Changes:
 
 
 def attempt_lines() -> Select:
-    """A query whose rows make an AttemptLine each; add conditions, order and limit."""
+    """A query whose rows make an AttemptLine each; add conditions, order and limit.
+
+    Attempts of an experiment that is being deleted are in no list any more.
+    """
     return (
         select(
             Attempt.id,
@@ -186,6 +190,7 @@ def attempt_lines() -> Select:
         .join(Experiment, Experiment.id == Attempt.experiment_id)
         .outerjoin(Schedule, Schedule.id == Attempt.schedule_id)
         .outerjoin(Post, Post.attempt_id == Attempt.id)
+        .where(Experiment.delete_asked_at.is_(None))
     )
 
 
@@ -202,7 +207,7 @@ def page(session: Session, filters: Filters, before: int | None = None, after: i
     """
     query = attempt_lines().where(*filters.lasting(), *filters.passing()).limit(PAGE_SIZE + 1)
     if after is not None:
-        top = None if filters.is_of_few else after + MOST_SEARCHED
+        top = None if filters.is_of_few else min(after + MOST_SEARCHED, LARGEST_KEY)
         newer = query.where(Attempt.id > after, *(() if top is None else (Attempt.id <= top,)))
         rows = session.execute(newer.order_by(Attempt.id)).all()
         has_newer, rows = len(rows) > PAGE_SIZE, rows[:PAGE_SIZE]
@@ -305,7 +310,10 @@ def _cursor(changed_at: datetime, last_id: int, window: Sequence[tuple[datetime,
 def _parse(cursor: str) -> tuple[datetime, int, str]:
     try:
         micros, last_id, digest = cursor.split(".")
-        return _EPOCH + timedelta(microseconds=int(micros)), int(last_id), digest
+        changed_at = _EPOCH + timedelta(microseconds=int(micros))
+        if changed_at < _EPOCH:
+            raise ValueError
+        return changed_at, int(last_id), digest
     except (ValueError, OverflowError):
         raise BadInput("This is not a place in the stream. Reload the page.", "since") from None
 

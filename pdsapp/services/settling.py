@@ -7,8 +7,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..errors import NotFound
-from ..models import Account, ModelSeen, Post, SettledLine
+from ..models import Account, Experiment, ModelSeen, Post, SettledLine
 from . import audit
+from .deletion import require_still_there
 
 SETTLED: dict[str, type[ModelSeen] | type[Post]] = {"other_model": ModelSeen, "asked_if_human": Post}
 
@@ -16,7 +17,8 @@ SETTLED: dict[str, type[ModelSeen] | type[Post]] = {"other_model": ModelSeen, "a
 def settle(session: Session, key: str, now: datetime, account: Account) -> bool:
     """Hides the line with this key; False if somebody has hidden it before. The caller commits.
 
-    Raises NotFound for a key of no line that can be hidden, or of what the account does not see.
+    Raises NotFound for a key of no line that can be hidden, of what the account does not see, and while its
+    experiment is being deleted.
     """
     kind, _, text = key.partition(":")
     try:
@@ -27,6 +29,7 @@ def settle(session: Session, key: str, now: datetime, account: Account) -> bool:
     row = session.scalars(select(owner).where(owner.uuid == uuid)).first() if owner and uuid else None
     if row is None:
         raise NotFound("There is no such line that could be called fine. Go back to the dashboard.")
+    require_still_there(session.get_one(Experiment, row.experiment_id))
     key = f"{kind}:{row.uuid}"
     if session.scalars(select(SettledLine.id).where(SettledLine.key == key)).first() is not None:
         return False

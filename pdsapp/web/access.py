@@ -2,10 +2,11 @@
 
 from urllib.parse import urlsplit
 
-from flask import Flask, abort, redirect, request, url_for
+from flask import Flask, abort, g, redirect, request, url_for
 from flask_login import current_user
 
 from .. import grants
+from ..extensions import security
 from ..models import Account, Schedule
 from ..services.accounts import WRITERS, role_of
 
@@ -33,6 +34,14 @@ def init_app(app: Flask) -> None:
 def account() -> Account | None:
     """The account that is signed in, None for a stranger."""
     return current_user._get_current_object() if current_user.is_authenticated else None
+
+
+def be_a_stranger() -> None:
+    """From here on this request is nobody's, and the database is not asked whose it is.
+
+    Flask-Login looks before each request and for each template.
+    """
+    g._login_user = security.login_manager.anonymous_user()
 
 
 def takes_file() -> bool:

@@ -5,7 +5,14 @@ from secrets import token_hex
 import structlog
 from flask import Flask, g, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError, TimeoutError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    ProgrammingError,
+    TimeoutError,
+)
 from werkzeug.exceptions import HTTPException
 
 from ..errors import (
@@ -26,6 +33,7 @@ from ..errors import (
     Stopped,
 )
 from ..extensions import db
+from . import access
 
 STATUS: dict[type[PdsError], int] = {
     BadInput: 400,
@@ -60,9 +68,10 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(PdsError, _own_error)
-    for database_error in (OperationalError, InterfaceError, TimeoutError):
+    for database_error in (OperationalError, InterfaceError, PendingRollbackError, TimeoutError):
         app.register_error_handler(database_error, _database_error)
     app.register_error_handler(ProgrammingError, _programming_error)
+    app.register_error_handler(DBAPIError, _other_database_error)
     app.register_error_handler(500, _crash)
 
 
@@ -71,6 +80,7 @@ def error_page(code: int, sentence: str = "", reference: str = ""):
     words = {"code": code, "sentence": sentence, "reference": reference}
     if code >= 500:
         g.frame = None  # what broke may be what the frame needs
+        access.be_a_stranger()
         words |= {"url": "/", "url_label": "To the start page"}
     return render_template("errors/error.html", **words), code
 
@@ -113,6 +123,12 @@ def _database_error(error: Exception):
 
 def _programming_error(error: ProgrammingError):
     if getattr(error.orig, "sqlstate", None) in OTHER_SCHEMA:
+        return _database_error(error)
+    raise error
+
+
+def _other_database_error(error: DBAPIError):
+    if error.connection_invalidated:  # such as PostgreSQL's end of a session that slept in its transaction
         return _database_error(error)
     raise error
 

@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Flask, g, get_flashed_messages, request, session, url_for
 from sqlalchemy import func, or_, select
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.orm import Session
+from werkzeug.local import LocalProxy
 
 from ..domain.quoting import quote
 from ..domain.reasons import ExperimentState, TokenState
@@ -71,7 +72,9 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(actions)
     app.register_blueprint(pausing.actions)
     app.before_request(_remember_choice)
-    app.context_processor(lambda: {"frame": current_frame()})
+    lazy = LocalProxy(current_frame)  # a part of a page has none around it, and pays for none
+    app.context_processor(lambda: {"frame": lazy})
+    app.add_template_global(is_frame_lost)
     app.add_template_global(flashes)
     app.add_template_global(is_of_another_year)
 
@@ -119,13 +122,22 @@ def current_zone() -> ZoneInfo:
 
 
 def current_frame() -> Frame | None:
-    """The frame, None for strangers and while the database does not answer. Made once per request."""
+    """The frame, None for strangers and while the database does not answer. Made once per request.
+
+    `is_frame_lost` tells the two apart: a page that has all it shows is shown without it.
+    """
     if "frame" not in g:
         try:
             g.frame = _make(db.session()) if request and access.account() and access.role() else None
-        except (OperationalError, InterfaceError):
-            g.frame = None
+        except (OperationalError, InterfaceError, PendingRollbackError):
+            g.frame, g.is_frame_lost = None, True
+            db.session.rollback()
     return g.frame
+
+
+def is_frame_lost() -> bool:
+    """Whether this page has no frame because the database has gone while it was made."""
+    return "is_frame_lost" in g
 
 
 def flashes() -> pausing.Told:

@@ -225,6 +225,11 @@
         say("You are signed out. Reload the page to sign in again.", true);
         return;
       }
+      if (answer.status === 404 || answer.status === 400) {
+        isOver = true;
+        say(answer.status === 404 ? "What is listed here was deleted." : "This list cannot go on. Reload the page.", true);
+        return;
+      }
       if (!answer.ok) throw new Error(String(answer.status));
       if (answer.status === 200) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -178,7 +178,29 @@
     const address = new URL(part.dataset.checkUrl, location.href);
     address.searchParams.set("since", part.dataset.cursor);
     const answer = await fetch(address, { headers: { Accept: "application/json" } });
+    if (answer.status >= 500) throw new Error(String(answer.status));
     return answer.status !== 204;
+  }
+
+  /* Why asking again is of no use, "" while it may be. */
+  function endOf(answer) {
+    if (answer.redirected || answer.status === 401 || answer.status === 403) return "You are signed out. Reload the page to sign in again.";
+    if (answer.status === 404 || answer.status === 400) return "What this showed is gone: it was deleted. Go back to a list.";
+    return "";
+  }
+
+  /* A line at the top of a part that is not renewed, and why; "" takes it away. */
+  function warn(part, words) {
+    let line = part.firstElementChild;
+    if (!line || !line.matches(".not-renewed")) {
+      if (!words) return;
+      line = document.createElement("div");
+      line.className = "attention bad not-renewed";
+      line.setAttribute("role", "status");
+      part.prepend(line);
+    }
+    if (!words) line.remove();
+    else if (line.textContent !== words) line.textContent = words;
   }
 
   /* A part of a page that says data-renew="seconds" is fetched again until it no longer says so: by itself from
@@ -189,8 +211,13 @@
       try {
         const isNew = await hasChanged(part);
         const answer = isNew && (await fetch(part.dataset.renewUrl || location.href, { headers: { Accept: "text/html" } }));
-        if (answer && answer.redirected) return;
-        if (answer && answer.ok) {
+        const end = answer ? endOf(answer) : "";
+        if (end) {
+          warn(part, end);
+          return;
+        }
+        if (answer && !answer.ok) throw new Error(String(answer.status));
+        if (answer) {
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
           const fresh = page.getElementById(part.id);
           if (!fresh) return;
@@ -198,8 +225,9 @@
           if (!part.dataset.renewUrl) document.title = page.title;
           part = fresh;
         }
+        warn(part, "");
       } catch {
-        /* the server is away for a moment: the next turn asks again */
+        warn(part, "The server does not answer, so this may be old. Trying again.");
       }
     }
     if (part.dataset.renew) setTimeout(renew, Number(part.dataset.renew) * 1000, part);

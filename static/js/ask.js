@@ -24,6 +24,14 @@
     return answer.ok ? answer.text() : "";
   }
 
+  /* The part that tells how far it is; with an `end` where asking again is of no use. */
+  async function progress(url) {
+    const answer = await fetch(url, { headers: { "X-Part": "progress", Accept: "text/html" } });
+    if (answer.redirected || answer.status === 401 || answer.status === 403) return { html: "", end: "You are signed out. Reload the page to sign in again." };
+    if (answer.status === 404 || answer.status === 400) return { html: "", end: "This attempt is gone: its experiment was deleted." };
+    return { html: answer.ok ? await answer.text() : "", end: "" };
+  }
+
   class Asking {
     constructor(opener) {
       this.opener = opener;
@@ -121,17 +129,24 @@
 
     async follow(url, isFirst) {
       clearTimeout(this.timer);
-      let html = "";
+      let found = { html: "", end: "" };
       try {
-        html = await part(url, "progress");
+        found = await progress(url);
       } catch {
         /* said below */
       }
       if (!this.dialog.open) return;
-      const isAnswer = isPart(html, "[data-progress]");
-      this.warn(this.body, isAnswer ? "" : NO_ANSWER);
-      if (isAnswer) this.show(html, isFirst);
-      else this.timer = setTimeout(() => this.follow(url, isFirst), SELDOM_MS);
+      if (isPart(found.html, "[data-progress]")) {
+        this.warn(this.body, "");
+        this.show(found.html, isFirst);
+        return;
+      }
+      if (found.end) {
+        for (const old of this.body.querySelectorAll("[data-progress] :is(.stages, p)")) old.remove();
+        for (const button of this.body.querySelectorAll("[data-progress] [data-close]")) button.textContent = "Close";
+      }
+      this.warn(this.body, found.end || NO_ANSWER);
+      if (!found.end) this.timer = setTimeout(() => this.follow(url, isFirst), SELDOM_MS);
     }
   }
 

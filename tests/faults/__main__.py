@@ -6,6 +6,8 @@ import random
 import sys
 from pathlib import Path
 
+from tests.stack import watching
+
 from . import report, show
 from .plan import FULL, SMALL
 from .stacks import STACKS
@@ -19,7 +21,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, help="kills per point and victim (7 in the full count)")
     parser.add_argument("--small", action="store_true", help="each point once, with a lease of 6 s")
     parser.add_argument("--document", type=Path, help="write the matrix between the markers of this file")
+    parser.add_argument("--watchers", action="store_true", help="only: 50 people watch a stack that works")
     given = parser.parse_args(arguments)
+    if given.watchers:
+        return _watch()
     size = SMALL if given.small else FULL
     if given.rounds is not None:
         size = dataclasses.replace(size, rounds=given.rounds)
@@ -35,6 +40,14 @@ def main(arguments: list[str]) -> int:
         report.write_between_markers(text, path)
         print(f"\nWritten into {path}.", file=sys.stderr)
     return int(any(result.problems for result in results))
+
+
+def _watch() -> int:
+    found = watching.watch(watching.FULL)
+    print(found)
+    for problem in found.problems:
+        print(problem)
+    return int(bool(found.problems))
 
 
 if __name__ == "__main__":

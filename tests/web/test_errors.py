@@ -43,6 +43,7 @@ def test_the_products_errors_show_their_own_sentence(raising, error, status):
     assert answer.status_code == status
     assert str(error) in answer.text
     assert "Discourse Twins" in answer.text
+    assert ("broke on our side" in answer.text) is (status == 500)
 
 
 def test_every_error_of_the_family_has_a_status():

@@ -17,7 +17,7 @@ from .attempt_filters import FilterField, fields_of, filters_of, place_in, wante
 from .processes import ProcessLine, process_line
 from .rows import STAGE_WORDS, AttemptRow, attempt_row
 
-FIRST_INTERVAL = 5
+FIRST_INTERVAL = 1
 
 routes = Blueprint("activity", __name__)
 

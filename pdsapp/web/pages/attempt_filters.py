@@ -15,7 +15,7 @@ from ...domain.quoting import quote
 from ...domain.reasons import REASON_WORDS, AttemptState, Reason, ReasonClass, Trigger
 from ...errors import BadInput, NotFound
 from ...models import DigitalTwin, Experiment, Schedule, UserProfile
-from ...services.lookup import parse_uuid
+from ...services.lookup import parse_key, parse_uuid
 from ...services.reports_attempts import Filters
 
 
@@ -26,7 +26,6 @@ class Part(StrEnum):
     rehearsal = "rehearsal"
 
 
-LARGEST_ID = 2**63 - 1
 MOST_CHOICES = 500
 TRIGGER_WORDS = {
     Trigger.schedule: "schedule",
@@ -54,8 +53,9 @@ NAMES = (
     "until",
     "search",
 )
-TYPED = "%Y-%m-%dT%H:%M"
 MOST_TEXT = 200
+# What is reckoned with a time must stay within the calendar, in any zone.
+EARLIEST, LATEST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _time(given: Mapping[str, str], name: str, zone: ZoneInfo) -> datetime | Non
         return None
     try:
         at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        return min(max(at, EARLIEST), LATEST)
     except (ValueError, OverflowError):
         raise BadInput(
             f"{quote(text[:40])} is no time. Write it like 2026-11-29T14:30, or clear the filter.", name
@@ -168,9 +169,9 @@ def place_in(name: str) -> int | None:
     text = request.args.get(name, "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > LARGEST_ID:
+    if (place := parse_key(text)) is None:
         raise BadInput(f"{quote(text[:40])} is no place in the list. Go back to the newest attempts.", name)
-    return int(text)
+    return place
 
 
 def wanted() -> dict[str, str]:
@@ -207,7 +208,7 @@ def fields_of(
 
 
 def _typed(at: datetime | None, zone: ZoneInfo) -> str:
-    return f"{at.astimezone(zone):{TYPED}}" if at else ""
+    return at.astimezone(zone).replace(tzinfo=None).isoformat(timespec="minutes") if at else ""
 
 
 def _part(filters: Filters) -> Part | None:

@@ -18,6 +18,7 @@ from ...errors import NotConfigured, NotFound, RowUnreadable
 from ...extensions import db
 from ...models import Attempt, DigitalTwin, ModelCall, ProcessKind, utc_now
 from ...services import heartbeats
+from ...services.deletion import require_still_there
 from ...services.lookup import parse_uuid
 from .. import frame
 from .attempt_brief import attempt_brief
@@ -115,6 +116,7 @@ def _find(session: Session, text: str) -> Attempt:
         raise NotFound(
             "There is no such attempt. The address may be mistyped, or belong to another installation."
         )
+    require_still_there(found)
     return found
 
 
