@@ -5,10 +5,11 @@ the same sums; the ledger has those and the rehearsals, which are told apart her
 rows (services/tallying.py); hours and days are those of the reader's zone.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -244,7 +245,8 @@ def bins(
     )
 
 
-def bin_edges(start: datetime, end: datetime, seconds: int, zone: tzinfo) -> list[datetime]:
+@lru_cache(maxsize=64)
+def bin_edges(start: datetime, end: datetime, seconds: int, zone: tzinfo) -> tuple[datetime, ...]:
     """`start`, then every instant before `end` at which a bar of so many seconds begins in the zone.
 
     Bars begin at midnight and at multiples of `seconds` after it, by the clock on the wall; where a clock
@@ -259,7 +261,7 @@ def bin_edges(start: datetime, end: datetime, seconds: int, zone: tzinfo) -> lis
             for fold in (0, 1):
                 found.add(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC))
         day += timedelta(days=1)
-    return sorted(at for at in found if start <= at < end) or [start]
+    return tuple(sorted(at for at in found if start <= at < end)) or (start,)
 
 
 def twin_counts(session: Session, experiment: Experiment | None) -> TwinCounts:
@@ -286,7 +288,7 @@ def _outcome(tally: Tally) -> str:
     return "skipped_by_rule" if tally.reason_class == ReasonClass.rule else "held_operational"
 
 
-def _place(starts: list[datetime], at: datetime) -> int:
+def _place(starts: Sequence[datetime], at: datetime) -> int:
     """The index of the bar an instant falls into; what lies outside counts in the first or the last."""
     low, high = 0, len(starts)
     while high - low > 1:

@@ -1,7 +1,11 @@
 """Addresses of screens that pages lead to; empty where the screen does not exist."""
 
-from flask import url_for
+from uuid import UUID
+
+from flask import g, url_for
 from werkzeug.routing import BuildError
+
+PLACE = "000000000000"
 
 
 def to(endpoint: str, **values) -> str:
@@ -14,7 +18,7 @@ def to(endpoint: str, **values) -> str:
 
 def details(view: str, number: int | None) -> str:
     """The page of one row of a management screen, "" where there is no row."""
-    return "" if number is None else to(f"{view}.details_view", id=number)
+    return "" if number is None else _one(f"{view}.details_view", "id", number)
 
 
 def editing(view: str, number: int) -> str:
@@ -24,7 +28,7 @@ def editing(view: str, number: int) -> str:
 
 def attempt(uuid) -> str:
     """The page of an attempt."""
-    return to("attempt_page.show", uuid=uuid)
+    return _one("attempt_page.show", "uuid", uuid)
 
 
 def post_in_feed(attempt) -> str:
@@ -35,4 +39,13 @@ def post_in_feed(attempt) -> str:
 
 def brief(uuid) -> str:
     """An attempt in short, for a row that is opened in place."""
-    return to("attempt_page.brief", uuid=uuid)
+    return _one("attempt_page.brief", "uuid", uuid)
+
+
+def _one(endpoint: str, name: str, value: int | UUID) -> str:
+    """As `to` for one value that stands in an address as it is: the addresses of a list differ in nothing
+    else, and building each would take as long as drawing its row."""
+    known = g.setdefault("addresses", {})
+    if endpoint not in known:
+        known[endpoint] = to(endpoint, **{name: PLACE})
+    return known[endpoint].replace(PLACE, str(value))
