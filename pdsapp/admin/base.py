@@ -323,6 +323,7 @@ class Screen(Reading):
     def _form_page(self, template: str, form: Any, return_url: str, **more: Any):
         if request.method == "POST":
             set_read_only(True)
+            form.ask_secrets_again()
         opts = FormOpts(widget_args=self.form_widget_args, form_rules=None)
         page = self.render(template, form=form, form_opts=opts, return_url=return_url, **more)
         return page, 400 if request.method == "POST" else 200

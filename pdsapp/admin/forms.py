@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from wtforms import (
     HiddenField,
     IntegerField,
+    PasswordField,
     SelectField,
     SelectMultipleField,
     StringField,
@@ -36,6 +37,12 @@ class Form(BaseForm):
         if not isinstance(text, str):  # not sent back: it is not known what the person saw
             return None
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+
+    def ask_secrets_again(self) -> None:
+        """Says at each secret that was typed that the page does not hold it any more: pages never do."""
+        for field in self:
+            if isinstance(field, PasswordField) and field.data:
+                field.errors = [*field.errors, "It is never kept in a page: enter it again."]
 
     def put_error(self, error: BadInput) -> None:
         """Shows the error at its field; above the form when it names none."""

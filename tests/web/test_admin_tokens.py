@@ -44,6 +44,14 @@ def edit(browser, rows, **values):
     return browser.post(f"/admin/apitoken/edit/?id={rows.token.id}", data=data)
 
 
+def test_a_form_that_was_refused_says_that_the_key_must_be_entered_again(researcher, session):
+    answer = researcher.post("/admin/apitoken/new/", data=form(name=""))
+    assert answer.status_code == 400
+    assert "It is never kept in a page: enter it again." in answer.text and KEY not in answer.text
+    again = researcher.post("/admin/apitoken/new/", data=form(name="", secret=""))
+    assert "enter it again" not in again.text
+
+
 def test_a_token_is_stored_sealed_and_its_url_in_one_spelling(researcher, stored, session):
     answer = researcher.post("/admin/apitoken/new/", data=form(), follow_redirects=True)
     token, key = stored()
