@@ -5,8 +5,10 @@ from pathlib import Path
 
 from pdsapp import create_app
 from pdsapp.config import read_settings
+from pdsapp.database import transaction
 from pdsapp.extensions import db
 from pdsapp.models import utc_now
+from pdsapp.services import rollups
 from tests import history
 
 
@@ -27,6 +29,10 @@ def make_town(data_dir: Path) -> Town:
     app = create_app(read_settings(PDS_DATA_DIR=str(data_dir), PDS_DEMO="0"), with_web=False)
     with app.app_context():
         made = history.make_town(utc_now())
+        with (
+            transaction() as session
+        ):  # what lies before the marks of the running scheduler is not counted else
+            rollups.forget(session)
         found = Town(
             made.experiment.identifier,
             made.experiment.name,
