@@ -39,7 +39,8 @@ def waits_for_erasing(session: Session, attempt: Attempt) -> bool:
     """Whether the attempt is due but not taken, as a participant is being erased from its experiment."""
     if attempt.state != AttemptState.due:
         return False
-    return session.scalar(select(Attempt.experiment_id.in_(being_erased())).where(Attempt.id == attempt.id))
+    own = being_erased().where(Withdrawal.experiment_id == attempt.experiment_id)
+    return session.scalars(own.limit(1)).first() is not None
 
 
 def being_erased() -> Select[tuple[int]]:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..domain.quoting import one_line, quote
+from ..domain.quoting import one_line
 from ..errors import BadInput
 from .fields import PERSONA_LIMIT, clean_line, clean_text
-from .tables import csv_rows, decode, json_rows, unguarded
+from .tables import check_columns, column_name, csv_rows, decode, json_rows, unguarded
 
 TOGETHER_LIMIT = 900_000  # bytes; a request may have 2 MiB, and the table to confirm quotes what it holds
 ROW_LIMIT = 1000
@@ -128,29 +128,17 @@ def _collect(place: str, cells: dict[str, Any], rows: list[PersonaRow], errors: 
 
 def _read_csv(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, cells in csv_rows(text, name, "files", _check_columns):
-        yield place, {_column(key): unguarded(value) for key, value in cells.items()}
+        yield place, {column_name(key): unguarded(value) for key, value in cells.items()}
 
 
 def _read_json_lines(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, cells in json_rows(text, name, "files"):
         _check_columns(list(cells), place)
-        yield place, {_column(key): value for key, value in cells.items()}
-
-
-def _column(name: str) -> str:
-    return name.strip().lower()
+        yield place, {column_name(key): value for key, value in cells.items()}
 
 
 def _check_columns(found: list[str], place: str) -> None:
-    names = [_column(column) for column in found]
-    for column in names:
-        if column not in COLUMNS and column not in LEFT_ASIDE:
-            raise BadInput(f"{place}: unknown column {quote(column)}. Known: {', '.join(COLUMNS)}.", "files")
-        if names.count(column) > 1:
-            raise BadInput(f"{place}: the column “{column}” stands there twice.", "files")
-    for column in NEEDED:
-        if column not in names:
-            raise BadInput(f"{place}: there is no column “{column}”. It needs name and text.", "files")
+    check_columns(found, place, COLUMNS, LEFT_ASIDE, NEEDED, "files")
 
 
 def _row(place: str, cells: dict[str, Any]) -> PersonaRow:

@@ -13,7 +13,7 @@ from ..domain.quoting import one_line, quote
 from ..errors import BadInput
 from .bulk_files import CellError, Column
 from .persona_files import NamedFile, own_name
-from .tables import csv_rows, decode, json_rows, unguarded
+from .tables import check_columns, column_name, csv_rows, decode, json_rows, unguarded
 
 FILE_LIMIT = 10_000_000  # bytes
 ROW_LIMIT = 20_000
@@ -153,7 +153,7 @@ def _read_csv(text: str, name: str, mend: Mend) -> Iterator[PostRow]:
         mend(CellError(_line(place), "", words))
 
     for place, cells in csv_rows(text, name, FIELD, _check_columns, complain):
-        values = {_column(key): unguarded(cell) for key, cell in cells.items()}
+        values = {column_name(key): unguarded(cell) for key, cell in cells.items()}
         yield from _row(_line(place), values, mend)
 
 
@@ -169,7 +169,7 @@ def _read_json_lines(text: str, name: str, mend: Mend) -> Iterator[PostRow]:
             words = str(error).removeprefix(f"{line}: ")
             complain(place, words[0].upper() + words[1:])
             continue
-        values = {_column(key): value for key, value in cells.items()}
+        values = {column_name(key): value for key, value in cells.items()}
         wrong = [key for key in COLUMNS if not _is_text(key, values.get(key))]
         for key in wrong:
             words = f"This is no text. Put it in quotation marks, or leave out {quote(key)}."
@@ -200,17 +200,5 @@ def _line(place: str) -> str:
     return place.rpartition(", ")[2]
 
 
-def _column(name: str) -> str:
-    return name.strip().lower()
-
-
 def _check_columns(found: list[str], place: str) -> None:
-    names = [_column(column) for column in found]
-    for column in names:
-        if column not in COLUMNS and column not in LEFT_ASIDE:
-            raise BadInput(f"{place}: unknown column {quote(column)}. Known: {', '.join(COLUMNS)}.", FIELD)
-        if names.count(column) > 1:
-            raise BadInput(f"{place}: the column “{column}” stands there twice.", FIELD)
-    for column in NEEDED:
-        if column not in names:
-            raise BadInput(f"{place}: there is no column “{column}”. It needs author and text.", FIELD)
+    check_columns(found, place, COLUMNS, LEFT_ASIDE, NEEDED, FIELD)

@@ -4,8 +4,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+from ..domain.quoting import quote
 from ..errors import BadInput
 
 CheckColumns = Callable[[list[str], str], None]
@@ -67,6 +68,32 @@ def csv_rows(
             f"a cell has more than {csv.field_size_limit():,} characters" if "limit" in str(error) else error
         )
         raise BadInput(f"{name}, line {line}: {problem}. Look at its quotation marks.", field) from None
+
+
+def column_name(name: str) -> str:
+    """A column as it is compared: without white space around it, in lower case."""
+    return name.strip().lower()
+
+
+def check_columns(
+    found: Iterable[str],
+    place: str,
+    known: Sequence[str],
+    left_aside: Collection[str],
+    needed: Sequence[str],
+    field: str,
+) -> None:
+    """Returns for columns known or left aside, each once, with all that are needed. Raises BadInput."""
+    names = [column_name(column) for column in found]
+    for column in names:
+        if column not in known and column not in left_aside:
+            raise BadInput(f"{place}: unknown column {quote(column)}. Known: {', '.join(known)}.", field)
+        if names.count(column) > 1:
+            raise BadInput(f"{place}: the column “{column}” stands there twice.", field)
+    for column in needed:
+        if column not in names:
+            words = f"there is no column “{column}”. It needs {' and '.join(needed)}."
+            raise BadInput(f"{place}: {words}", field)
 
 
 def json_rows(

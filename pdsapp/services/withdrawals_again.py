@@ -35,7 +35,7 @@ def repeat(path: Path, now: datetime) -> int:
                 pseudonym=tombstone.pseudonym,
             )  # fmt: skip
         done += 1
-    if _has_unfinished() and not _finish():
+    if not _finish():
         raise CopyFailed(
             "People who had withdrawn since that backup could not be erased from it. Nothing was restored."
         )
@@ -44,14 +44,8 @@ def repeat(path: Path, now: datetime) -> int:
     return done
 
 
-def _has_unfinished() -> bool:
-    with reading() as session:
-        return (
-            session.scalar(select(Withdrawal.id).where(Withdrawal.finished_at.is_(None)).limit(1)) is not None
-        )
-
-
 def _finish() -> bool:
+    """Whether all that were begun, in the backup already or here, are finished."""
     with reading() as session:
         keys = session.scalars(
             select(Withdrawal.id).where(Withdrawal.finished_at.is_(None)).order_by(Withdrawal.id)

@@ -15,13 +15,11 @@ from . import attempt_outcome as outcome
 from . import links
 from .attempt_brief import AttemptBrief, attempt_brief
 from .attempt_story import took_words
+from .rows import STAGE_WORDS
 
 STAGES = (
     (None, "Waiting for a worker"),
-    (AttemptStage.deciding, "Reading the feed and deciding"),
-    (AttemptStage.asking, "Asking the model"),
-    (AttemptStage.rewriting, "Asking for a text that fits"),
-    (AttemptStage.saving, "Saving the post"),
+    *((stage, outcome.capital(STAGE_WORDS[stage])) for stage in AttemptStage),
 )
 
 
