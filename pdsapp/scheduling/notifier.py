@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..config import Settings
 from ..database import UNREADABLE, reading, transaction
 from ..errors import PdsError
-from ..models import ProcessKind, utc_now
+from ..models import utc_now
 from ..services import database, heartbeats, notice_sending, notices
 from ..services.attention import Line
 from . import queue
@@ -56,7 +56,7 @@ def beat(settings: Settings, clock: Callable[[], datetime] = utc_now) -> None:
     """Sends the heartbeat, if it is time and all are alive; what several would do, one does."""
     now = clock()
     with reading() as session:
-        signs = [heartbeats.life_sign(session, kind, now) for kind in ProcessKind]
+        signs = heartbeats.life_signs(session, now).values()
         if not all(sign.is_alive for sign in signs):
             return
         if not notices.is_due(session, HEARTBEAT, HEARTBEAT_SECONDS, now):

@@ -26,6 +26,7 @@ from .heartbeats import LifeSign
 from .ledger import Ledger
 from .reports import TwinCounts
 from .reports_now import Lane, Now, troubles
+from .tallying import of_scope
 
 OVERDUE_SECONDS = 60
 UNDELIVERED = "notices_undelivered"
@@ -167,7 +168,7 @@ def _of_withdrawals(session: Session, experiment: Experiment | None, at: datetim
     query = select(Withdrawal.pseudonym, Withdrawal.user_profile_id, Withdrawal.experiment_id).where(
         Withdrawal.finished_at.is_(None),
         Withdrawal.asked_at < at - timedelta(seconds=OVERDUE_SECONDS),
-        *attention_finds.of_scope(Withdrawal.experiment_id, experiment),
+        *of_scope(Withdrawal.experiment_id, experiment),
     )
     return [
         Line(

@@ -6,6 +6,7 @@ Everything is narrowed by grants, and to one experiment if one is given.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -40,7 +41,7 @@ from ..models import (
 )
 from ..models.posts import IS_BY_HAND
 from ..models.tallies import DAY_SECONDS, WEEK_SECONDS
-from .tallying import of_scope
+from .tallying import of_any_scope, scope_values
 
 MOST_SHOWN = 20
 CALLS_OF = timedelta(hours=1)
@@ -90,11 +91,18 @@ def failing_tokens(
     session: Session, experiment: Experiment | None, now: datetime
 ) -> tuple[FailingToken, ...]:
     """Active tokens in use whose last call failed, and which nothing has answered since; one query."""
+    values = scope_values(experiment) | {"since": now - CALLS_OF}
+    rows = session.execute(_failing_tokens(experiment is not None), values)
+    return tuple(FailingToken(token, reason, at) for token, reason, at in rows)
+
+
+@cache
+def _failing_tokens(is_of_one: bool) -> sa.Select:
     newest = (
         select(ModelCall.id)
         .where(
             ModelCall.api_token_id == ApiToken.id,
-            ModelCall.started_at > now - CALLS_OF,
+            ModelCall.started_at > sa.bindparam("since"),
             ModelCall.state.in_((CallState.answered, CallState.failed)),
         )
         .order_by(ModelCall.started_at.desc(), ModelCall.id.desc())
@@ -105,39 +113,49 @@ def failing_tokens(
     is_used = sa.exists().where(
         DigitalTwin.api_token_id == ApiToken.id,
         DigitalTwin.is_active,
-        *of_scope(DigitalTwin.experiment_id, experiment),
+        *of_any_scope(DigitalTwin.experiment_id, is_of_one),
     )
-    query = (
+    return (
         select(ApiToken, ModelCall.error, ModelCall.finished_at)
         .join(ModelCall, ModelCall.id == newest)
         .where(ApiToken.state == TokenState.active, ModelCall.error.in_(REFUSALS), is_used)
         .order_by(ApiToken.name)
         .limit(MOST_SHOWN)
     )
-    return tuple(FailingToken(token, reason, at) for token, reason, at in session.execute(query))
 
 
 def schedules_without_a_post(session: Session, experiment: Experiment | None) -> tuple[Schedule, ...]:
-    """Schedules whose last eight slots that asked, or found nobody, all ended without a post; three queries.
+    """Schedules whose last eight slots that asked, or found nobody, all ended without a post; one query.
 
-    Of the first 100 that fire. Slots are found first, attempts by them: in one statement SQLite would rather
-    go through all attempts there are.
+    Of the first 100 that fire.
     """
-    asking = (SlotKind.fired, SlotKind.nobody_eligible)
-    eighth = (
-        select(Slot.slot_at)
-        .where(Slot.schedule_id == Schedule.id, Slot.kind.in_(asking))
+    found = session.execute(_with_their_hopes(experiment is not None), scope_values(experiment))
+    return tuple(schedule for schedule, slots, hopes in found if slots == LAST_SLOTS and not hopes)[
+        :MOST_SHOWN
+    ]
+
+
+@cache
+def _with_their_hopes(is_of_one: bool) -> sa.Select:
+    """Schedules that fire, their last eight slots, and how many of those brought a post or may."""
+    last = (
+        select(Slot.id)
+        .where(Slot.schedule_id == Schedule.id, Slot.kind.in_((SlotKind.fired, SlotKind.nobody_eligible)))
         .order_by(Slot.slot_at.desc())
-        .offset(LAST_SLOTS - 1)
-        .limit(1)
+        .limit(LAST_SLOTS)
         .correlate(Schedule)
-        .scalar_subquery()
+        .subquery()
     )
-    of_experiment = []
-    if experiment is not None:
-        of_experiment = [sa.or_(Schedule.experiment_id == experiment.id, Schedule.experiment_id.is_(None))]
-    query = (
-        select(Schedule, sa.type_coerce(eighth, Slot.slot_at.type))
+    hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
+    # Not the plain state: by its index all that ever was posted would be gone through.
+    is_hopeful = sa.exists().where(
+        Attempt.slot_id == last.c.id, func.coalesce(Attempt.state, "").in_(hopeful)
+    )
+    slots = select(func.count(last.c.id)).scalar_subquery()
+    hopes = select(func.count(last.c.id)).where(is_hopeful).scalar_subquery()
+    of_one = sa.or_(Schedule.experiment_id == sa.bindparam("experiment"), Schedule.experiment_id.is_(None))
+    return (
+        select(Schedule, slots, hopes)
         .outerjoin(Experiment, Experiment.id == Schedule.experiment_id)
         .where(
             Schedule.is_enabled,
@@ -146,28 +164,11 @@ def schedules_without_a_post(session: Session, experiment: Experiment | None) ->
             Schedule.broken_reason == "",
             Schedule.next_slot_at.is_not(None),
             sa.or_(Schedule.experiment_id.is_(None), Experiment.state == ExperimentState.running),
-            *of_experiment,
+            *((of_one,) if is_of_one else ()),
         )
         .order_by(Schedule.name)
         .limit(MOST_LOOKED_AT)
     )
-    since = {schedule: at for schedule, at in session.execute(query) if at is not None}
-    if not since:
-        return ()
-    last = [
-        sa.and_(Slot.schedule_id == schedule.id, Slot.slot_at >= at, Slot.kind.in_(asking))
-        for schedule, at in since.items()
-    ]
-    slots = dict(session.execute(select(Slot.id, Slot.schedule_id).where(sa.or_(*last))).all())
-    hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
-    hopes = session.scalars(
-        # Not the plain state: by its index all that ever was posted would be gone through.
-        select(Attempt.slot_id)
-        .where(Attempt.slot_id.in_(list(slots)), func.coalesce(Attempt.state, "").in_(hopeful))
-        .distinct()
-    )
-    with_hope = {slots[slot_id] for slot_id in hopes}
-    return tuple(schedule for schedule in since if schedule.id not in with_hope)[:MOST_SHOWN]
 
 
 def new_models(
@@ -177,19 +178,25 @@ def new_models(
 
     In running experiments and in paused ones: a pause mends nothing.
     """
-    query = (
+    values = scope_values(experiment) | {"since": now - SEEN_FOR}
+    rows = session.execute(_new_models(experiment is not None), values)
+    return tuple((seen, of) for seen, of in rows)
+
+
+@cache
+def _new_models(is_of_one: bool) -> sa.Select:
+    return (
         select(ModelSeen, Experiment)
         .join(Experiment, Experiment.id == ModelSeen.experiment_id)
         .where(
             ModelSeen.model_before.is_not(None),
-            ModelSeen.since > now - SEEN_FOR,
+            ModelSeen.since > sa.bindparam("since"),
             Experiment.state.in_(UNDER_WAY),
-            *of_scope(ModelSeen.experiment_id, experiment),
+            *of_any_scope(ModelSeen.experiment_id, is_of_one),
         )
         .order_by(ModelSeen.since.desc(), ModelSeen.id.desc())
         .limit(MOST_SHOWN)
     )
-    return tuple((seen, of) for seen, of in session.execute(query))
 
 
 def questions(session: Session, experiment: Experiment | None, now: datetime) -> tuple[Question, ...]:
@@ -198,6 +205,20 @@ def questions(session: Session, experiment: Experiment | None, now: datetime) ->
     Three queries. Among the newest 2,000 posts that no attempt wrote: a list of what needs a person must not
     read a week of a town. No alias stands in them, since grants would not narrow it.
     """
+    values = scope_values(experiment) | {"since": now - QUESTIONS_OF}
+    rows = session.execute(_posts_that_may_ask(experiment is not None), values)
+    asking = [row for row in rows if asks_if_human(row.text)]
+    answered = _of_twins(session, {row.parent_id for row in asking} - {None})
+    twins = _twins_named(session, [row for row in asking if row.parent_id not in answered])
+    return tuple(
+        Question(row.uuid, row.experiment_id, row.identifier, row.username, row.created_at)
+        for row in asking
+        if row.parent_id in answered or any((row.experiment_id, name) in twins for name in mentions(row.text))
+    )
+
+
+@cache
+def _posts_that_may_ask(is_of_one: bool) -> sa.Select:
     newest = (
         select(
             Post.id, Post.uuid, Post.text, Post.created_at, Post.experiment_id, Post.parent_id,
@@ -205,15 +226,15 @@ def questions(session: Session, experiment: Experiment | None, now: datetime) ->
         )
         .where(
             IS_BY_HAND,
-            *of_scope(Post.experiment_id, experiment),
-            Post.created_at > now - QUESTIONS_OF,
+            *of_any_scope(Post.experiment_id, is_of_one),
+            Post.created_at > sa.bindparam("since"),
             Post.visibility == Visibility.visible,
         )
         .order_by(Post.created_at.desc(), Post.id.desc())
         .limit(MOST_POSTS_READ)
         .subquery()
     )  # fmt: skip
-    query = (
+    return (
         select(newest, Experiment.identifier, UserProfile.username)
         .join(UserProfile, UserProfile.id == newest.c.user_profile_id)
         .join(Experiment, Experiment.id == newest.c.experiment_id)
@@ -222,14 +243,6 @@ def questions(session: Session, experiment: Experiment | None, now: datetime) ->
             sa.or_(newest.c.parent_id.is_not(None), newest.c.text.contains("@")),
         )
         .order_by(newest.c.created_at.desc(), newest.c.id.desc())
-    )
-    asking = [row for row in session.execute(query) if asks_if_human(row.text)]
-    answered = _of_twins(session, {row.parent_id for row in asking} - {None})
-    twins = _twins_named(session, [row for row in asking if row.parent_id not in answered])
-    return tuple(
-        Question(row.uuid, row.experiment_id, row.identifier, row.username, row.created_at)
-        for row in asking
-        if row.parent_id in answered or any((row.experiment_id, name) in twins for name in mentions(row.text))
     )
 
 
@@ -259,50 +272,14 @@ def silent_twins(session: Session, experiment: Experiment | None, now: datetime)
     The mean gap comes of the tallies by author, in days and sevens of them that begin within the last 30
     days: from the first of those blocks to the last post, divided by the posts. No post is looked at.
     """
-    first_week = int((now - SEEN_FOR).timestamp()) // WEEK_SECONDS * WEEK_SECONDS + WEEK_SECONDS
-    this_week = int(now.timestamp()) // WEEK_SECONDS * WEEK_SECONDS
-    counted = (
-        select(
-            AuthorTally.user_profile_id.label("profile"),
-            func.sum(AuthorTally.post_count).label("posts"),
-            func.min(AuthorTally.start_seconds).label("start"),
-        )
-        .where(
-            sa.or_(
-                sa.and_(
-                    AuthorTally.span_seconds == WEEK_SECONDS,
-                    AuthorTally.start_seconds >= first_week,
-                    AuthorTally.start_seconds < this_week,
-                ),
-                sa.and_(AuthorTally.span_seconds == DAY_SECONDS, AuthorTally.start_seconds >= this_week),
-            ),
-            *of_scope(AuthorTally.experiment_id, experiment),
-            AuthorTally.experiment_id.in_(
-                select(Experiment.id).where(Experiment.state == ExperimentState.running)
-            ),
-        )
-        .group_by(AuthorTally.user_profile_id)
-        .having(func.sum(AuthorTally.post_count) >= FEWEST_POSTS)
-        .subquery()
-    )
-    query = (
-        select(
-            DigitalTwin.id, DigitalTwin.last_post, UserProfile.username, counted.c.posts, counted.c.start,
-            Experiment.id, Experiment.name, Experiment.uuid,
-        )
-        .select_from(counted)
-        .join(UserProfile, UserProfile.id == counted.c.profile)
-        .join(DigitalTwin, DigitalTwin.user_profile_id == counted.c.profile)
-        .join(Experiment, Experiment.id == DigitalTwin.experiment_id)
-        .where(
-            DigitalTwin.active_rank.is_not(None),
-            DigitalTwin.last_post < now - SILENT_AT_LEAST,
-            Experiment.state == ExperimentState.running,
-            sa.not_(sa.exists().where(Installation.is_paused)),
-        )
-    )  # fmt: skip
+    values = scope_values(experiment) | {
+        "first_week": int((now - SEEN_FOR).timestamp()) // WEEK_SECONDS * WEEK_SECONDS + WEEK_SECONDS,
+        "this_week": int(now.timestamp()) // WEEK_SECONDS * WEEK_SECONDS,
+        "since": now - SILENT_AT_LEAST,
+    }
+    rows = session.execute(_lately_silent(experiment is not None), values)
     found: dict[int, list[tuple]] = {}
-    for twin_id, last_post, username, posts, start, experiment_id, name, uuid in session.execute(query):
+    for twin_id, last_post, username, posts, start, experiment_id, name, uuid in rows:
         gap = (last_post.timestamp() - start) / posts
         silent = (now - last_post).total_seconds()
         if gap > 0 and silent > TIMES_THE_GAP * gap:
@@ -318,6 +295,54 @@ def silent_twins(session: Session, experiment: Experiment | None, now: datetime)
         )
         for key, lines in ((key, sorted(lines)) for key, lines in found.items())
     )
+
+
+@cache
+def _lately_silent(is_of_one: bool) -> sa.Select:
+    """Twins of running experiments without a post of late, with their posts of the last 30 days."""
+    counted = (
+        select(
+            AuthorTally.user_profile_id.label("profile"),
+            func.sum(AuthorTally.post_count).label("posts"),
+            func.min(AuthorTally.start_seconds).label("start"),
+        )
+        .where(
+            sa.or_(
+                sa.and_(
+                    AuthorTally.span_seconds == WEEK_SECONDS,
+                    AuthorTally.start_seconds >= sa.bindparam("first_week"),
+                    AuthorTally.start_seconds < sa.bindparam("this_week"),
+                ),
+                sa.and_(
+                    AuthorTally.span_seconds == DAY_SECONDS,
+                    AuthorTally.start_seconds >= sa.bindparam("this_week"),
+                ),
+            ),
+            *of_any_scope(AuthorTally.experiment_id, is_of_one),
+            AuthorTally.experiment_id.in_(
+                select(Experiment.id).where(Experiment.state == ExperimentState.running)
+            ),
+        )
+        .group_by(AuthorTally.user_profile_id)
+        .having(func.sum(AuthorTally.post_count) >= FEWEST_POSTS)
+        .subquery()
+    )
+    return (
+        select(
+            DigitalTwin.id, DigitalTwin.last_post, UserProfile.username, counted.c.posts, counted.c.start,
+            Experiment.id, Experiment.name, Experiment.uuid,
+        )
+        .select_from(counted)
+        .join(UserProfile, UserProfile.id == counted.c.profile)
+        .join(DigitalTwin, DigitalTwin.user_profile_id == counted.c.profile)
+        .join(Experiment, Experiment.id == DigitalTwin.experiment_id)
+        .where(
+            DigitalTwin.active_rank.is_not(None),
+            DigitalTwin.last_post < sa.bindparam("since"),
+            Experiment.state == ExperimentState.running,
+            sa.not_(sa.exists().where(Installation.is_paused)),
+        )
+    )  # fmt: skip
 
 
 def settled(session: Session, keys: Sequence[str]) -> frozenset[str]:

@@ -2,10 +2,12 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import CompoundSelect, delete, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from ..database import reading
@@ -66,16 +68,34 @@ def is_fresh(beat_at: datetime, now: datetime) -> bool:
 
 def life_sign(session: Session, kind: ProcessKind, now: datetime) -> LifeSign:
     """The life sign of all workers, or of all schedulers."""
-    rows = session.execute(
-        select(Heartbeat.beat_at, Heartbeat.stopped_at)
+    return life_signs(session, now)[kind]
+
+
+def life_signs(session: Session, now: datetime) -> dict[ProcessKind, LifeSign]:
+    """The life signs of all workers and of all schedulers, in one query."""
+    rows = session.execute(_freshest_beats()).all()
+    return {kind: _life_sign([row for row in rows if row.kind == kind], now) for kind in ProcessKind}
+
+
+@cache
+def _freshest_beats() -> CompoundSelect:
+    """The freshest 100 of each kind."""
+    freshest = (
+        select(Heartbeat.kind, Heartbeat.beat_at, Heartbeat.stopped_at)
         .where(Heartbeat.kind == kind)
         .order_by(Heartbeat.beat_at.desc())
         .limit(100)
-    ).all()
+        .subquery()
+        for kind in ProcessKind
+    )
+    return union_all(*(select(each) for each in freshest))
+
+
+def _life_sign(rows: Sequence, now: datetime) -> LifeSign:
     if not rows:
         return LifeSign(False, None, 0)
-    alive = [beat for beat, stopped in rows if stopped is None and is_fresh(beat, now)]
-    freshest = (now - (alive[0] if alive else rows[0].beat_at)).total_seconds()
+    alive = [row.beat_at for row in rows if row.stopped_at is None and is_fresh(row.beat_at, now)]
+    freshest = (now - (max(alive) if alive else max(row.beat_at for row in rows))).total_seconds()
     return LifeSign(bool(alive), max(0.0, freshest), len(alive))
 
 

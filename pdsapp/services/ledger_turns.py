@@ -17,7 +17,7 @@ from ..models.base import stored_text
 from .ledger_slots import MOST_LISTED, of_scope
 
 # What a page or a notice looks at one by one, however many there are.
-NEWEST = 2_000
+NEWEST = 500
 STATES = frozenset(state.value for state in AttemptState)
 
 
@@ -102,7 +102,7 @@ def slot_sums(session: Session, experiment: Experiment | None, since: datetime |
 
 
 def newest_slots(session: Session, experiment: Experiment | None, since: datetime) -> TurnSum:
-    """What the newest 2,000 fired slots from `since` on say of their attempts, and how many they have.
+    """What the newest 500 fired slots from `since` on say of their attempts, and how many they have.
 
     One query, whose cost does not grow with what there is.
     """
@@ -132,7 +132,7 @@ def each_turn(session: Session, experiment: Experiment | None, since: datetime |
 def newest_and_posts(session: Session, experiment: Experiment | None, since: datetime) -> Iterator[str]:
     """What is wrong between attempts and posts, in 20 sentences at most; one query.
 
-    Of the newest 2,000 attempts that were added since then: a cost that does not grow with what there is.
+    Of the newest 500 attempts that were added since then: a cost that does not grow with what there is.
     """
     newest = (
         select(Attempt.id, Attempt.uuid, stored_text(Attempt.state).label("state"))

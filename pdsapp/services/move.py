@@ -23,7 +23,7 @@ from ..attempts.gate import close_gate
 from ..database import reading, transaction
 from ..errors import BadInput, CopyFailed, PdsError
 from ..extensions import db
-from ..models import IS_RUNNING, Attempt, Installation, ProcessKind
+from ..models import IS_RUNNING, Attempt, Installation
 from . import backups, database, heartbeats
 from .command_pauses import Pause, put_pause
 from .ledger import ledger
@@ -93,7 +93,7 @@ def require_quiet(now: datetime, is_running: bool) -> None:
     A paused source may be running, but no attempt of it: what its pages change meanwhile stays there.
     """
     with reading() as session:
-        alive = [kind for kind in ProcessKind if heartbeats.life_sign(session, kind, now).is_alive]
+        alive = [kind for kind, sign in heartbeats.life_signs(session, now).items() if sign.is_alive]
         if not (alive or is_running):
             return
         if not session.get_one(Installation, 1).is_paused:

@@ -5,7 +5,8 @@ the same sums; the ledger has those and the rehearsals, which are told apart her
 rows (services/tallying.py); hours and days are those of the reader's zone.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
@@ -21,7 +22,7 @@ from ..models import Attempt, DigitalTwin, Experiment
 from ..models.base import stored_text
 from ..models.tallies import QUARTER_SECONDS
 from .facets import OUTCOMES, start_of_block
-from .rollups import Marks, dialect_of, moment
+from .rollups import Marks, dialect_of
 from .tallying import BLOCK, Stretch, count, of_scope
 
 HELD_STATES = (AttemptState.skipped, AttemptState.cancelled)
@@ -235,9 +236,11 @@ def bins(
     stretch = period.stretch(now)
     starts = bin_edges(stretch.starts_at, stretch.ends_at, period.bin_seconds, zone)
     sums = [dict.fromkeys(CHARTED, 0) for _ in starts]
+    begins = [at.timestamp() for at in starts]
     for block, state, attempts in found:
         if state in CHARTED:
-            sums[_place(starts, moment(block))][state] += attempts
+            # What lies outside counts in the first bar or the last.
+            sums[max(0, bisect_right(begins, block) - 1)][state] += attempts
     ends = [*starts[1:], now]
     return tuple(
         Bin(start, end, *(sums[i][state] for state in CHARTED))
@@ -286,12 +289,3 @@ def _outcome(tally: Tally) -> str:
     if tally.state != AttemptState.skipped:
         return tally.state.value
     return "skipped_by_rule" if tally.reason_class == ReasonClass.rule else "held_operational"
-
-
-def _place(starts: Sequence[datetime], at: datetime) -> int:
-    """The index of the bar an instant falls into; what lies outside counts in the first or the last."""
-    low, high = 0, len(starts)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if starts[middle] <= at else (low, middle)
-    return low

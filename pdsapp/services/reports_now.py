@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ..database import UNREADABLE
 from ..domain.reasons import AttemptStage, AttemptState, SlotKind, TokenState
@@ -31,6 +33,14 @@ from .reports import in_scope
 
 SEEN_FOR = timedelta(hours=1)
 STRIP_SLOTS = 16
+# One word for a slot, by the worst of its attempts: trouble is never hidden behind a post beside it.
+OUTCOMES = (
+    ("skipped", ()),
+    ("posted", (AttemptState.posted,)),
+    ("waiting", (AttemptState.due, AttemptState.running)),
+    ("failed", (AttemptState.failed,)),
+)
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_SHOWN = 20
 
 
@@ -132,9 +142,9 @@ def now_of(session: Session, now: datetime) -> Now:
 
 
 def next_slots(session: Session, experiment: Experiment | None, count: int) -> tuple[NextSlot, ...]:
-    """The enabled schedules due next, of one experiment (with those of all) or of all; three queries."""
+    """The enabled schedules due next, of one experiment (with those of all) or of all; two queries."""
     query = (
-        select(Schedule, Experiment.name, Experiment.state)
+        select(Schedule, Experiment)
         .outerjoin(Experiment, Experiment.id == Schedule.experiment_id)
         .where(
             Schedule.is_enabled,
@@ -146,17 +156,19 @@ def next_slots(session: Session, experiment: Experiment | None, count: int) -> t
         .limit(count)
     )
     rows = session.execute(query).all()
-    outcomes = _outcomes(session, [schedule.id for schedule, _, _ in rows])
+    for schedule, of in rows:  # else each would be a query of its own
+        set_committed_value(schedule, "experiment", of)
+    outcomes = _outcomes(session, [schedule.id for schedule, _ in rows])
     return tuple(
         NextSlot(
             schedule=schedule,
             at=schedule.next_slot_at,
-            experiment=name,
-            experiment_state=None if state is None else state.value,
+            experiment=of.name if of else None,
+            experiment_state=of.state.value if of else None,
             cadence=words_of(schedule),
             outcomes=outcomes.get(schedule.id, ()),
         )
-        for schedule, name, state in rows
+        for schedule, of in rows
     )
 
 
@@ -171,7 +183,7 @@ def schedule_counts(session: Session, experiment: Experiment | None) -> tuple[in
 
 
 def troubles(session: Session, experiment: Experiment | None, now: datetime) -> Troubles:
-    """Paused tokens in use, broken and paused schedules, costly sleeps; four queries.
+    """Paused tokens in use, broken and paused schedules, costly sleeps; three queries, or four.
 
     A paused schedule that is broken is named as that; one that has had its last slot is not named at all.
     """
@@ -188,24 +200,24 @@ def troubles(session: Session, experiment: Experiment | None, now: datetime) -> 
         .order_by(ApiToken.name)
         .limit(MOST_SHOWN)
     )
-    enabled = (
+    is_broken = Schedule.broken_reason != ""
+    is_paused = sa.and_(Schedule.paused_at.is_not(None), Schedule.next_slot_at.is_not(None))
+    schedules = (
         select(Schedule)
-        .where(Schedule.is_enabled, Schedule.is_archived.is_(False), *_of_schedules(experiment))
+        .where(
+            Schedule.is_enabled,
+            Schedule.is_archived.is_(False),
+            sa.or_(is_broken, is_paused),
+            *_of_schedules(experiment),
+        )
         .order_by(Schedule.name)
-        .limit(MOST_SHOWN)
+        .limit(2 * MOST_SHOWN)
     )
+    found = session.scalars(schedules).all()
     return Troubles(
         tokens=tuple(session.scalars(tokens)),
-        schedules=tuple(session.scalars(enabled.where(Schedule.broken_reason != ""))),
-        paused_schedules=tuple(
-            session.scalars(
-                enabled.where(
-                    Schedule.paused_at.is_not(None),
-                    Schedule.broken_reason == "",
-                    Schedule.next_slot_at.is_not(None),
-                )
-            )
-        ),
+        schedules=tuple(each for each in found if each.broken_reason),
+        paused_schedules=tuple(each for each in found if not each.broken_reason),
         sleeps=costly_sleeps(session, experiment, now),
     )
 
@@ -276,43 +288,50 @@ def _at_work(session: Session) -> tuple[AtWork, ...]:
 
 
 def _outcomes(session: Session, schedule_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """What became of the last slots of each schedule, oldest first."""
+    """What became of the last slots of each schedule, oldest first; one query, none for no schedules."""
     if not schedule_ids:
         return {}
-    parts = [
-        select(
-            select(Slot.id, Slot.schedule_id, Slot.slot_at, Slot.kind)
-            .where(Slot.schedule_id == schedule_id)
-            .order_by(Slot.slot_at.desc(), Slot.id.desc())
-            .limit(STRIP_SLOTS)
-            .subquery()
-        )
-        for schedule_id in schedule_ids
-    ]
     try:
-        slots = session.execute(sa.union_all(*parts)).all()
+        slots = session.execute(_last_slots(), {"keys": list(schedule_ids)}).all()
     except UNREADABLE:  # a row somebody has written by hand: no strip, but a page
         return {}
-    states: dict[int, set[AttemptState]] = {}
-    fired = [slot.id for slot in slots if slot.kind == SlotKind.fired]
-    for slot_id, state in session.execute(
-        select(Attempt.slot_id, Attempt.state).where(Attempt.slot_id.in_(fired)).distinct()
-    ):
-        states.setdefault(slot_id, set()).add(state)
     found: dict[int, list[str]] = {}
-    for slot in sorted(slots, key=lambda slot: (slot.slot_at, slot.id)):
-        kind = _outcome(states.get(slot.id, set())) if slot.kind == SlotKind.fired else "missed"
-        found.setdefault(slot.schedule_id, []).append(kind)
-    return {schedule_id: tuple(kinds) for schedule_id, kinds in found.items()}
+    for schedule_id, kind, worst in slots:
+        outcome = "missed"
+        if kind == SlotKind.fired:
+            outcome = "waiting" if worst is None else OUTCOMES[worst][0]
+        found.setdefault(schedule_id, []).insert(0, outcome)
+    return {schedule_id: tuple(kinds[-STRIP_SLOTS:]) for schedule_id, kinds in found.items()}
 
 
-def _outcome(states: set[AttemptState]) -> str:
-    """One word for a slot: trouble is never hidden behind a post beside it."""
-    if AttemptState.failed in states:
-        return "failed"
-    if not states or states & {AttemptState.due, AttemptState.running}:
-        return "waiting"
-    return "posted" if AttemptState.posted in states else "skipped"
+@cache
+def _last_slots() -> sa.Select:
+    """The last 16 slots of each schedule, newest first, each with the worst its attempts have come to."""
+    sixteenth = (
+        select(Slot.slot_at)
+        .where(Slot.schedule_id == Schedule.id)
+        .order_by(Slot.slot_at.desc())
+        .offset(STRIP_SLOTS - 1)
+        .limit(1)
+        .correlate(Schedule)
+        .scalar_subquery()
+    )
+    places = {state: place for place, (_, states) in enumerate(OUTCOMES) for state in states}
+    worst = (
+        select(func.max(sa.case(places, value=Attempt.state, else_=0)))
+        .where(Attempt.slot_id == Slot.id)
+        .correlate(Slot)
+        .scalar_subquery()
+    )
+    return (
+        select(Slot.schedule_id, Slot.kind, worst)
+        .join(Schedule, Schedule.id == Slot.schedule_id)
+        .where(
+            Schedule.id.in_(sa.bindparam("keys", expanding=True)),
+            Slot.slot_at >= func.coalesce(sixteenth, sa.literal(LONG_AGO, Slot.slot_at.type)),
+        )
+        .order_by(Slot.slot_at.desc(), Slot.id.desc())
+    )
 
 
 def _utc(at: datetime | str | None) -> datetime | None:

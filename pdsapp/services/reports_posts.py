@@ -1,18 +1,19 @@
 """Who says how much, and when: posts of twins and people by weekday and hour, and by author."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+import sqlalchemy as sa
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..models import Experiment, UserProfile
 from ..models.tallies import HOUR_SECONDS, QUARTER_SECONDS
 from .facets import AUTHORS, POST_KINDS
 from .rollups import Marks, moment
-from .tallying import BLOCK, Stretch, count
+from .tallying import BLOCK, Stretch, count, grouped
 
 AUTHORS_SHOWN = 8
 
@@ -79,38 +80,43 @@ def post_times(
 
 
 def authors(session: Session, experiment: Experiment | None, stretch: Stretch, marks: Marks) -> Authors:
-    """Who posted most, and how many did."""
-    posts: Counter[int] = Counter()
-    before: set[int] = set()
-    for number, profile_id, of_author in count(
-        session, AUTHORS, experiment, [stretch.before, stretch], marks
-    ):
-        if number:
-            posts[profile_id] += of_author
-        else:
-            before.add(profile_id)
-    people = _people(session, experiment)
-    shown = posts.most_common(AUTHORS_SHOWN)
-    named = _named(session, [profile_id for profile_id, _ in shown])
-    return Authors(
-        shown=tuple(Author(key, *named[key], number) for key, number in shown if key in named),
-        author_count=len(posts),
-        twin_count=len(posts.keys() - people),
-        twin_count_before=len(before - people),
+    """Who posted most, and how many did; one query."""
+    counted, values = grouped(session, AUTHORS, experiment, [stretch.before, stretch], marks)
+    rows = session.execute(_most_frequent(counted), values).all()
+    shown = tuple(Author(row.id, row.username, row.is_bot, row.posts) for row in rows if row.posts)
+    return Authors(shown, *rows[0][-3:]) if rows else Authors(shown, 0, 0, 0)
+
+
+@lru_cache(maxsize=64)
+def _most_frequent(counted: sa.Select) -> sa.Select:
+    """The first authors of the second stretch, each row with how many there are: few rows of thousands."""
+    found = counted.subquery().c
+    posts, before = (
+        func.sum(sa.case((found.number == number, found.post_count), else_=0)) for number in (1, 0)
+    )
+    each = (
+        select(found.user_profile_id, posts.label("posts"), before.label("before"))
+        .group_by(found.user_profile_id)
+        .subquery()
     )
 
+    def how_many(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+        return func.count(sa.case((sa.and_(*conditions), 1))).over()
 
-def _named(session: Session, keys: Sequence[int]) -> dict[int, tuple[str, bool]]:
-    query = select(UserProfile.id, UserProfile.username, UserProfile.is_bot).where(UserProfile.id.in_(keys))
-    return {key: (username, is_bot) for key, username, is_bot in session.execute(query)}
-
-
-def _people(session: Session, experiment: Experiment | None) -> set[int]:
-    """The profiles of people: they are fewer than twins."""
-    query = select(UserProfile.id).where(UserProfile.is_bot.is_(False))
-    if experiment is not None:
-        query = query.where(UserProfile.experiment_id == experiment.id)
-    return set(session.scalars(query))
+    return (
+        select(
+            UserProfile.id,
+            UserProfile.username,
+            UserProfile.is_bot,
+            sa.cast(each.c.posts, sa.BigInteger).label("posts"),
+            how_many(each.c.posts > 0),
+            how_many(each.c.posts > 0, UserProfile.is_bot),
+            how_many(each.c.before > 0, UserProfile.is_bot),
+        )
+        .join(each, each.c.user_profile_id == UserProfile.id)
+        .order_by(each.c.posts.desc(), UserProfile.id)
+        .limit(AUTHORS_SHOWN)
+    )
 
 
 def _has_whole_hours(stretch: Stretch, zone: ZoneInfo) -> bool:

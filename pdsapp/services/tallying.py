@@ -108,19 +108,28 @@ def count(
     keys rows are of single blocks, `longest` seconds at most, none over an end of a stretch, and their number
     is 0. `marks` is what `consistently` gives. Attempts that wait are in no tally.
     """
+    query, values = grouped(session, facet, experiment, stretches, marks, keys, sums, longest)
+    return (tuple(row) for row in session.execute(query, values))
+
+
+def grouped(
+    session: Session,
+    facet: Facet,
+    experiment: Experiment | None,
+    stretches: Sequence[Stretch],
+    marks: Marks,
+    keys: Sequence[str] | None = None,
+    sums: Sequence[str] | None = None,
+    longest: int = WEEK_SECONDS,
+) -> tuple[sa.Select, dict[str, object]]:
+    """The statement of `count`, for a statement around it, and the values it wants.
+
+    Its columns are `number`, the keys and the sums. The same object for stretches cut alike, so that what is
+    built around it can be kept.
+    """
     keys, sums = tuple(facet.keys if keys is None else keys), tuple(facet.sums if sums is None else sums)
-    spans = [span for span in facet.spans if span <= longest]
-    runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    ends: list[tuple[int, int, int]] = []
-    for index, stretch in enumerate(stretches):
-        number = 0 if BLOCK in keys else index
-        for span, first, last in blocks(stretch, spans):
-            found = runs.setdefault((number, span), [])
-            if found and found[-1][1] == first:
-                found[-1] = found[-1][0], last
-            else:
-                found.append((first, last))
-        ends += [(number, *end) for end in _uncovered(stretch, spans)]
+    spans = tuple(span for span in facet.spans if span <= longest)
+    runs, ends = _cut(tuple(stretches), spans, is_by_block=BLOCK in keys)
     shape = _Shape(
         facet,
         dialect_of(session),
@@ -131,9 +140,11 @@ def count(
         tallies=tuple((number, span, len(found)) for (number, span), found in runs.items()),
         ends=tuple(number for number, _, _ in ends),
     )
-    values = {"mark": marks[facet.source.name], "first": stretches[0].start, "last": stretches[-1].reach}
-    if experiment is not None:
-        values["experiment"] = experiment.id
+    values = scope_values(experiment) | {
+        "mark": marks[facet.source.name],
+        "first": stretches[0].start,
+        "last": stretches[-1].reach,
+    }
     if BLOCK not in keys:
         values |= {f"start_{number}": stretch.start for number, stretch in enumerate(stretches)}
     for part, found in enumerate(runs.values()):
@@ -141,7 +152,26 @@ def count(
             values |= {f"first_{part}_{run}": first, f"last_{part}_{run}": last}
     for part, (_, first, last) in enumerate(ends):
         values |= {f"from_{part}": moment(first), f"until_{part}": moment(last)}
-    return (tuple(row) for row in session.execute(_statement(shape), values))
+    return _statement(shape), values
+
+
+@lru_cache(maxsize=256)
+def _cut(
+    stretches: tuple[Stretch, ...], spans: tuple[int, ...], is_by_block: bool
+) -> tuple[dict[tuple[int, int], list[tuple[int, int]]], list[tuple[int, int, int]]]:
+    """Runs of blocks by (number of the stretch, length), and (number, beginning, end) of what none covers."""
+    runs: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    ends: list[tuple[int, int, int]] = []
+    for index, stretch in enumerate(stretches):
+        number = 0 if is_by_block else index
+        for span, first, last in blocks(stretch, spans):
+            found = runs.setdefault((number, span), [])
+            if found and found[-1][1] == first:
+                found[-1] = found[-1][0], last
+            else:
+                found.append((first, last))
+        ends += [(number, *end) for end in _uncovered(stretch, spans)]
+    return runs, ends
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +185,10 @@ def _statement(shape: _Shape) -> sa.Select:
     # Narrowed by the time they count for only when they are counted: before, a database would take the index
     # by that time and go through all that is rolled up.
     start = start_of_block(shape.dialect, source.at, QUARTER_SECONDS).label(BLOCK)
-    where = (source.unrolled(sa.bindparam("mark")), *_scope(shape, source.model.experiment_id + 0))
+    where = (
+        source.unrolled(sa.bindparam("mark")),
+        *of_any_scope(source.model.experiment_id + 0, shape.is_of_one),
+    )
     late = rows_of(facet, start, where=where).subquery().c
     number: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer)
     for index in range(1, shape.stretches):
@@ -164,8 +197,8 @@ def _statement(shape: _Shape) -> sa.Select:
     within = late[BLOCK] >= sa.bindparam("first"), late[BLOCK] < sa.bindparam("last")
     parts.append(select(number.label("number"), late[BLOCK], *(late[name] for name in names)).where(*within))
     found = sa.union_all(*parts).subquery().c
-    grouped = [found.number, *(found[name] for name in shape.keys)]
-    return select(*grouped, *(_total(facet, found[name]) for name in shape.sums)).group_by(*grouped)
+    by = [found.number, *(found[name] for name in shape.keys)]
+    return select(*by, *(_total(facet, found[name]).label(name) for name in shape.sums)).group_by(*by)
 
 
 def _total(facet: Facet, column: sa.ColumnElement) -> sa.ColumnElement:
@@ -186,7 +219,7 @@ def _of_tallies(shape: _Shape, part: int, number: int, span: int, runs: int, nam
     columns = [_number(number), start, *(getattr(table, name) for name in names)]
     query = select(*columns).where(table.span_seconds == sa.literal_column(str(span)), *within)
     query = query.where(sa.or_(*places)) if runs > 1 else query
-    return query.where(*_scope(shape, table.experiment_id))
+    return query.where(*of_any_scope(table.experiment_id, shape.is_of_one))
 
 
 def _of_ends(shape: _Shape, part: int, number: int, names) -> sa.Select:
@@ -196,7 +229,7 @@ def _of_ends(shape: _Shape, part: int, number: int, names) -> sa.Select:
         source.at >= sa.bindparam(f"from_{part}"),
         source.at < sa.bindparam(f"until_{part}"),
         source.rolled(sa.bindparam("mark")),
-        *_scope(shape, source.model.experiment_id),
+        *of_any_scope(source.model.experiment_id, shape.is_of_one),
     )
     is_by_block = BLOCK in shape.keys
     of = [start_of_block(shape.dialect, source.at, QUARTER_SECONDS).label(BLOCK)] if is_by_block else []
@@ -209,13 +242,19 @@ def _number(number: int) -> sa.Label[int]:
     return sa.literal_column(str(number), sa.Integer).label("number")
 
 
-def _scope(shape: _Shape, column: sa.ColumnElement) -> tuple:
-    return (column == sa.bindparam("experiment"),) if shape.is_of_one else (column.not_in(being_deleted()),)
-
-
 def of_scope(column: sa.ColumnElement, experiment: Experiment | None) -> tuple:
     """The condition for rows of one experiment, or of all but those that are being deleted."""
-    return (column.not_in(being_deleted()),) if experiment is None else (column == experiment.id,)
+    return of_any_scope(column, False) if experiment is None else (column == experiment.id,)
+
+
+def of_any_scope(column: sa.ColumnElement, is_of_one: bool) -> tuple:
+    """The same for a statement that is built once: the one experiment's id is its value `experiment`."""
+    return (column == sa.bindparam("experiment"),) if is_of_one else (column.not_in(being_deleted()),)
+
+
+def scope_values(experiment: Experiment | None) -> dict[str, int]:
+    """What a statement with `of_any_scope` wants."""
+    return {} if experiment is None else {"experiment": experiment.id}
 
 
 def _uncovered(stretch: Stretch, spans: Sequence[int]) -> Iterator[tuple[int, int]]:

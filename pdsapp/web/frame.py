@@ -201,15 +201,15 @@ def _make(own_session: Session) -> Frame:
     ).all()
     chosen = current_experiment()
     experiment = g.get("experiment_of_page", chosen)
-    now, counts = utc_now(), _counts(own_session, chosen)
+    counts, signs = _counts(own_session, chosen), heartbeats.life_signs(own_session, utc_now())
     nav = _nav(counts, chosen, experiments[0].identifier if experiments else "")
     return Frame(
         nav=nav,
         experiments=_offered(experiments, experiment),
         experiment=Shown(str(experiment), ZoneInfo(experiment.zone)) if experiment else None,
         pill=_pill(own_session, experiment),
-        worker=heartbeats.life_sign(own_session, ProcessKind.worker, now),
-        scheduler=heartbeats.life_sign(own_session, ProcessKind.scheduler, now),
+        worker=signs[ProcessKind.worker],
+        scheduler=signs[ProcessKind.scheduler],
         account=_signed_in(),
         theme=_theme(),
         pausing=pausing.shown(

@@ -100,7 +100,8 @@ def test_labels_below_bars_never_touch_whenever_one_looks(key, zone):
     period, zone = PERIODS[key], ZoneInfo(zone)
     for step in range(150):
         now = datetime(2026, 9, 22, 0, 3, tzinfo=UTC) + step * period.span / 143
-        columns = over_time.chart(list(bins((), period, now, zone)), period, zone).columns
+        empty = bins((), period, now, zone)
+        columns = over_time.chart(empty, over_time.words_of(empty, period, zone), period, zone).columns
         for plot_px, shown in (
             (216, [tick for tick in columns if not tick.is_minor]),
             (480, columns),

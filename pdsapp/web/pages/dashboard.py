@@ -153,6 +153,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
     marked = protocol.changes_between(session, experiment, since, now)
     silent = reports.reasons(current, reports.SILENT)
+    covered = over_time.words_of(found.bins, period, zone)
     urls = [links.details("userprofile", author.profile_id) for author in found.authors.shown]
 
     def with_file(made: Figure) -> Figure:
@@ -167,8 +168,8 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         kpis=_kpis(found, twins),
         ledger=_ledger_words(books, found.rehearsed),
         ledger_is_balanced=books.adds_up,
-        chart=over_time.chart(found.bins, period, zone, marked),
-        over_time=with_file(figures.over_time_figure(found, over_time.words_of(found.bins, period, zone))),
+        chart=over_time.chart(found.bins, covered, period, zone, marked),
+        over_time=with_file(figures.over_time_figure(found, covered)),
         chart_title=f"Attempts per {period.bin_words}",
         chart_note=f"by when they were asked, {zone.key}",
         changes=[(each.made_at, _change_words(each, experiment), each.reason) for each in marked],

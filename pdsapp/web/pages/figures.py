@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -34,6 +34,12 @@ class Figure:
     rows: Sequence[tuple[Value, ...]]
     note: str = ""
     csv_url: str = ""
+
+    @property
+    def written(self) -> Iterator[tuple[Value, list[Value]]]:
+        """What each row is of, and its values as a table shows them: whole numbers with commas."""
+        for first, *others in self.rows:
+            yield first, [f"{each:,}" if isinstance(each, int) else each for each in others]
 
 
 @dataclass(frozen=True)

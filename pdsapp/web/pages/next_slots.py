@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import set_committed_value
 
 from ...attempts.words import span_words
 from ...domain.reasons import ASKING_STATES
@@ -36,10 +34,6 @@ class SlotRow:
 def slot_rows(session: Session, experiment: Experiment | None, now: datetime, count: int) -> list[SlotRow]:
     """The schedules due next, of one experiment (with those of all) or of all; a fixed number of queries."""
     found = reports_now.next_slots(session, experiment, count)
-    keys = {slot.schedule.experiment_id for slot in found}
-    of_id = {each.id: each for each in session.scalars(select(Experiment).where(Experiment.id.in_(keys)))}
-    for slot in found:  # else each would be a query of its own
-        set_committed_value(slot.schedule, "experiment", of_id.get(slot.schedule.experiment_id))
     return [_slot(session, slot, experiment, now) for slot in found]
 
 

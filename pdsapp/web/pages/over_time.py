@@ -13,15 +13,19 @@ MIDNIGHT, FIRST, WHOLE = range(MINOR_RANK)  # which label stays where two would 
 
 
 def chart(
-    bins: Sequence[Bin], period: Period, zone: ZoneInfo, changes: Sequence[ProtocolChange] = ()
+    bins: Sequence[Bin],
+    words: Sequence[str],
+    period: Period,
+    zone: ZoneInfo,
+    changes: Sequence[ProtocolChange] = (),
 ) -> StackedBars:
-    """The bars of these bins, with a line where the protocol was changed."""
+    """The bars of these bins, with what `words_of` says of them and a line where the protocol was changed."""
     buckets, is_first = [], True
-    for each in bins:
+    for each, covered in zip(bins, words, strict=True):
         axis, rank = _axis_label(each.starts_at.astimezone(zone), period, is_first)
         is_first = is_first and not axis
         counts = (each.posted, each.skipped, each.failed)
-        buckets.append(Bucket(_bin_words(each, period, zone), counts, axis, rank))
+        buckets.append(Bucket(covered, counts, axis, rank))
     title = f"Attempts per {period.bin_words}, last {period.words}"
     return stacked_bars(buckets, SERIES, title=title, markers=_markers(bins, changes))
 
@@ -61,8 +65,8 @@ def _axis_label(start: datetime, period: Period, is_first: bool) -> tuple[str, i
 
 
 def _bin_words(each: Bin, period: Period, zone: ZoneInfo) -> str:
-    start, end = each.starts_at.astimezone(zone), each.ends_at.astimezone(zone)
-    day = f"{start:%a} {start.day} {start:%b}"
+    start = each.starts_at.astimezone(zone)
+    day = start.strftime(f"%a {start.day} %b")
     if period.key == "30d":
         return day
-    return f"{day}, {start:%H:%M}–{end:%H:%M} {start:%Z}"
+    return f"{day}, {start:%H:%M}–{each.ends_at.astimezone(zone):%H:%M} {start.tzname()}"
