@@ -25,6 +25,7 @@ from .twins import DigitalTwin
 
 _DUE_LITERAL, _RUNNING_LITERAL = f"'{AttemptState.due}'", f"'{AttemptState.running}'"
 _DUE, _RUNNING = sa.text(f"state = {_DUE_LITERAL}"), sa.text(f"state = {_RUNNING_LITERAL}")
+_OF_A_SLOT = sa.text("slot_id IS NOT NULL")
 
 
 class Attempt(Base, HasUuid):
@@ -52,6 +53,10 @@ class Attempt(Base, HasUuid):
         sa.Index("ix_attempt_experiment_id_state_finished_at", "experiment_id", "state", "finished_at"),
         sa.Index("ix_attempt_created_at", "created_at"),
         sa.Index("ix_attempt_changed_at", "changed_at"),
+        sa.Index(
+            "ix_attempt_slot_id_state", "slot_id", "state",
+            postgresql_where=_OF_A_SLOT, sqlite_where=_OF_A_SLOT,
+        ),
         sa.Index("ix_attempt_due", "lane", "not_before", postgresql_where=_DUE, sqlite_where=_DUE),
         sa.Index("ix_attempt_lease", "lease_until", postgresql_where=_RUNNING, sqlite_where=_RUNNING),
         sa.Index(

@@ -147,10 +147,7 @@ def _with_their_hopes(is_of_one: bool) -> sa.Select:
         .subquery()
     )
     hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
-    # Not the plain state: by its index all that ever was posted would be gone through.
-    is_hopeful = sa.exists().where(
-        Attempt.slot_id == last.c.id, func.coalesce(Attempt.state, "").in_(hopeful)
-    )
+    is_hopeful = sa.exists().where(Attempt.slot_id == last.c.id, Attempt.state.in_(hopeful))
     slots = select(func.count(last.c.id)).scalar_subquery()
     hopes = select(func.count(last.c.id)).where(is_hopeful).scalar_subquery()
     of_one = sa.or_(Schedule.experiment_id == sa.bindparam("experiment"), Schedule.experiment_id.is_(None))
