@@ -25,11 +25,12 @@ from .downtimes import Sleep
 from .heartbeats import LifeSign
 from .ledger import Ledger
 from .reports import TwinCounts
-from .reports_now import Lane, Now, troubles
+from .reports_now import Alive, Lane, Troubles, troubles
 from .tallying import of_scope
 
 OVERDUE_SECONDS = 60
 UNDELIVERED = "notices_undelivered"
+NO_TROUBLES = Troubles(tokens=(), schedules=())
 START = "Start one with `flask {}`, or the whole stack with `make run`."
 
 
@@ -88,7 +89,7 @@ def lines(
     session: Session,
     settings: Settings,
     experiment: Experiment | None,
-    now: Now,
+    now: Alive,
     twins: TwinCounts,
     books: Ledger,
     at: datetime,
@@ -99,7 +100,8 @@ def lines(
     """
     zone = ZoneInfo(experiment.zone if experiment else "UTC")
     found = [*_disk(settings), *processes(now), *_undelivered(session, settings)]
-    known = troubles(session, experiment, at)
+    signs = attention_finds.signs(session, at)
+    known = troubles(session, experiment, at) if signs.of_troubles else NO_TROUBLES
     found.extend(
         Line(
             f"token_paused:{token.uuid}",
@@ -135,8 +137,9 @@ def lines(
         scope = str(experiment.uuid) if experiment else "all"
         words = " ".join(books.problems)
         found.append(Line(f"ledger:{scope}", "bad", "The ledger does not add up.", words))
-    found.extend(_of_withdrawals(session, experiment, at))
-    found.extend(_of_models_and_questions(session, experiment, zone, at))
+    if signs.of_withdrawals:
+        found.extend(_of_withdrawals(session, experiment, at))
+    found.extend(_of_models_and_questions(session, experiment, zone, at, signs.of_other_models))
     found.extend(_slept(sleep, zone, at) for sleep in known.sleeps)
     found.extend(
         Line(
@@ -183,7 +186,7 @@ def _of_withdrawals(session: Session, experiment: Experiment | None, at: datetim
     ]
 
 
-def processes(now: Now) -> list[Line]:
+def processes(now: Alive) -> list[Line]:
     """The lines about missing workers and schedulers, and lanes nobody serves."""
     found = []
     if not now.worker.is_alive:
@@ -244,10 +247,11 @@ def _undelivered(session: Session, settings: Settings) -> Iterator[Line]:
 
 
 def _of_models_and_questions(
-    session: Session, experiment: Experiment | None, zone: ZoneInfo, at: datetime
+    session: Session, experiment: Experiment | None, zone: ZoneInfo, at: datetime, has_models: bool
 ) -> list[Line]:
     """What somebody may call fine, without what somebody has."""
-    found = [_other_model(seen, of, zone) for seen, of in attention_finds.new_models(session, experiment, at)]
+    models = attention_finds.new_models(session, experiment, at) if has_models else ()
+    found = [_other_model(seen, of, zone) for seen, of in models]
     found += [_asked(each, at) for each in attention_finds.questions(session, experiment, at)]
     fine = attention_finds.settled(session, [line.key for line in found])
     return [line for line in found if line.key not in fine][: attention_finds.MOST_SHOWN]

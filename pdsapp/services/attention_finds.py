@@ -29,6 +29,7 @@ from ..models import (
     Attempt,
     AuthorTally,
     DigitalTwin,
+    Downtime,
     Experiment,
     Installation,
     ModelCall,
@@ -38,9 +39,11 @@ from ..models import (
     SettledLine,
     Slot,
     UserProfile,
+    Withdrawal,
 )
 from ..models.posts import IS_BY_HAND
 from ..models.tallies import DAY_SECONDS, WEEK_SECONDS
+from .downtimes import SHOWN_FOR
 from .tallying import of_any_scope, scope_values
 
 MOST_SHOWN = 20
@@ -85,6 +88,35 @@ class SilentTwins:
     usernames: tuple[str, ...]
     count: int
     twin_id: int
+
+
+@dataclass(frozen=True)
+class Signs:
+    """Whether there may be any of what on most days there is none of, in any experiment."""
+
+    of_troubles: bool
+    of_withdrawals: bool
+    of_other_models: bool
+
+
+def signs(session: Session, now: datetime) -> Signs:
+    """What is worth looking for more closely; one query instead of one for each kind."""
+    since = {"awake_since": now - SHOWN_FOR, "known_since": now - SEEN_FOR}
+    return Signs(*(bool(each) for each in session.execute(_signs(), since).one()))
+
+
+@cache
+def _signs() -> sa.Select:
+    is_troubled = sa.or_(Schedule.broken_reason != "", Schedule.paused_at.is_not(None))
+    return select(
+        sa.or_(
+            sa.exists().where(ApiToken.state == TokenState.paused),
+            sa.exists().where(Schedule.is_enabled, is_troubled),
+            sa.exists().where(Downtime.until_at > sa.bindparam("awake_since")),
+        ),
+        sa.exists().where(Withdrawal.finished_at.is_(None)),
+        sa.exists().where(ModelSeen.model_before.is_not(None), ModelSeen.since > sa.bindparam("known_since")),
+    )
 
 
 def failing_tokens(

@@ -38,7 +38,7 @@ def current_lines(session: Session, settings: Settings, now: datetime) -> list[L
         session,
         settings,
         None,
-        reports_now.now_of(session, now),
+        reports_now.alive_of(session, now),
         reports.twin_counts(session, None),
         of_last_day(session, None, now),
         now,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -83,15 +84,21 @@ class AtWork:
 
 
 @dataclass(frozen=True)
-class Now:
-    """Everything alive or waiting, over all experiments: workers serve them together."""
+class Alive:
+    """What lives and what waits, over all experiments: workers serve them together."""
 
-    processes: tuple[Process, ...]
     lanes: tuple[Lane, ...]
-    at_work: tuple[AtWork, ...]
-    at_work_count: int
     worker: LifeSign
     scheduler: LifeSign
+
+
+@dataclass(frozen=True)
+class Now(Alive):
+    """The same with each process, and what they are at."""
+
+    processes: tuple[Process, ...]
+    at_work: tuple[AtWork, ...]
+    at_work_count: int
 
     def of_kind(self, kind: ProcessKind) -> tuple[Process, ...]:
         return tuple(process for process in self.processes if process.kind == kind)
@@ -119,25 +126,39 @@ class Troubles:
     sleeps: tuple[Sleep, ...] = ()
 
 
+def alive_of(session: Session, now: datetime) -> Alive:
+    """Whether workers and schedulers live, and the lanes, in two queries."""
+    processes = tuple(_process(beat, now, {}) for beat in _beats(session, now))
+    return Alive(**_alive(session, processes, now))
+
+
 def now_of(session: Session, now: datetime) -> Now:
     """Processes, lanes and attempts at work, in four queries."""
-    beats = session.execute(
-        select(Heartbeat).where(Heartbeat.beat_at > now - SEEN_FOR).order_by(Heartbeat.kind, Heartbeat.name)
-    ).scalars()
     busy = dict(
         session.execute(
             select(Attempt.claimed_by, func.count()).where(IS_RUNNING).group_by(Attempt.claimed_by)
         ).all()
     )
-    processes = tuple(_process(beat, now, busy) for beat in beats)
+    processes = tuple(_process(beat, now, busy) for beat in _beats(session, now))
     return Now(
+        **_alive(session, processes, now),
         processes=processes,
-        lanes=_lanes(session, processes, now),
         at_work=_at_work(session),
         at_work_count=sum(busy.values()),
-        worker=_life_sign(processes, ProcessKind.worker, now),
-        scheduler=_life_sign(processes, ProcessKind.scheduler, now),
     )
+
+
+def _beats(session: Session, now: datetime) -> Sequence[Heartbeat]:
+    query = select(Heartbeat).where(Heartbeat.beat_at > now - SEEN_FOR)
+    return session.scalars(query.order_by(Heartbeat.kind, Heartbeat.name)).all()
+
+
+def _alive(session: Session, processes: Sequence[Process], now: datetime) -> dict[str, Any]:
+    return {
+        "lanes": _lanes(session, processes, now),
+        "worker": _life_sign(processes, ProcessKind.worker, now),
+        "scheduler": _life_sign(processes, ProcessKind.scheduler, now),
+    }
 
 
 def next_slots(session: Session, experiment: Experiment | None, count: int) -> tuple[NextSlot, ...]:

@@ -13,7 +13,7 @@ from ...services import attention, settling
 from ...services.attention import OVERDUE_SECONDS, Line, Screen, Target
 from ...services.ledger import Ledger
 from ...services.reports import TwinCounts
-from ...services.reports_now import Now
+from ...services.reports_now import Alive
 from .. import access
 from . import links
 
@@ -50,7 +50,7 @@ def fine():
     return redirect(url_for("admin.index"))
 
 
-def processes(now: Now) -> list[Attention]:
+def processes(now: Alive) -> list[Attention]:
     """The lines about missing workers and schedulers, and lanes nobody serves."""
     return [_shown(line, None) for line in attention.processes(now)]
 
@@ -58,7 +58,7 @@ def processes(now: Now) -> list[Attention]:
 def attention_list(
     session: Session,
     experiment: Experiment | None,
-    now: Now,
+    now: Alive,
     twins: TwinCounts,
     books: Ledger,
     at: datetime,

@@ -148,7 +148,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     counts, current, since = found.counts, found.current, found.stretch.starts_at
     twins = reports.twin_counts(session, experiment)
     books = of_period(session, experiment, current, since, now)
-    happening = reports_now.now_of(session, now)
+    happening = reports_now.alive_of(session, now)
     schedules = reports_now.schedule_counts(session, experiment)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
     marked = protocol.changes_between(session, experiment, since, now)
