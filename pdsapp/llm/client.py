@@ -180,9 +180,11 @@ class ModelClient:
             if body is None:
                 raw = await client.models.with_raw_response.list()
             else:
-                rest = {k: v for k, v in body.items() if k not in ("model", "messages")}
+                # The messages too as they are: the client would look through them part by part, which takes
+                # as long as all the rest of a request.
+                rest = {k: v for k, v in body.items() if k != "model"}
                 raw = await client.chat.completions.with_raw_response.create(
-                    model=body["model"], messages=body["messages"], extra_body=rest
+                    model=body["model"], messages=(), extra_body=rest
                 )
         except openai.APIStatusError as error:
             return error.response.extensions[ANSWER]

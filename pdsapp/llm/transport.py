@@ -7,8 +7,10 @@ limit before anybody sees it, so that neither the success nor the error path can
 import asyncio
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpcore2
 import httpx2
@@ -18,6 +20,7 @@ from .guard import EndpointGuard, NameUnknown, PinnedBackend
 
 ANSWER = "pds_answer"
 DECODE_STEP_BYTES = 65_536
+REQUESTS_IN_POOL = 8
 _SENT_HEADERS = frozenset(
     {"host", "accept", "content-type", "content-length", "transfer-encoding", "user-agent"}
 )
@@ -55,31 +58,24 @@ class Connections:
         self._guard = guard
         self._connect_seconds = connect_seconds
         self._direct = {
-            scheme: httpcore2.AsyncConnectionPool(
-                ssl_context=ssl_context,
-                max_connections=None,
-                max_keepalive_connections=32,
-                keepalive_expiry=5.0,
-                network_backend=PinnedBackend(guard, scheme, connect_seconds),
+            scheme: _Pools(
+                ssl_context=ssl_context, network_backend=PinnedBackend(guard, scheme, connect_seconds)
             )
             for scheme in ("http", "https")
         }
         self._proxied = None
         if proxy:
             url = httpx2.URL(proxy)
-            self._proxied = httpcore2.AsyncConnectionPool(
+            self._proxied = _Pools(
                 ssl_context=ssl_context,
-                max_connections=None,
-                max_keepalive_connections=32,
-                keepalive_expiry=5.0,
                 proxy=httpcore2.Proxy(
                     url=str(url.copy_with(username=None, password=None)),
                     auth=(url.username, url.password) if url.username else None,
                 ),
             )
 
-    async def pool_for(self, scheme: str, host: str, port: int) -> httpcore2.AsyncConnectionPool:
-        """The pool this destination goes by. Raises AddressRefused."""
+    async def pools_for(self, scheme: str, host: str, port: int) -> "_Pools":
+        """The pools this destination goes by. Raises AddressRefused."""
         if scheme not in self._direct:
             raise AddressRefused("Only http and https addresses can be asked.")
         if self._proxied is None or scheme == "http":
@@ -93,9 +89,44 @@ class Connections:
 
     async def aclose(self) -> None:
         """Closes every connection."""
-        for pool in (*self._direct.values(), self._proxied):
-            if pool is not None:
-                await pool.aclose()
+        for pools in (*self._direct.values(), self._proxied):
+            if pools is not None:
+                await pools.aclose()
+
+
+class _Pools:
+    """Connection pools of one kind, each for a few requests at once.
+
+    A pool looks at all its connections for every request: with hundreds in one that takes longer than the
+    request itself.
+    """
+
+    def __init__(self, **options: Any):
+        self._options = options
+        self._busy: dict[httpcore2.AsyncConnectionPool, int] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[httpcore2.AsyncConnectionPool]:
+        """A pool that has room for a request; the first that has, so that connections are used again."""
+        pool = next((pool for pool, busy in self._busy.items() if busy < REQUESTS_IN_POOL), None)
+        if pool is None:
+            pool = httpcore2.AsyncConnectionPool(
+                max_connections=None,
+                max_keepalive_connections=REQUESTS_IN_POOL,
+                keepalive_expiry=5.0,
+                **self._options,
+            )
+            self._busy[pool] = 0
+        self._busy[pool] += 1
+        try:
+            yield pool
+        finally:
+            self._busy[pool] -= 1
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        for pool in self._busy:
+            await pool.aclose()
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -115,8 +146,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            pool = await self._connections.pool_for(url.scheme, url.host, port)
-            answer = await self._exchange(pool, request)
+            pools = await self._connections.pools_for(url.scheme, url.host, port)
+            with pools.one() as pool:
+                answer = await self._exchange(pool, request)
         except httpcore2.ProxyError as error:
             raise CallProblem("proxy", str(error)) from error
         except NameUnknown as error:

@@ -87,22 +87,22 @@ async def _exchange(settings: Settings, method: str, url: str, headers: dict[str
     try:
         async with asyncio.timeout(SECONDS):
             port = parts.port or (443 if parts.scheme == "https" else 80)
-            pool = await connections.pool_for(parts.scheme, parts.hostname, port)
+            pools = await connections.pools_for(parts.scheme, parts.hostname, port)
             sent = {
                 "host": parts.netloc,
                 "user-agent": USER_AGENT,
                 "content-length": str(len(body)),
                 **headers,
             }
-            response = await pool.handle_async_request(
-                httpcore2.Request(
-                    method=method,
-                    url=url,
-                    headers=[(name.encode(), value.encode()) for name, value in sent.items()],
-                    content=body,
-                )
+            asked = httpcore2.Request(
+                method=method,
+                url=url,
+                headers=[(name.encode(), value.encode()) for name, value in sent.items()],
+                content=body,
             )
-            await response.aclose()
-            return response.status
+            with pools.one() as pool:
+                response = await pool.handle_async_request(asked)
+                await response.aclose()
+                return response.status
     finally:
         await connections.aclose()
