@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .phrases import (
     LABELS,
@@ -45,6 +46,7 @@ _JSON_KEYS = ("post", "text", "content", "tweet", "message")
 _BIDI_OVERRIDES = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
 _DROPPED = frozenset("\ufeff\ufff9\ufffa\ufffb") | _BIDI_OVERRIDES
 _SPACES = {"\t": " ", "\x0b": " ", "\x0c": " ", "\u2028": "\n", "\u2029": "\n", "\x85": "\n"}
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _FENCED = re.compile(r"(`{3,}|~{3,})[^\n`~]*\n(.*?)\n?[ \t]*\1`*~*\s*", re.DOTALL)
 _FENCE_LINE = re.compile(r"(?:`{3,}|~{3,})[\w-]*[ \t]*(?:\n|$)")
 _QUOTED_LINES = re.compile(r"(?:>[ \t]?[^\n]*(?:\n|$))+")
@@ -65,7 +67,6 @@ def clean(text: str, *, names: Sequence[str] = ()) -> Cleaned:
     Trailing hashtags, joined emoji and inner quotation marks stay.
     """
     steps: list[str] = []
-    own_label = _own_label(names)
     moves: tuple[tuple[str, Callable[[str], str]], ...] = (
         ("control_characters", _without_unseen),
         ("thoughts", _without_thoughts),
@@ -78,7 +79,7 @@ def clean(text: str, *, names: Sequence[str] = ()) -> Cleaned:
         ("remarks", _without_remarks),
         ("preamble", lambda t: _without_prefix(PREAMBLES, t)),
         ("label", lambda t: _without_prefix(LABELS, t)),
-        ("name", lambda t: own_label.sub("", t, count=1) if own_label else t),
+        ("name", lambda t: _without_own_label(t, names)),
         ("fence", _out_of_fence),
         ("quoted_lines", _out_of_quoted_lines),
         ("emphasis", _out_of_emphasis),
@@ -105,12 +106,13 @@ def is_refusal(text: str) -> bool:
 
 def without_unstorable(text: str) -> str:
     """The text without what cannot be stored: halves of an emoji, and NUL."""
-    return "".join(c for c in text if c != "\x00" and not "\ud800" <= c <= "\udfff")
+    return _UNSTORABLE.sub("", text)
 
 
 def _without_unseen(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return "".join(_SPACES.get(c, c) for c in text if c == "\n" or c in _SPACES or not _is_unseen(c))
+    changed = {ord(c): _SPACES.get(c) for c in set(text) - {"\n"} if c in _SPACES or _is_unseen(c)}
+    return text.translate(changed)
 
 
 def _is_unseen(c: str) -> bool:
@@ -190,11 +192,18 @@ def _without_prefix(patterns: Sequence[re.Pattern[str]], text: str) -> str:
     return text
 
 
-def _own_label(names: Sequence[str]) -> re.Pattern[str] | None:
-    """What stands before a text when the model continues the feed: "[11] @name (just now): "."""
+def _without_own_label(text: str, names: Sequence[str]) -> str:
     wanted = sorted({n.strip().lstrip("@")[:100] for n in names} - {""}, key=len, reverse=True)
-    if not wanted:
-        return None
+    flat = text.lower()
+    # A pattern for each writer costs more than all the rest: mostly none of the names is there.
+    if not wanted or (flat.isascii() and not any(n.lower() in flat or not n.isascii() for n in wanted)):
+        return text
+    return _own_label(tuple(wanted)).sub("", text, count=1)
+
+
+@lru_cache(maxsize=256)
+def _own_label(wanted: tuple[str, ...]) -> re.Pattern[str]:
+    """What stands before a text when the model continues the feed: "[11] @name (just now): "."""
     either = "|".join(re.escape(name) for name in wanted[:20])
     return re.compile(
         rf"(?:\[\d{{1,3}}\][ \t]*)?([*_]{{0,3}})@?(?:{either})(?:, you wrote)?(?:[ \t]*\([^)\n]{{0,60}}\))?"

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from .disclosure import NEVER_HUMAN_WORDS, DisclosureRule, disclosure_words
@@ -191,14 +192,15 @@ def render_feed(templates: PromptTemplates, context: Sequence[ContextPost], now:
     lines = []
     for number, post in enumerate(context, 1):
         template = templates.own_feed_line if post.is_own else templates.feed_line
-        values = {
-            "number": str(number),
-            "username": _line(post.username),
-            "age": age_words(now, post.created_at),
-            "text": _line(post.text),
-        }
-        lines.append(_fill(template, values))
+        lines.append(_feed_line(template, number, post.username, age_words(now, post.created_at), post.text))
     return "\n".join(lines)
+
+
+@lru_cache(maxsize=4096)
+def _feed_line(template: str, number: int, username: str, age: str, text: str) -> str:
+    """Kept, as all twins of an experiment that are asked at about the same time are shown the same."""
+    values = {"number": str(number), "username": _line(username), "age": age, "text": _line(text)}
+    return _fill(template, values)
 
 
 def messages_hash(messages: Sequence[Mapping[str, str]]) -> str:
@@ -233,6 +235,7 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
+@lru_cache(maxsize=1024)
 def _block(text: str) -> str:
     return _BLOCK_TAG.sub("‹", _visible(text)).strip()
 
@@ -242,7 +245,9 @@ def _visible(text: str) -> str:
 
     The joiners that emoji and several scripts need stay, except beside a bracket or slash.
     """
-    text = "".join(c for c in _UNSEEN.sub("", text) if unicodedata.category(c) != "Cf" or c in _JOINERS)
+    text = _UNSEEN.sub("", text)
+    hidden = {ord(c): None for c in set(text) if unicodedata.category(c) == "Cf" and c not in _JOINERS}
+    text = text.translate(hidden)
     return _JOINED_BRACKET.sub("", text)
 
 
