@@ -114,9 +114,7 @@ class DTService:
             created_at=now,
             changed_at=now,
         )
-        session.add(post)
-        session.flush()
-        session.add(PostRevision(post_id=post.id, number=1, text=draft.text, created_at=now))
+        session.add(PostRevision(post=post, number=1, text=draft.text, created_at=now))
         twin.last_post = now
         return post
 

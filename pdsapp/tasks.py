@@ -36,12 +36,16 @@ from .services import bulk_imports, disk, lookup
 
 # What giving attempts back takes at most, so that a worker is gone within PDS_STOP_SECONDS.
 GIVE_BACK_SECONDS = 0.4
+# What one work-horse runs before another takes over: its memory goes with it.
+MOST_IN_JOB = 5_000
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 log = structlog.get_logger()
 
 
-def generate_attempts(lane: str, limit: int = 50) -> dict[str, int]:
-    """Runs due attempts of a lane, at most `limit`; how many ended in which state.
+def generate_attempts(lane: str, limit: int = MOST_IN_JOB) -> dict[str, int]:
+    """Runs due attempts of a lane, at most `limit`, for some time; how many ended in which state.
+
+    As many at once as PDS_AT_ONCE says, and more as they end, while its time for claiming lasts.
 
     This is the wake-up: it claims what SQL says is due, whoever queued it and why. Raises ValueError for
     what cannot be a lane.

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -15,10 +16,16 @@ from ..domain.reasons import AttemptState
 from ..services import disk
 from . import claim
 from .claim import Lease
-from .run import Workshop, run_attempt
+from .desk import Desk
+from .run import run_attempt
+from .workshop import Workshop
 
 CLAIMING_SECONDS = 45.0
 DATABASE_WAIT = timedelta(seconds=5)
+# From 16 calls at once on, a quarter more attempts are held.
+MANY, AHEAD = 16, 4
+# More are claimed when a sixteenth of those at once has ended, and after so long anyway.
+PORTIONS, LONGEST_GAP_SECONDS = 16, 0.5
 log = structlog.get_logger()
 
 
@@ -26,7 +33,8 @@ class Batch:
     """Claims and runs attempts until none is due, time is up, or it is told to stop.
 
     `ended` counts by terminal state. After `stop()` nothing more is claimed; what does not finish
-    within `stop_seconds` goes back to due without a strike.
+    within `stop_seconds` goes back to due without a strike. `at_once` calls are out at a time; where that
+    are many, some more attempts are held, so that calls do not wait for the database.
     """
 
     def __init__(self, shop: Workshop, worker: str, lane: str | None, limit: int, at_once: int):
@@ -35,8 +43,10 @@ class Batch:
         self.lane = lane
         self.limit = limit
         self.at_once = at_once
+        self._ahead = at_once // AHEAD if at_once >= MANY else 0
         self.ended: dict[AttemptState, int] = {}
         self._running: dict[asyncio.Task, Lease] = {}
+        self._claimed_at = 0.0
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -54,8 +64,8 @@ class Batch:
             await self._keep(self._run_given(leases))
 
     async def _keep(self, work) -> None:
-        keeper = asyncio.create_task(self._renew())
-        async with self.shop.client:
+        async with self.shop.client, Desk(self.shop, self.at_once) as self._desk:
+            keeper = asyncio.create_task(self._renew())
             try:
                 await work
             finally:  # before the client closes: a closed connection would look like a failed call
@@ -69,8 +79,9 @@ class Batch:
         left = self.limit
         while True:
             may_claim = left > 0 and time.monotonic() < until and not self._stopping.is_set()
-            room = 0 if self._is_alone else min(left, self.at_once - len(self._running))
-            leases = self._claim(room) if may_claim and room > 0 else []
+            room = min(left, self._room()) if may_claim else 0
+            leases = await self._desk.aside(partial(self._claim, room)) if room > 0 else []
+            self._claimed_at = time.monotonic() if room > 0 else self._claimed_at
             left -= len(leases)
             self._start(leases)
             if not self._running:
@@ -80,6 +91,13 @@ class Batch:
                 if self._running and self._stopping.is_set():
                     await self._last_seconds()
                     return
+
+    def _room(self) -> int:
+        """How many more may be claimed now; a few are waited for, so that they are claimed together."""
+        free = self.at_once + self._ahead - len(self._running)
+        is_worth_it = free >= self.at_once / PORTIONS or not self._running
+        is_time = time.monotonic() - self._claimed_at > LONGEST_GAP_SECONDS
+        return free if not self._is_alone and (is_worth_it or is_time) else 0
 
     async def _run_given(self, leases: list[Lease]) -> None:
         self._start(leases)
@@ -105,22 +123,27 @@ class Batch:
 
     def _start(self, leases: list[Lease]) -> None:
         for lease in leases:
-            self._running[asyncio.create_task(run_attempt(lease, self.shop))] = lease
+            self._running[asyncio.create_task(run_attempt(lease, self.shop, self._desk))] = lease
 
     async def _wait_for_one(self) -> None:
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait({*self._running, stopping}, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+            await asyncio.wait(
+                {*self._running, stopping},
+                return_when=asyncio.FIRST_COMPLETED,
+                timeout=LONGEST_GAP_SECONDS,
+            )
         finally:
             stopping.cancel()
-        self._collect()
+        await self._collect()
 
     async def _last_seconds(self) -> None:
         if self._running:
             await asyncio.wait(set(self._running), timeout=self.shop.settings.stop_seconds)
-        self._collect()
+        await self._collect()
 
-    def _collect(self) -> None:
+    async def _collect(self) -> None:
+        failed: list[Lease] = []
         for task in [task for task in self._running if task.done()]:
             try:
                 state = task.result()
@@ -128,28 +151,31 @@ class Batch:
                 if not is_outage(error):
                     raise
                 log.warning("database failed during an attempt", why=type(error).__name__)
-                self._give_back_later(self._running[task])
+                failed.append(self._running[task])
                 state = None
             del self._running[task]  # only now: what raises something else is given back with the rest
             if state is not None:
                 self.ended[state] = self.ended.get(state, 0) + 1
+        if failed:
+            await self._desk.aside(partial(self._give_back_later, failed))
 
-    def _give_back_later(self, lease: Lease) -> None:
-        """Returns one attempt to due, some seconds from now; if that fails too, its lease runs out."""
+    def _give_back_later(self, leases: list[Lease]) -> None:
+        """Returns attempts to due, some seconds from now; if that fails too, their leases run out."""
         try:
-            with transaction() as session:
-                claim.give_back(session, lease, self.shop.clock(), DATABASE_WAIT)
+            self._give_back_now(leases, DATABASE_WAIT)
         except SQLAlchemyError as error:
-            log.warning("attempt not given back: its lease runs out", why=type(error).__name__)
-        else:
-            log.info("attempts given back", count=1)
+            log.warning("attempts not given back: their leases run out", why=type(error).__name__)
+
+    def _give_back_now(self, leases: list[Lease], wait: timedelta = timedelta(0)) -> None:
+        with transaction() as session:
+            claim.give_back_all(session, leases, self.shop.clock(), wait)
+        log.info("attempts given back", count=len(leases))
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(claim.RENEW_SECONDS)
             try:
-                with transaction() as session:
-                    claim.renew(session, list(self._running.values()), self.shop.clock())
+                await self._desk.aside(partial(self._renew_all, list(self._running.values())))
             except SQLAlchemyError as error:  # the lease outlives two failed renewals
                 log.warning("leases not renewed", why=type(error).__name__)
 
@@ -161,10 +187,11 @@ class Batch:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         if left:
-            with transaction() as session:
-                for lease in left.values():
-                    claim.give_back(session, lease, self.shop.clock())
-            log.info("attempts given back", count=len(left))
+            await self._desk.aside(partial(self._give_back_now, list(left.values())))
+
+    def _renew_all(self, leases: list[Lease]) -> None:
+        with transaction() as session:
+            claim.renew(session, leases, self.shop.clock())
 
 
 @contextmanager

@@ -2,33 +2,39 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session, load_only
 
-from ..config import Settings
-from ..database import reading, transaction
 from ..domain.draft import CallFailed
 from ..domain.length import whole_sentences
 from ..domain.prompt import Messages, messages_hash
 from ..domain.reasons import AttemptStage, CallState, Reason, TokenState
 from ..domain.reply import Reply
 from ..errors import LeaseLost, Stopped
-from ..llm.client import CallOutcome, ModelClient
+from ..llm.client import CallOutcome
 from ..llm.endpoint import Endpoint
-from ..models import ApiToken, ModelCall
+from ..models import ApiToken, Attempt, ModelCall
 from ..services import disk, model_changes, model_pauses
-from .claim import Lease, held
+from .claim import Lease, held_by, lost
+from .desk import Desk, Urgency
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
+from .workshop import Workshop
 
 TOTAL_DEADLINE_SECONDS = 90.0
 BACK_OFF_SECONDS = (1.0, 4.0)
 CAME_BACK = (
     "The worker was lost before the answer was stored. It came back with one later, which was refused."
 )
+_LOOKED_AT = (
+    Attempt.id, Attempt.state, Attempt.lease_token, Attempt.experiment_id, Attempt.is_rehearsal,
+    Attempt.stop_asked_at, Attempt.detail, Attempt.stage, Attempt.changed_at,
+)  # fmt: skip
 
 
 @dataclass
@@ -42,13 +48,13 @@ class RecordedCalls:
     lease: Lease
     experiment_id: int
     endpoint: Endpoint
-    client: ModelClient
-    clock: Callable[[], datetime]
     max_calls: int
-    settings: Settings
+    shop: Workshop
+    desk: Desk
     deadline_at: float = field(default_factory=lambda: time.monotonic() + TOTAL_DEADLINE_SECONDS)
     wait_seconds: float = 0.0
     last_reply: Reply | None = None
+    calls_made: int = 0
     has_asked: bool = False
 
     async def __call__(self, messages: Messages, is_rewrite: bool = False) -> str:
@@ -77,7 +83,7 @@ class RecordedCalls:
                         f"{bad.detail}",
                     )
                 raise CallFailed(bad.reason, bad.detail)
-            if self._calls_made() >= self.max_calls:
+            if self.calls_made >= self.max_calls:
                 raise CallFailed(bad.reason, f"{bad.detail} Tried {self.max_calls} times.")
             await asyncio.sleep(self.wait_seconds)
 
@@ -85,60 +91,31 @@ class RecordedCalls:
         return retry_after if retry_after is not None else BACK_OFF_SECONDS[min(failures, 1)]
 
     async def _call_once(self, messages: Messages, is_rewrite: bool) -> CallOutcome:
-        if (room := disk.look(self.settings)).is_low:  # what could not be stored is not paid for
+        if (room := disk.look(self.shop.settings)).is_low:  # what could not be stored is not paid for
             raise CallFailed(Reason.disk_low, room.sentence)
-        remaining = self.deadline_at - time.monotonic()
-        call_id = self._start(messages, is_rewrite, remaining)
-        outcome = await self.client.complete(
-            self.endpoint, [dict(m) for m in messages], max_tokens=None, deadline_seconds=remaining
-        )
-        self._store(call_id, outcome)
+        async with self.desk.lines:
+            remaining = self.deadline_at - time.monotonic()
+            call_id = await self._start(messages, is_rewrite, remaining)
+            outcome = await self.shop.client.complete(
+                self.endpoint, [dict(m) for m in messages], max_tokens=None, deadline_seconds=remaining
+            )
+        await self._store(call_id, outcome)
         return outcome
 
-    def _calls_made(self) -> int:
-        with reading() as session:
-            return session.scalar(
-                select(func.count(ModelCall.id)).where(ModelCall.attempt_id == self.lease.attempt_id)
-            )
+    async def _start(self, messages: Messages, is_rewrite: bool, remaining: float) -> int:
+        call_id = await self.desk.do(start, Start(self, messages, is_rewrite, remaining), Urgency.calling)
+        self.wait_seconds = 0.0
+        self.calls_made += 1
+        self.has_asked = True
+        return call_id
 
-    def _start(self, messages: Messages, is_rewrite: bool, remaining: float) -> int:
-        now = self.clock()
-        with transaction() as session:
-            pass_gate(session)
-            attempt = session.scalars(held(self.lease)).one_or_none()
-            if attempt is None:
-                raise LeaseLost(f"Attempt {self.lease.attempt_uuid} was taken back before its call.")
-            if stop_of(session, attempt) is not None:
-                raise Stopped(f"Attempt {self.lease.attempt_uuid} was stopped before its call.")
-            if over_of(attempt, now) is not None:
-                raise Stopped(f"What attempt {self.lease.attempt_uuid} was for was over before its call.")
-            made = session.scalar(select(func.count(ModelCall.id)).where(ModelCall.attempt_id == attempt.id))
-            if made >= self.max_calls:
-                raise self._used_up()
-            if remaining <= 0:
-                raise CallFailed(Reason.deadline, f"No usable answer within {TOTAL_DEADLINE_SECONDS:.0f} s.")
-            attempt.stage = AttemptStage.rewriting if is_rewrite else AttemptStage.asking
-            attempt.changed_at = now
-            call = ModelCall(
-                attempt_id=attempt.id,
-                experiment_id=self.experiment_id,
-                api_token_id=self.endpoint.token_id,
-                is_rewrite=is_rewrite,
-                endpoint=self.endpoint.base_url,
-                endpoint_source=self.endpoint.source,
-                model_asked=self.endpoint.model,
-                messages_sha256=messages_hash(messages),
-                parameters=dict(self.endpoint.parameters),
-                wait_ms=round(self.wait_seconds * 1000),
-                started_at=now,
-            )
-            session.add(call)
-            session.flush()
-            self.wait_seconds = 0.0
-            self.has_asked = True
-            return call.id
+    async def _store(self, call_id: int, outcome: CallOutcome) -> None:
+        if await self.desk.do(store, Stored(self, call_id, outcome)):
+            # After the commit: what is stored stays, whatever comes.
+            await self.desk.aside(lambda: model_pauses.pause_at_once(self.experiment_id, self.shop.clock()))
 
-    def _used_up(self) -> CallFailed:
+    def used_up(self) -> CallFailed:
+        """What it ends with when no call is left."""
         if self.has_asked:
             return CallFailed(
                 Reason.bad_reply, f"All {self.max_calls} model calls of this attempt are used up."
@@ -149,20 +126,119 @@ class RecordedCalls:
             "stopped before they could publish an answer.",
         )
 
-    def _store(self, call_id: int, outcome: CallOutcome) -> None:
-        now, seen = self.clock(), None
-        with transaction() as session:
-            call = session.get_one(ModelCall, call_id)
-            if call.state == CallState.started:
-                store_outcome(call, outcome, now)
-                seen = model_changes.note(session, call)
-            elif call.state == CallState.lost:  # the attempt was taken back while the model wrote
-                call.detail = CAME_BACK
-            bad = outcome.bad
-            if bad is not None and bad.pauses_token and self.endpoint.token_id is not None:
-                pause_token(session, self.endpoint.token_id, bad.detail, now)
-        if seen is not None and seen.is_pause_due:  # after the commit: what is stored stays, whatever comes
-            model_pauses.pause_at_once(self.experiment_id, self.clock())
+
+@dataclass(frozen=True)
+class Start:
+    """A call about to be sent, with the seconds its attempt has left."""
+
+    calls: RecordedCalls
+    messages: Messages
+    is_rewrite: bool
+    remaining: float
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What came back of a call."""
+
+    calls: RecordedCalls
+    call_id: int
+    outcome: CallOutcome
+
+
+def start(session: Session, shop: Workshop, orders: Sequence[Start]) -> list[int | Exception]:
+    """Writes down calls as started, behind the gate; ids, or why one is not made. The caller commits."""
+    now = shop.clock()
+    _kept = pass_gate(session)  # else every look at it would be a query
+    leases = [order.calls.lease for order in orders]
+    attempts = held_by(session, leases, load_only(*_LOOKED_AT))
+    made = dict(
+        session.execute(
+            select(ModelCall.attempt_id, func.count(ModelCall.id))
+            .where(ModelCall.attempt_id.in_(attempts))
+            .group_by(ModelCall.attempt_id)
+        ).all()
+    )
+    found: list[int | Exception] = []
+    rows: list[dict] = []
+    with session.no_autoflush:
+        for order in orders:
+            attempt = attempts.get(order.calls.lease.attempt_id)
+            problem = _against(session, order, attempt, made, now)
+            if problem is None:
+                attempt.stage = AttemptStage.rewriting if order.is_rewrite else AttemptStage.asking
+                attempt.changed_at = now
+                order.calls.calls_made = made.get(attempt.id, 0)
+                rows.append(_started(order, now))
+            found.append(problem)
+    if rows:
+        ids = iter(
+            session.scalars(
+                insert(ModelCall).returning(ModelCall.id, sort_by_parameter_order=True), rows
+            ).all()
+        )
+        found = [next(ids) if problem is None else problem for problem in found]
+    return found
+
+
+def _against(
+    session: Session, order: Start, attempt: Attempt | None, made: Mapping[int, int], now: datetime
+) -> Exception | None:
+    """Why this call is not made."""
+    uuid, calls = order.calls.lease.attempt_uuid, order.calls
+    if attempt is None:
+        return LeaseLost(f"Attempt {uuid} was taken back before its call.")
+    if stop_of(session, attempt) is not None:
+        return Stopped(f"Attempt {uuid} was stopped before its call.")
+    if over_of(attempt, now) is not None:
+        return Stopped(f"What attempt {uuid} was for was over before its call.")
+    if made.get(attempt.id, 0) >= calls.max_calls:
+        return calls.used_up()
+    if order.remaining <= 0:
+        return CallFailed(Reason.deadline, f"No usable answer within {TOTAL_DEADLINE_SECONDS:.0f} s.")
+    return None
+
+
+def _started(order: Start, now: datetime) -> dict[str, Any]:
+    calls = order.calls
+    return {
+        "attempt_id": calls.lease.attempt_id,
+        "experiment_id": calls.experiment_id,
+        "api_token_id": calls.endpoint.token_id,
+        "is_rewrite": order.is_rewrite,
+        "endpoint": calls.endpoint.base_url,
+        "endpoint_source": calls.endpoint.source,
+        "model_asked": calls.endpoint.model,
+        "messages_sha256": messages_hash(order.messages),
+        "parameters": dict(calls.endpoint.parameters),
+        "wait_ms": round(calls.wait_seconds * 1000),
+        "started_at": now,
+    }
+
+
+def store(session: Session, shop: Workshop, orders: Sequence[Stored]) -> list[bool | LeaseLost]:
+    """Writes down what came back; for each whether its experiment is to pause for it. The caller commits."""
+    now = shop.clock()
+    query = select(ModelCall).where(ModelCall.id.in_([order.call_id for order in orders]))
+    calls = {call.id: call for call in session.scalars(query)}
+    answered: list[ModelCall] = []
+    for order in orders:
+        call = calls.get(order.call_id)
+        if call is None:  # deleted with its experiment
+            continue
+        if call.state == CallState.started:
+            store_outcome(call, order.outcome, now)
+            answered.append(call)
+        elif call.state == CallState.lost:  # the attempt was taken back while the model wrote
+            call.detail = CAME_BACK
+        bad, token_id = order.outcome.bad, order.calls.endpoint.token_id
+        if bad is not None and bad.pauses_token and token_id is not None:
+            pause_token(session, token_id, bad.detail, now)
+    is_due = {seen.experiment_id for seen in model_changes.note_all(session, answered) if seen.is_pause_due}
+    return [
+        order.calls.experiment_id in is_due if order.call_id in calls else lost(order.calls.lease)
+        for order in orders
+    ]
 
 
 def store_outcome(call: ModelCall, outcome: CallOutcome, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """Leases: which worker may run an attempt, for how long, and what happens when it is lost."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -8,9 +9,11 @@ import structlog
 from sqlalchemy import and_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.base import ExecutableOption as ORMOption
 
 from ..database import read_each
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
+from ..errors import LeaseLost
 from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt, ModelCall
 from . import clock_steps
 from .erased import being_erased
@@ -59,27 +62,25 @@ def claim(
     if only is not None:
         query = query.where(Attempt.id.in_(only))
     query = query.order_by(Attempt.not_before, Attempt.id).limit(limit)
-    leases: list[Lease] = []
     found, broken = read_each(session, query.with_for_update(skip_locked=True, of=Attempt), Attempt.id)
     for number, error in broken.items():  # it stays due, and keeps nobody else from being taken
         log.warning("attempt cannot be read", attempt=number, why=f"{type(error).__name__}: {error}")
     # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
     # One that lost a worker goes first where it may: it ends the claim, so it cannot close a circle either,
     # and it does not wait for ever behind those that can run together.
+    busy, free = _busy_twins(session, found), []
     for attempt in sorted(found, key=lambda a: (not (a.strikes and may_be_struck), a.digital_twin_id)):
-        if attempt.strikes and (leases or not may_be_struck):
+        if attempt.strikes and (free or not may_be_struck):
             continue
-        if _is_twin_busy(session, attempt):
-            _busy(session, attempt, now)
+        if attempt.digital_twin_id in busy:
+            _busy(attempt, now)
             continue
-        lease = _lease(session, attempt, worker, now)
-        if lease is None:
-            _busy(session, attempt, now)
-            continue
-        leases.append(lease)
+        free.append(attempt)
+        busy.add(attempt.digital_twin_id)
         if attempt.strikes:
             break
-    return leases
+    session.flush()
+    return _lease_all(session, free, worker, now)
 
 
 def renew(session: Session, leases: list[Lease], now: datetime) -> int:
@@ -103,12 +104,20 @@ def give_back(session: Session, lease: Lease, now: datetime, wait: timedelta = t
 
     It is not taken again before `wait` is over. If it was taken back before, only that is written down.
     """
-    attempt = session.scalars(held(lease)).one_or_none()
-    if attempt is None:
-        record_return(session, lease.token, now)
-        return
-    _to_due(session, attempt, now)
-    attempt.not_before = now + wait
+    give_back_all(session, [lease], now, wait)
+
+
+def give_back_all(
+    session: Session, leases: Sequence[Lease], now: datetime, wait: timedelta = timedelta(0)
+) -> None:
+    """The same for many leases. The caller commits."""
+    attempts = held_by(session, leases)
+    for lease in leases:
+        if lease.attempt_id not in attempts:
+            record_return(session, lease.token, now)
+    _to_due(session, attempts.values(), now)
+    for attempt in attempts.values():
+        attempt.not_before = now + wait
 
 
 def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
@@ -120,8 +129,7 @@ def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
         .order_by(BY_ID)
         .with_for_update(of=Attempt)
     ).all()
-    for attempt in held_by_it:
-        _to_due(session, attempt, now)
+    _to_due(session, held_by_it, now)
     return len(held_by_it)
 
 
@@ -143,7 +151,7 @@ def reap(session: Session, now: datetime) -> int:
         record_loss(session, attempt, now)
         attempt.strikes += 1
         if attempt.strikes >= MAX_STRIKES:
-            _mark_calls_lost(session, attempt, now)
+            _mark_calls_lost(session, [attempt], now)
             end(
                 attempt,
                 AttemptState.failed,
@@ -152,30 +160,33 @@ def reap(session: Session, now: datetime) -> int:
                 f"{attempt.strikes} workers died or stopped answering while they ran this attempt.",
             )
         else:
-            _to_due(session, attempt, now)
+            _to_due(session, [attempt], now)
     return len(expired)
 
 
-def held(lease: Lease):
-    """A query for the attempt, locked, if this lease still holds it."""
-    return (
-        select(Attempt)
-        .where(
-            Attempt.id == lease.attempt_id,
-            Attempt.lease_token == lease.token,
-            IS_RUNNING,
-        )
-        .with_for_update(of=Attempt)
-        .execution_options(populate_existing=True)
-    )
+def held_by(session: Session, leases: Sequence[Lease], *options: ORMOption) -> dict[int, Attempt]:
+    """By id, the attempts these leases still hold, locked in the order of their ids."""
+    if not leases:
+        return {}
+    tokens = {lease.attempt_id: lease.token for lease in leases}
+    query = select(Attempt).where(Attempt.id.in_(tokens), IS_RUNNING).order_by(BY_ID).options(*options)
+    found = session.scalars(query.with_for_update(of=Attempt).execution_options(populate_existing=True)).all()
+    return {each.id: each for each in found if each.lease_token == tokens[each.id]}
 
 
-def _is_twin_busy(session: Session, attempt: Attempt) -> bool:
-    query = select(Attempt.id).where(Attempt.digital_twin_id == attempt.digital_twin_id, IS_RUNNING)
-    return session.scalars(query.limit(1)).first() is not None
+def lost(lease: Lease) -> LeaseLost:
+    """That somebody else has the attempt, or it has ended."""
+    return LeaseLost(f"Attempt {lease.attempt_uuid} is no longer held by this worker.")
 
 
-def _busy(session: Session, attempt: Attempt, now: datetime) -> None:
+def _busy_twins(session: Session, attempts: Sequence[Attempt]) -> set[int]:
+    """Those of the attempts' twins that are at work already."""
+    twins = [each.digital_twin_id for each in attempts]
+    query = select(Attempt.digital_twin_id).where(Attempt.digital_twin_id.in_(twins), IS_RUNNING)
+    return set(session.scalars(query)) if twins else set()
+
+
+def _busy(attempt: Attempt, now: datetime) -> None:
     if attempt.trigger == Trigger.schedule and attempt.strikes == 0 and attempt.decided_at is None:
         end(
             attempt,
@@ -187,40 +198,48 @@ def _busy(session: Session, attempt: Attempt, now: datetime) -> None:
     else:
         attempt.not_before = now + BUSY_WAIT
         attempt.changed_at = now
-    session.flush()
 
 
-def _lease(session: Session, attempt: Attempt, worker: str, now: datetime) -> Lease | None:
-    """The lease, or None when another worker took the same twin in this very moment."""
-    token = uuid4()
+def _lease_all(session: Session, free: Sequence[Attempt], worker: str, now: datetime) -> list[Lease]:
+    """The leases, without those whose twin another worker took in this very moment."""
     try:
         with session.begin_nested():
-            attempt.state = AttemptState.running
-            attempt.lease_token = token
-            attempt.lease_until = now + LEASE
-            attempt.claimed_at = now
-            attempt.claimed_by = worker
-            attempt.changed_at = now
+            leases = [_lease(attempt, worker, now) for attempt in free]
             session.flush()
+            return leases
     except IntegrityError:
-        return None
-    return Lease(attempt.id, attempt.uuid, token, attempt.strikes)
+        if len(free) == 1:
+            _busy(free[0], now)
+            session.flush()
+            return []
+    return [lease for attempt in free for lease in _lease_all(session, [attempt], worker, now)]
 
 
-def _to_due(session: Session, attempt: Attempt, now: datetime) -> None:
-    _mark_calls_lost(session, attempt, now)
-    attempt.state = AttemptState.due
-    attempt.stage = None
-    attempt.lease_token = None
-    attempt.lease_until = None
-    attempt.not_before = now
+def _lease(attempt: Attempt, worker: str, now: datetime) -> Lease:
+    attempt.state = AttemptState.running
+    attempt.lease_token = uuid4()
+    attempt.lease_until = now + LEASE
+    attempt.claimed_at = now
+    attempt.claimed_by = worker
     attempt.changed_at = now
+    return Lease(attempt.id, attempt.uuid, attempt.lease_token, attempt.strikes)
 
 
-def _mark_calls_lost(session: Session, attempt: Attempt, now: datetime) -> None:
+def _to_due(session: Session, attempts: Collection[Attempt], now: datetime) -> None:
+    _mark_calls_lost(session, attempts, now)
+    for attempt in attempts:
+        attempt.state = AttemptState.due
+        attempt.stage = None
+        attempt.lease_token = None
+        attempt.lease_until = None
+        attempt.not_before = now
+        attempt.changed_at = now
+
+
+def _mark_calls_lost(session: Session, attempts: Collection[Attempt], now: datetime) -> None:
     session.execute(
         update(ModelCall)
-        .where(ModelCall.attempt_id == attempt.id, ModelCall.state == CallState.started)
+        .where(ModelCall.attempt_id.in_([each.id for each in attempts]), ModelCall.state == CallState.started)
         .values(
             state=CallState.lost, finished_at=now, detail="The worker was lost before the answer was stored."
         )

@@ -1,5 +1,7 @@
 """Ending an attempt: its state, reason, class and a sentence, once and for all."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -11,8 +13,24 @@ from ..models import Attempt, ModelCall
 DETAIL_LENGTH = 1000
 
 
-def end(attempt: Attempt, state: AttemptState, reason: Reason, now: datetime, detail: str) -> None:
-    """Puts the attempt into a terminal state; the caller commits.
+@dataclass(frozen=True)
+class Usage:
+    """What all calls of an attempt took together; None where no call said."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency_ms: int | None = None
+
+
+def end(
+    attempt: Attempt,
+    state: AttemptState,
+    reason: Reason,
+    now: datetime,
+    detail: str,
+    usage: Usage | None = None,
+) -> None:
+    """Puts the attempt into a terminal state; the caller commits. Without `usage` its calls are summed up.
 
     Raises ValueError on an attempt that has ended already: terminal rows never change.
     """
@@ -28,18 +46,23 @@ def end(attempt: Attempt, state: AttemptState, reason: Reason, now: datetime, de
     attempt.lease_token = None
     attempt.lease_until = None
     if attempt.messages_sha256:  # else no model was asked
-        _add_usage(object_session(attempt), attempt)
+        usage = usage or usage_of(object_session(attempt), [attempt.id])[attempt.id]
+        attempt.prompt_tokens = usage.prompt_tokens
+        attempt.completion_tokens = usage.completion_tokens
+        attempt.latency_ms = usage.latency_ms
 
 
-def _add_usage(session: Session, attempt: Attempt) -> None:
-    """Sums the attempt's calls into its own columns: tokens and milliseconds of all calls."""
-    tokens_in, tokens_out, latency = session.execute(
+def usage_of(session: Session, attempt_ids: Collection[int]) -> dict[int, Usage]:
+    """The sums over the calls of each of these attempts; one query."""
+    sums = (
         select(
+            ModelCall.attempt_id,
             func.sum(ModelCall.prompt_tokens),
             func.sum(ModelCall.completion_tokens),
             func.sum(ModelCall.latency_ms),
-        ).where(ModelCall.attempt_id == attempt.id)
-    ).one()
-    attempt.prompt_tokens = tokens_in
-    attempt.completion_tokens = tokens_out
-    attempt.latency_ms = latency
+        )
+        .where(ModelCall.attempt_id.in_(attempt_ids))
+        .group_by(ModelCall.attempt_id)
+    )
+    found = {number: Usage(*each) for number, *each in session.execute(sums)}
+    return {number: found.get(number, Usage()) for number in attempt_ids}

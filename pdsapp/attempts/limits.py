@@ -4,6 +4,7 @@ Looked at when deciding, and again in the transaction that publishes, with the t
 twin are counted one after the other, whoever writes them. Force bypasses none of it.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,8 @@ from ..domain import limits as rules
 from ..domain.limits import Held, Limits, Published
 from ..domain.policy import PostingPolicy
 from ..domain.reasons import Visibility
-from ..models import Attempt, DigitalTwin, Experiment, Post, PostingPolicyVersion
+from ..models import Attempt, DigitalTwin, Experiment, Post
+from .beside import policy_of
 from .obstacles import Obstacle
 
 
@@ -28,30 +30,27 @@ def limit_on(session: Session, twin: DigitalTwin, policy: PostingPolicy, now: da
     )
 
 
-def hold_twin(session: Session, attempt: Attempt) -> None:
-    """Locks the attempt's twin until this transaction ends, so that nobody else publishes for it meanwhile.
+def hold_twins(session: Session, attempts: Iterable[Attempt]) -> None:
+    """Locks the attempts' twins until this transaction ends: nobody else publishes for them meanwhile.
 
-    Read the clock after it. The experiment is locked first, as the inserted post would lock it anyway: edits
-    lock in this order, so none waits in a ring. On SQLite a writing transaction has locked everything.
+    Read the clock after it. The experiments are locked first, as the inserted posts would lock them anyway:
+    edits lock in this order, so none waits in a ring. On SQLite a writing transaction has locked everything.
     """
-    for kind, key, is_shared in (
-        (Experiment, attempt.experiment_id, True),
-        (DigitalTwin, attempt.digital_twin_id, False),
+    found = list(attempts)
+    for kind, keys, is_shared in (
+        (Experiment, {each.experiment_id for each in found}, True),
+        (DigitalTwin, {each.digital_twin_id for each in found}, False),
     ):
-        session.execute(select(kind.id).where(kind.id == key).with_for_update(read=is_shared, key_share=True))
+        query = select(kind.id).where(kind.id.in_(keys)).order_by(kind.id)
+        session.execute(query.with_for_update(read=is_shared, key_share=True))
 
 
 def limit_at_publishing(session: Session, attempt: Attempt, now: datetime) -> Obstacle | None:
     """The limit that forbids publishing this attempt's draft at `now`, by the policy as it is now.
 
-    Call it after `hold_twin`.
+    Call it after `hold_twins`, with the experiment read since.
     """
-    body = session.scalar(
-        select(PostingPolicyVersion.body)
-        .join(Experiment, Experiment.policy_id == PostingPolicyVersion.id)
-        .where(Experiment.id == attempt.experiment_id)
-    )
-    policy = PostingPolicy.from_dict(body)
+    policy = policy_of(attempt.experiment.policy)
     late = rules.too_late(policy.limits, attempt.decided_at, now)
     return _obstacle(late) or limit_on(session, attempt.digital_twin, policy, now)
 

@@ -11,8 +11,8 @@ from ..domain.prompt import messages_hash
 from ..dt_service import DTService
 from ..models import Attempt
 from .decide import length_of
+from .deciding import brief_of
 from .erased import WAS_ERASED, was_erased
-from .run import brief_of
 from .selection import ranks_for
 
 

@@ -1,4 +1,8 @@
-"""Making the workshop a process runs attempts with."""
+"""The workshop a process runs attempts with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from ..config import Settings
 from ..dt_service import DTService
@@ -6,10 +10,24 @@ from ..llm.client import ModelClient
 from ..llm.guard import EndpointGuard
 from ..llm.secrets import SecretBox
 from ..models import utc_now
-from .run import Workshop
 
 # Which endpoints want `max_completion_tokens`: learned once a process.
 _SWAPS: dict = {}
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What running attempts needs: the seams, the client, the keys and the clock.
+
+    `passes` are exceptions that must never be taken for an error of the service (a job's time-out).
+    """
+
+    service: DTService
+    client: ModelClient
+    settings: Settings
+    box: SecretBox
+    clock: Callable[[], datetime]
+    passes: tuple[type[BaseException], ...] = ()
 
 
 def make_client(settings: Settings) -> ModelClient:

@@ -16,8 +16,8 @@ from ..attempts.batch import Batch
 from ..attempts.claim import Lease, claim
 from ..attempts.create import Request
 from ..attempts.preview import Preview, preview
-from ..attempts.run import Workshop
 from ..attempts.selection import installation_seed, request_key
+from ..attempts.workshop import Workshop
 from ..config import Settings
 from ..database import reading, transaction
 from ..domain.reasons import ASKING_STATES, TERMINAL_STATES, AttemptState, ExperimentState, Trigger

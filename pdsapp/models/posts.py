@@ -87,3 +87,5 @@ class PostRevision(Base):
     text: Mapped[str] = mapped_column(sa.Text)
     account_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+    post: Mapped[Post] = relationship()

@@ -1,8 +1,9 @@
 """Which model an endpoint answers with in an experiment, and when that became another one."""
 
+from collections.abc import Iterable
 from hashlib import sha256
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -10,6 +11,28 @@ from ..domain.reasons import CallState
 from ..models import Experiment, ModelCall, ModelSeen
 
 NAME_LENGTH = 80
+
+
+def note_all(session: Session, calls: Iterable[ModelCall]) -> list[ModelSeen]:
+    """`note` for each of these calls; what was new.
+
+    What many of them say alike is looked for once, and always in the same order: two workers that find the
+    same new models in one moment do not wait for each other in a ring.
+    """
+    alike: dict[tuple[int, str], ModelCall] = {}
+    for call in calls:
+        if call.experiment_id is not None and call.state == CallState.answered:
+            alike.setdefault((call.experiment_id, _seen_key(call)), call)
+    known = {
+        tuple(row)
+        for row in session.execute(
+            select(ModelSeen.experiment_id, ModelSeen.seen_key).where(
+                tuple_(ModelSeen.experiment_id, ModelSeen.seen_key).in_(list(alike))
+            )
+        )
+    }
+    found = [note(session, alike[key]) for key in sorted(alike.keys() - known)]
+    return [seen for seen in found if seen is not None]
 
 
 def note(session: Session, call: ModelCall) -> ModelSeen | None:
@@ -22,7 +45,7 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
     if call.experiment_id is None or call.state != CallState.answered or not any(said):
         return None
     asked_key = _hash(call.endpoint, call.model_asked)
-    seen_key = _hash(call.endpoint, call.model_asked, *said)
+    seen_key = _seen_key(call)
     of_experiment = select(ModelSeen).where(ModelSeen.experiment_id == call.experiment_id)
     if session.scalars(of_experiment.where(ModelSeen.seen_key == seen_key)).first() is not None:
         return None
@@ -85,6 +108,10 @@ def _short(name: str) -> str:
 def _pauses(session: Session, experiment_id: int) -> bool:
     query = select(Experiment.pauses_at_model_change).where(Experiment.id == experiment_id)
     return bool(session.scalar(query))
+
+
+def _seen_key(call: ModelCall) -> str:
+    return _hash(call.endpoint, call.model_asked, call.model_returned, call.system_fingerprint)
 
 
 def _hash(*texts: str) -> str:

@@ -39,6 +39,9 @@ class FaultyService(DTService):
         backend = None
         if session.get_bind().dialect.name == "postgresql":
             backend = session.connection().connection.dbapi_connection.info.backend_pid
+        lease = next(lease for lease in _running if lease.attempt_id == attempt.id)
+        _lease.set(lease)  # it may share this transaction with others, in a thread of its own
+        _sent.set(attempt.messages_sha256)
         _reach("inside_final", backend=backend)
         _reach("frozen_inside", backend=backend)
         return post
@@ -96,7 +99,7 @@ def _claiming(original):
 
 
 def _running_one(original):
-    async def run_attempt(lease, shop):
+    async def run_attempt(lease, *others):
         folder = Path(os.environ[orders.FOLDER])
         _lease.set(lease)
         _running.add(lease)
@@ -105,7 +108,7 @@ def _running_one(original):
             if len(_running) > 1:
                 orders.tell(folder, "violations", f"{lease.attempt_uuid} did not run alone")
         try:
-            return await original(lease, shop)
+            return await original(lease, *others)
         finally:
             _running.discard(lease)
 
@@ -113,9 +116,9 @@ def _running_one(original):
 
 
 def _preparing(original):
-    def prepare(lease, shop):
+    async def prepare(*args):
         _reach("after_lease")
-        made = original(lease, shop)
+        made = await original(*args)
         if not isinstance(made, AttemptState):
             _sent.set(messages_hash(made.brief.messages))
             _reach("after_decision")
@@ -137,16 +140,16 @@ def _calling(original):
 
 
 def _storing(original):
-    def store(self, call_id, outcome):
-        original(self, call_id, outcome)
+    async def store(self, call_id, outcome):
+        await original(self, call_id, outcome)
         _reach("after_result")
 
     return store
 
 
 def _publishing(original):
-    def publish(*args):
-        state = original(*args)
+    async def publish(*args):
+        state = await original(*args)
         if state == AttemptState.posted:
             _reach("after_commit")
         return state

@@ -9,11 +9,11 @@ from threading import Event, Thread
 from types import SimpleNamespace
 
 from pdsapp import create_app
-from pdsapp.attempts import run
+from pdsapp.attempts import publishing
 from pdsapp.attempts.claim import Lease
 from pdsapp.attempts.workshop import make_workshop
 from pdsapp.config import read_settings
-from pdsapp.database import reading
+from pdsapp.database import reading, transaction
 from pdsapp.domain.draft import Draft
 from pdsapp.dt_service import load_service
 from pdsapp.models import Attempt
@@ -36,7 +36,9 @@ def main(ids: list[int]) -> None:
         try:
             with app.app_context():
                 begins.wait()
-                run._publish(Lease(key, uuids[key], uuids[key], 0), shop, Draft(TEXT, TEXT, ()), ask)
+                lease = Lease(key, uuids[key], uuids[key], 0)
+                with transaction() as own:
+                    publishing.publish(own, shop, [publishing.Written(lease, Draft(TEXT, TEXT, ()), ask)])
         except BaseException as error:
             failures.append(error)
             raise

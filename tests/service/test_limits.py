@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from pdsapp.attempts import run
+from pdsapp.attempts import deciding
 from pdsapp.attempts.preview import preview
 from pdsapp.attempts.replay import replay
 from pdsapp.database import transaction
@@ -194,7 +194,7 @@ def test_a_decision_that_is_too_old_is_not_written_any_more(session, settings, s
     attempt_id = builders.add_attempt(twin)
     with transaction() as writing:
         attempt = writing.get_one(Attempt, attempt_id)
-        assert run._decide(writing, attempt, DTService(), utc_now() - timedelta(seconds=601))
+        assert deciding._decide(writing, attempt, DTService(), utc_now() - timedelta(seconds=601), [])
     builders.run_due(settings)
     attempt = builders.load_attempt(session, attempt_id)
     assert (attempt.state, attempt.reason) == (AttemptState.cancelled, Reason.too_late)

@@ -10,9 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ...attempts import replay as replaying
+from ...attempts.deciding import brief_of
 from ...attempts.erased import WAS_ERASED, was_erased
 from ...attempts.replay import Replay
-from ...attempts.run import brief_of
 from ...domain.draft import Brief
 from ...domain.prompt import Messages, messages_hash, render_rewrite
 from ...domain.reasons import TERMINAL_STATES
