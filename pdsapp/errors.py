@@ -48,6 +48,17 @@ class Stopped(PdsError):
     """Somebody stopped an attempt while it ran: the model is not asked again and nothing is published."""
 
 
+class NotNow(PdsError):
+    """An attempt has to wait: its endpoint rests, or what its token may do is used up. No strike, no failure.
+
+    `seconds`: how long it is given back for; the text says why.
+    """
+
+    def __init__(self, message: str, seconds: float):
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class NotConfigured(PdsError):
     """A setting the process cannot do without is missing; the text names it."""
 

@@ -24,6 +24,7 @@ from .claim import Lease, held_by, lost
 from .desk import Desk, Urgency
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
+from .turns import Waiter
 from .workshop import Workshop
 
 TOTAL_DEADLINE_SECONDS = 90.0
@@ -48,6 +49,7 @@ class RecordedCalls:
     lease: Lease
     experiment_id: int
     endpoint: Endpoint
+    waiter: Waiter
     max_calls: int
     shop: Workshop
     desk: Desk
@@ -59,7 +61,7 @@ class RecordedCalls:
 
     async def __call__(self, messages: Messages, is_rewrite: bool = False) -> str:
         """The reply's text. Raises CallFailed when it cannot be had, LeaseLost when fenced off, Stopped
-        when a person stopped the attempt: no further call is paid for then."""
+        when a person stopped the attempt: no further call is paid for then; NotNow when it has to wait."""
         failures = 0
         while True:
             outcome = await self._call_once(messages, is_rewrite)
@@ -93,12 +95,14 @@ class RecordedCalls:
     async def _call_once(self, messages: Messages, is_rewrite: bool) -> CallOutcome:
         if (room := disk.look(self.shop.settings)).is_low:  # what could not be stored is not paid for
             raise CallFailed(Reason.disk_low, room.sentence)
-        async with self.desk.lines:
+        turn = self.shop.turns.turn(self.waiter, self.endpoint, messages, is_rewrite, self.deadline_at)
+        async with turn as turn, self.desk.lines:
             remaining = self.deadline_at - time.monotonic()
             call_id = await self._start(messages, is_rewrite, remaining)
             outcome = await self.shop.client.complete(
                 self.endpoint, [dict(m) for m in messages], max_tokens=None, deadline_seconds=remaining
             )
+            await turn.over(outcome)
         await self._store(call_id, outcome)
         return outcome
 

@@ -11,12 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import ExecutableOption as ORMOption
 
-from ..database import read_each
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
 from ..errors import LeaseLost
-from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt, ModelCall
+from ..models import BY_ID, IS_RUNNING, Attempt, ModelCall
 from . import clock_steps
-from .erased import being_erased
+from .fairness import take_turns
 from .finish import end
 from .lost import record_loss, record_return
 
@@ -47,22 +46,15 @@ def claim(
     only: set[int] | None = None,
     may_be_struck: bool = True,
 ) -> list[Lease]:
-    """Up to `limit` due attempts, oldest first, leased to this worker; the caller commits.
+    """Up to `limit` due attempts leased to this worker, of each experiment about as many, of one the oldest
+    first; the caller commits.
 
     An attempt that lost a worker before is handed out alone. Of a twin that is at work already,
     scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. Those of an experiment
     that a participant is being erased from wait too. `only` names the
     attempts that may be taken; `may_be_struck=False` leaves those that lost a worker.
     """
-    query = select(Attempt).where(
-        IS_DUE, Attempt.not_before <= now, Attempt.experiment_id.not_in(being_erased())
-    )
-    if lane is not None:
-        query = query.where(Attempt.lane == lane)
-    if only is not None:
-        query = query.where(Attempt.id.in_(only))
-    query = query.order_by(Attempt.not_before, Attempt.id).limit(limit)
-    found, broken = read_each(session, query.with_for_update(skip_locked=True, of=Attempt), Attempt.id)
+    found, broken = take_turns(session, now, limit, lane, only)
     for number, error in broken.items():  # it stays due, and keeps nobody else from being taken
         log.warning("attempt cannot be read", attempt=number, why=f"{type(error).__name__}: {error}")
     # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
@@ -99,16 +91,23 @@ def renew(session: Session, leases: list[Lease], now: datetime) -> int:
     ).rowcount
 
 
-def give_back(session: Session, lease: Lease, now: datetime, wait: timedelta = timedelta(0)) -> None:
-    """Returns an attempt to due without a strike: the worker stops in good order. The caller commits.
+def give_back(
+    session: Session, lease: Lease, now: datetime, wait: timedelta = timedelta(0), words: str = ""
+) -> None:
+    """Returns an attempt to due without a strike: the worker stops in good order, or it has to wait for what
+    `words` say. The caller commits.
 
     It is not taken again before `wait` is over. If it was taken back before, only that is written down.
     """
-    give_back_all(session, [lease], now, wait)
+    give_back_all(session, [lease], now, wait, words)
 
 
 def give_back_all(
-    session: Session, leases: Sequence[Lease], now: datetime, wait: timedelta = timedelta(0)
+    session: Session,
+    leases: Sequence[Lease],
+    now: datetime,
+    wait: timedelta = timedelta(0),
+    words: str = "",
 ) -> None:
     """The same for many leases. The caller commits."""
     attempts = held_by(session, leases)
@@ -117,7 +116,8 @@ def give_back_all(
             record_return(session, lease.token, now)
     _to_due(session, attempts.values(), now)
     for attempt in attempts.values():
-        attempt.not_before = now + wait
+        attempt.not_before = now if attempt.stop_asked_at is not None else now + wait
+        attempt.waits_for = words[:300]
 
 
 def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
@@ -221,6 +221,7 @@ def _lease(attempt: Attempt, worker: str, now: datetime) -> Lease:
     attempt.lease_until = now + LEASE
     attempt.claimed_at = now
     attempt.claimed_by = worker
+    attempt.waits_for = ""
     attempt.changed_at = now
     return Lease(attempt.id, attempt.uuid, attempt.lease_token, attempt.strikes)
 

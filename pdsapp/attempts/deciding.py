@@ -11,13 +11,13 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from ..domain.decision import draw_for
-from ..domain.draft import Brief
+from ..domain.draft import Brief, CallFailed
 from ..domain.length import LengthTarget
 from ..domain.prompt import ContextPost, Speaker, messages_hash
 from ..domain.randomness import key_of
 from ..domain.reasons import AttemptStage, AttemptState
 from ..dt_service import DTService
-from ..errors import LeaseLost
+from ..errors import LeaseLost, NotNow
 from ..llm.endpoint import Endpoint
 from ..models import Attempt, AttemptContext
 from .beside import load_beside, policy_of, templates_of
@@ -30,6 +30,7 @@ from .gate import pass_gate
 from .limits import limit_at_publishing, limit_on
 from .obstacles import obstacle_to_going_on, state_behind
 from .stopping import end_stopped
+from .turns import Waiter, waiter_of
 from .words import decision_sentence
 from .workshop import Workshop
 
@@ -41,20 +42,23 @@ class Order:
     brief: Brief
     endpoint: Endpoint
     experiment_id: int
+    waiter: Waiter
 
 
-def prepare(
-    session: Session, shop: Workshop, leases: Sequence[Lease]
-) -> list[Order | AttemptState | LeaseLost]:
+Prepared = Order | AttemptState | LeaseLost | NotNow | CallFailed
+
+
+def prepare(session: Session, shop: Workshop, leases: Sequence[Lease]) -> list[Prepared]:
     """Decides (or reads the decision stored by a worker that was lost) and makes the orders.
 
-    For each lease its order, the state its attempt has ended in, or that it is lost. The caller commits.
+    For each lease its order, the state its attempt has ended in, or why there is neither: it is lost, or its
+    endpoint does not work, and nothing is decided before it does. The caller commits.
     """
     now = shop.clock()
     _kept = pass_gate(session)  # else every look at it would be a query
     attempts = held_by(session, leases)
     load_beside(session, attempts.values())
-    found: dict[int, Order | AttemptState | LeaseLost] = {}
+    found: dict[int, Prepared] = {}
     endpoints: dict[int, Endpoint] = {}
     shown: list[dict] = []
     with session.no_autoflush, read_once(session):
@@ -73,14 +77,15 @@ def prepare(
         going_on = [attempts[number] for number in endpoints]
         for attempt, brief in zip(going_on, briefs_of(session, going_on, shop.service), strict=True):
             attempt.messages_sha256 = messages_hash(brief.messages)
-            found[attempt.id] = Order(brief, endpoints[attempt.id], attempt.experiment_id)
+            endpoint = endpoints[attempt.id]
+            found[attempt.id] = Order(brief, endpoint, attempt.experiment_id, waiter_of(attempt))
     return [found[lease.attempt_id] for lease in leases]
 
 
 def _prepare_one(
     session: Session, shop: Workshop, attempt: Attempt, now: datetime, shown: list[dict]
-) -> Endpoint | AttemptState:
-    """What writes the post of this attempt, or the state it has ended in."""
+) -> Endpoint | AttemptState | NotNow | CallFailed:
+    """What writes the post of this attempt, the state it has ended in, or why it is not decided now."""
     attempt.stage = AttemptStage.deciding
     attempt.changed_at = now
     if attempt.stop_asked_at is not None:  # stopped under a worker that lost it or gave it back
@@ -89,6 +94,11 @@ def _prepare_one(
     if (obstacle := obstacle_to_going_on(session, attempt, now)) is not None:
         end(attempt, state_behind(obstacle, attempt), obstacle.reason, now, obstacle.words)
         return attempt.state
+    endpoint = endpoint_for(attempt.digital_twin, shop.settings, shop.box)
+    if isinstance(endpoint, Endpoint):
+        wait = shop.turns.obstacle(session, endpoint, waiter_of(attempt))
+        if wait is not None:
+            return wait
     if attempt.decided_at is None:
         if not _decide(session, attempt, shop.service, now, shown):
             return attempt.state
@@ -96,7 +106,6 @@ def _prepare_one(
         words = f"{limit.words} It was decided before that, and was not written any more."
         end(attempt, AttemptState.cancelled, limit.reason, now, words)
         return attempt.state
-    endpoint = endpoint_for(attempt.digital_twin, shop.settings, shop.box)
     if isinstance(endpoint, NoEndpoint):
         end(attempt, AttemptState.failed, endpoint.reason, now, endpoint.detail)
         return attempt.state

@@ -1,6 +1,6 @@
 """Which endpoint a twin is written by: its token, its own URL, the platform's, or the offline writer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,7 +59,17 @@ def endpoint_of_token(
         key = None if token.secret_encrypted is None else box.open(token.secret_encrypted, token.base_url)
     except SecretUnreadable as error:
         return NoEndpoint(Reason.token_broken, f"Token “{token.name}”: {error}")
-    return Endpoint(token.base_url, model, key, dict(token.parameters), "token", token.id, token.name)
+    return Endpoint(
+        token.base_url,
+        model,
+        key,
+        dict(token.parameters),
+        "token",
+        token.id,
+        token.name,
+        token.uuid,
+        token.call_limits,
+    )
 
 
 def is_same_origin(one: str, other: str) -> bool:
@@ -86,15 +96,7 @@ def _of_token(twin: DigitalTwin, token: ApiToken, box: SecretBox) -> Endpoint | 
             f"Token “{token.name}” belongs to {token.base_url}; its key is not sent to {url}. "
             "Make a token for that address or clear the twin's URL.",
         )
-    return Endpoint(
-        url,
-        found.model,
-        found.api_key,
-        _merged(token.parameters, twin.parameters),
-        "token",
-        token.id,
-        token.name,
-    )
+    return replace(found, base_url=url, parameters=_merged(token.parameters, twin.parameters))
 
 
 def _of_offline_writer(twin: DigitalTwin, settings: Settings) -> Endpoint | NoEndpoint:

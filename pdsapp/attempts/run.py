@@ -5,6 +5,7 @@ start and store each call; publish. Every write is fenced by the lease.
 """
 
 import asyncio
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.orm import Session
@@ -12,9 +13,9 @@ from sqlalchemy.orm import Session
 from ..database import is_outage
 from ..domain.draft import CallFailed, Draft
 from ..domain.reasons import AttemptState, Reason
-from ..errors import LeaseLost, Stopped
+from ..errors import LeaseLost, NotNow, Stopped
 from .calls import RecordedCalls
-from .claim import Lease, held_by, lost
+from .claim import Lease, give_back, held_by, lost
 from .deciding import Order, prepare
 from .desk import Desk, Urgency
 from .finish import end
@@ -30,7 +31,8 @@ log = structlog.get_logger()
 
 
 async def run_attempt(lease: Lease, shop: Workshop, desk: Desk | None = None) -> AttemptState | None:
-    """The state the attempt ended in, None when the lease was lost and somebody else goes on.
+    """The state the attempt ended in, None when it was given back to wait, or the lease was lost and somebody
+    else goes on.
 
     Never raises for what endpoints or custom services do: those end the attempt with a reason. A
     database that does not answer raises; the attempt is given back then. Without a `desk` it has its own.
@@ -45,6 +47,11 @@ async def run_attempt(lease: Lease, shop: Workshop, desk: Desk | None = None) ->
             log.warning("lease lost, result dropped")
             await desk.alone(lambda session: record_return(session, lease.token, shop.clock()))
             return None
+        except NotNow as wait:
+            seconds, words = timedelta(seconds=wait.seconds), str(wait)
+            await desk.alone(lambda session: give_back(session, lease, shop.clock(), seconds, words))
+            log.info("attempt waits", seconds=round(wait.seconds, 1), why=words)
+            return None
         log.info("attempt ended", state=str(state))
         return state
 
@@ -55,11 +62,11 @@ async def _run(lease: Lease, shop: Workshop, desk: Desk) -> AttemptState:
         if isinstance(order, AttemptState):
             return order
         calls = order.brief.policy.max_model_calls
-        ask = RecordedCalls(lease, order.experiment_id, order.endpoint, calls, shop, desk)
+        ask = RecordedCalls(lease, order.experiment_id, order.endpoint, order.waiter, calls, shop, desk)
         async with asyncio.timeout(WRITING_SECONDS):
             draft = await shop.service.generate_original_post_content(order.brief, ask)
         return await _publish(lease, draft, ask, desk)
-    except (LeaseLost, asyncio.CancelledError, *shop.passes):
+    except (LeaseLost, NotNow, asyncio.CancelledError, *shop.passes):
         raise
     except Stopped:
         return await desk.alone(lambda session: _stop(session, lease, shop, ask))

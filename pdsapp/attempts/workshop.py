@@ -10,6 +10,7 @@ from ..llm.client import ModelClient
 from ..llm.guard import EndpointGuard
 from ..llm.secrets import SecretBox
 from ..models import utc_now
+from .turns import Turns
 
 # Which endpoints want `max_completion_tokens`: learned once a process.
 _SWAPS: dict = {}
@@ -27,6 +28,7 @@ class Workshop:
     settings: Settings
     box: SecretBox
     clock: Callable[[], datetime]
+    turns: Turns
     passes: tuple[type[BaseException], ...] = ()
 
 
@@ -49,5 +51,6 @@ def make_workshop(
         settings=settings,
         box=SecretBox(settings.require("fernet_keys")),
         clock=utc_now,
+        turns=Turns(settings, utc_now),
         passes=passes,
     )

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
+from uuid import UUID
 
+from ..domain.call_limits import NO_LIMITS, CallLimits
 from ..errors import BadInput
 
 MAX_URL_LENGTH = 500
+_PORTS = {"https": 443, "http": 80}
 _SUFFIXES = ("/chat/completions", "/completions", "/models")
 
 
@@ -25,6 +28,15 @@ class Endpoint:
     source: str = "token"
     token_id: int | None = None
     token_name: str | None = None
+    token_uuid: UUID | None = None
+    limits: CallLimits = NO_LIMITS
+
+    @property
+    def place(self) -> str:
+        """What is up or down as one: scheme, host, port and path, the same however the port is written."""
+        parts = urlsplit(self.base_url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{parts.port or _PORTS.get(parts.scheme)}{parts.path}"
 
 
 def normalize_base_url(text: str) -> str:

@@ -4,6 +4,7 @@ from .accounts import ADMINISTRATOR, Account, AuditEvent, Membership, Role, Sign
 from .attempts import BY_ID, IS_DUE, IS_RUNNING, Attempt, AttemptContext, LostLease, ModelCall
 from .attention import ModelSeen, SettledLine
 from .base import Base, Json, UtcDateTime, utc_now
+from .breakers import EndpointBreaker
 from .bulk import BulkImport, ImportState
 from .experiments import Experiment, Installation, PostingPolicyVersion, PromptVersion
 from .notices import Notice, NoticeLine, NoticeMark
@@ -45,6 +46,7 @@ __all__ = [
     "CallTally",
     "DigitalTwin",
     "Downtime",
+    "EndpointBreaker",
     "Experiment",
     "Heartbeat",
     "ImportState",

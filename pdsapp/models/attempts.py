@@ -36,6 +36,7 @@ class Attempt(Base, HasUuid):
     `asked_band`: who asked for it chose the length band, which was not drawn then.
     Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it, and
     `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it may not publish.
+    `waits_for`: why it was given back until `not_before`, in a sentence; of what is due only.
     `delay_seconds` is the jitter drawn for it, before which it is not taken.
     `is_rehearsal`: it was added while its experiment was a draft. `retry_of_id`: the failed one that somebody
     has had tried again with this one.
@@ -58,6 +59,10 @@ class Attempt(Base, HasUuid):
             postgresql_where=_OF_A_SLOT, sqlite_where=_OF_A_SLOT,
         ),
         sa.Index("ix_attempt_due", "lane", "not_before", postgresql_where=_DUE, sqlite_where=_DUE),
+        sa.Index(
+            "ix_attempt_due_experiment", "lane", "experiment_id", "not_before",
+            postgresql_where=_DUE, sqlite_where=_DUE,
+        ),
         sa.Index("ix_attempt_lease", "lease_until", postgresql_where=_RUNNING, sqlite_where=_RUNNING),
         sa.Index(
             "uq_attempt_one_running_per_twin", "digital_twin_id", unique=True,
@@ -93,6 +98,7 @@ class Attempt(Base, HasUuid):
     detail: Mapped[str] = mapped_column(sa.String(1000), default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     not_before: Mapped[datetime] = mapped_column(default=utc_now)
+    waits_for: Mapped[str] = mapped_column(sa.String(300), default="", server_default="")
     claimed_at: Mapped[datetime | None]
     decided_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
