@@ -19,7 +19,7 @@ def upgrade():
         op.add_column("api_token", sa.Column(name, sa.Integer(), nullable=True))
     op.add_column("attempt", sa.Column("waits_for", sa.String(length=300), server_default="", nullable=False))
     op.create_index(
-        "ix_attempt_due_experiment", "attempt", ["lane", "experiment_id", "not_before"],
+        "ix_attempt_due_experiment", "attempt", ["lane", "experiment_id", "not_before", "id"],
         postgresql_where=DUE, sqlite_where=DUE,
     )  # fmt: skip
     op.create_table(

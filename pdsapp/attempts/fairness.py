@@ -24,7 +24,7 @@ def take_turns(
     """
     if only is not None:
         return _read(session, _due(now).where(Attempt.id.in_(only)), limit)
-    streams = _streams(session, lane)
+    streams = _streams(session, now, lane)
     first = int(now.timestamp() * 1000) % max(1, len(streams))
     return _deal(session, now, limit, streams[first:] + streams[:first])
 
@@ -61,21 +61,29 @@ def _read(session: Session, query: Select, limit: int) -> Found:
     return read_each(session, query.with_for_update(skip_locked=True, of=Attempt), Attempt.id)
 
 
-def _streams(session: Session, lane: str | None) -> list[tuple[str, int]]:
-    """The experiments with due attempts, of a lane or of each: (lane, experiment)."""
+def _streams(session: Session, now: datetime, lane: str | None) -> list[tuple[str, int]]:
+    """The experiments with attempts that are due now, in a lane or in each: (lane, experiment)."""
     lanes = [lane] if lane is not None else session.scalars(_distinct(Attempt.lane)).all()
-    return [
-        (each, number)
-        for each in lanes
-        for number in session.scalars(_distinct(Attempt.experiment_id, Attempt.lane == each))
-    ]
+    return [(each, number) for each in lanes for number in session.scalars(_experiments(each, now))]
+
+
+def _experiments(lane: str, now: datetime) -> Select:
+    numbers = _distinct(Attempt.experiment_id, Attempt.lane == lane).subquery()
+    any_now = select(Attempt.id).where(
+        IS_DUE, Attempt.lane == lane, Attempt.experiment_id == numbers.c.value, Attempt.not_before <= now
+    )
+    # In the order of the index, so that no database thinks of reading anything else.
+    first = any_now.order_by(Attempt.not_before).limit(1).correlate(numbers).scalar_subquery()
+    return select(numbers.c.value).where(first.is_not(None))
 
 
 def _distinct(column, *conditions) -> Select:
     """The values of a column among what is due, each found by one seek: DISTINCT would read every row."""
 
+    order = (column, Attempt.not_before) if conditions else (column,)
+
     def next_after(*more) -> sa.ScalarSelect:
-        query = select(column).where(IS_DUE, *conditions, *more).order_by(column).limit(1)
+        query = select(column).where(IS_DUE, *conditions, *more).order_by(*order).limit(1)
         return query.correlate_except(Attempt).scalar_subquery()
 
     steps = select(next_after().label("value")).cte("steps", recursive=True)

@@ -60,7 +60,7 @@ class Attempt(Base, HasUuid):
         ),
         sa.Index("ix_attempt_due", "lane", "not_before", postgresql_where=_DUE, sqlite_where=_DUE),
         sa.Index(
-            "ix_attempt_due_experiment", "lane", "experiment_id", "not_before",
+            "ix_attempt_due_experiment", "lane", "experiment_id", "not_before", "id",
             postgresql_where=_DUE, sqlite_where=_DUE,
         ),
         sa.Index("ix_attempt_lease", "lease_until", postgresql_where=_RUNNING, sqlite_where=_RUNNING),
