@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
+from ..domain.call_limits import CallLimits
 from ..llm.token_test import LADDER
 from ..models import ApiToken
 from ..services.token_use import Usage
@@ -65,7 +66,8 @@ def usage_words(usage: Usage) -> str:
     return f"{calls}, {usage.failed:,} failed; {tokens}"
 
 
-def calls_cell(usage: Usage) -> str | Markup:
-    """Calls of the last day in a list, failures below them."""
+def calls_cell(usage: Usage, limits: CallLimits) -> str | Markup:
+    """Calls of the last day in a list; failures and what is allowed below them."""
     failed = f"{usage.failed:,} failed" if usage.failed else ""
-    return cells.two_lines(f"{usage.calls:,}", failed)
+    allowed = "" if limits.is_empty else f"at most {limits.words}"
+    return cells.two_lines(f"{usage.calls:,}", "; ".join(part for part in (failed, allowed) if part))

@@ -6,17 +6,24 @@ from typing import Any
 from flask import current_app
 from wtforms import BooleanField, PasswordField, StringField
 
+from ..domain.call_limits import AT_ONCE, PER_MINUTE, TOKENS_PER_MINUTE
 from ..errors import AddressRefused, BadInput
 from ..llm.endpoint import normalize_base_url
 from ..llm.guard import EndpointGuard
 from ..llm.presets import Preset, preset_of
-from ..services.fields import clean_line, clean_parameters
+from ..services.fields import clean_bound, clean_line, clean_parameters
 from .forms import Clean, Form, Needed, ReasonForm
 from .twin_forms import PARAMETERS_HELP
 
 FORM_SECTIONS = (
     ("Endpoint", ("name", "base_url", "secret", "removes_secret")),
     ("What is asked", ("default_model", "parameters")),
+    (
+        "How often, at most",
+        ("max_at_once", "max_per_minute", "max_tokens_per_minute"),
+        "All workers together keep to it. What would be more waits, and none is lost. "
+        "Your provider says what your account allows; a local model is served best with few calls at once.",
+    ),
     (
         "Studies that have begun use it",
         ("reason",),
@@ -59,6 +66,25 @@ class TokenForm(Form):
         validators=[Clean(clean_parameters)],
         render_kw={"spellcheck": "false"},
         description=f"Sent with every call; a twin's own go first. {PARAMETERS_HELP}",
+    )
+    max_at_once = StringField(
+        AT_ONCE.label,
+        validators=[Clean(lambda text: clean_bound(text, AT_ONCE))],
+        render_kw={"placeholder": "no limit", "inputmode": "numeric", "autocomplete": "off"},
+        description="How many calls may be under way at one time. For example: 8",
+    )
+    max_per_minute = StringField(
+        PER_MINUTE.label,
+        validators=[Clean(lambda text: clean_bound(text, PER_MINUTE))],
+        render_kw={"placeholder": "no limit", "inputmode": "numeric", "autocomplete": "off"},
+        description="Counted over any sixty seconds; providers call it RPM. For example: 60",
+    )
+    max_tokens_per_minute = StringField(
+        TOKENS_PER_MINUTE.label,
+        validators=[Clean(lambda text: clean_bound(text, TOKENS_PER_MINUTE))],
+        render_kw={"placeholder": "no limit", "inputmode": "numeric", "autocomplete": "off"},
+        description="Of prompts and answers together; providers call it TPM. An estimate is reserved before "
+        "each call and corrected by what it took. For example: 90000",
     )
 
 

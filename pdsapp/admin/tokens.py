@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from ..config import Settings
 from ..database import set_read_only
+from ..domain.call_limits import BOUNDS
 from ..domain.reasons import TokenState
 from ..extensions import db
 from ..llm.endpoint import normalize_base_url
@@ -29,6 +30,8 @@ from .forms import Form, leave_out_reason
 from .pausing import PausingScreen, pause_actions, state_with_pause
 from .row_actions import PostAction
 from .token_forms import FORM_SECTIONS, TokenEditForm, TokenForm, address_of, key_is_missing
+
+LIMITS = tuple(bound.field for bound in BOUNDS)
 
 
 def _link_to_twins(view: Any, row: ApiToken) -> str | Markup:
@@ -70,14 +73,16 @@ class TokenScreen(PausingScreen):
     pause_note = "Twins that use it are written no more until it is resumed. Others go on."
     form = TokenForm
     form_sections = FORM_SECTIONS
-    form_columns = ("name", "base_url", "secret", "removes_secret", "default_model", "parameters", "reason")
+    form_columns = (
+        "name", "base_url", "secret", "removes_secret", "default_model", "parameters", *LIMITS, "reason",
+    )  # fmt: skip
     column_list = ("name", "endpoint", "key", "state", "last_test_at", "calls", "twins")
     column_details_list = (
-        "name", "base_url", "default_model", "parameters", "key", "fingerprint", "state",
+        "name", "base_url", "default_model", "parameters", "limits", "key", "fingerprint", "state",
         "last_test_at", "last_test_detail", "twins", "calls", "calls_of_month", "created_at", "uuid",
     )  # fmt: skip
     column_export_list = (
-        "uuid", "name", "base_url", "default_model", "parameters", "key", "state", "paused_by",
+        "uuid", "name", "base_url", "default_model", "parameters", *LIMITS, "key", "state", "paused_by",
         "paused_reason",
         "last_test_at",
         "last_test_ok", "last_test_detail", "calls", "twins", "created_at",
@@ -88,6 +93,8 @@ class TokenScreen(PausingScreen):
     column_labels = {
         "base_url": "Base URL",
         "default_model": "Default model",
+        "limits": "At most",
+        **{bound.field: bound.label for bound in BOUNDS},
         "last_test_at": "Last test",
         "last_test_ok": "Last test passed",
         "last_test_detail": "What it said",
@@ -104,7 +111,7 @@ class TokenScreen(PausingScreen):
     edit_template = "admin/token/edit.html"
     details_template = "admin/token/details.html"
     details_sections = (
-        ("Endpoint", ("name", "base_url", "default_model", "parameters", "key", "fingerprint")),
+        ("Endpoint", ("name", "base_url", "default_model", "parameters", "limits", "key", "fingerprint")),
         ("State", ("state", "last_test_at", "last_test_detail")),
         ("Use", ("twins", "calls", "calls_of_month", "created_at", "uuid")),
     )
@@ -119,12 +126,13 @@ class TokenScreen(PausingScreen):
         ),
         "key": lambda _v, _c, row, _n: _key_words(row),
         "last_test_at": lambda view, _c, row, _n: token_cells.test_cell(row, view.zone_of(row)),
-        "calls": lambda _v, _c, row, _n: token_cells.calls_cell(row.calls),
+        "calls": lambda _v, _c, row, _n: token_cells.calls_cell(row.calls, row.call_limits),
         "twins": lambda view, _c, row, _n: _link_to_twins(view, row),
     }
     column_formatters_detail = column_formatters | {
         "base_url": lambda _v, _c, row, _n: Markup("<code>{}</code>").format(row.base_url),
         "parameters": lambda _v, _c, row, _n: parameters_words(row.parameters),
+        "limits": lambda _v, _c, row, _n: "" if row.call_limits.is_empty else row.call_limits.words,
         "calls": lambda _v, _c, row, _n: token_cells.usage_words(row.calls),
         "calls_of_month": lambda _v, _c, row, _n: token_cells.usage_words(row.calls_of_month),
         "created_at": lambda view, _c, row, _n: cells.time(row.created_at, view.zone_of(row), "year"),
@@ -194,6 +202,7 @@ class TokenScreen(PausingScreen):
             "base_url": row.base_url,
             "default_model": row.default_model,
             "parameters": parameters_words(row.parameters),
+            **{name: f"{value:,}" if (value := getattr(row, name)) else "" for name in LIMITS},
         }
 
     def prepare_form(self, form: Any, row: ApiToken | None) -> None:
@@ -218,6 +227,7 @@ class TokenScreen(PausingScreen):
         return service.add_token(
             session, _box(), form.name.data, form.base_url.data, (form.secret.data or "").strip(),
             form.default_model.data, now, form.parameters.data, account,
+            **_limits(form),
         )  # fmt: skip
 
     def change(self, session: Session, row: ApiToken, form: Any, now: datetime, account: Account) -> None:
@@ -230,6 +240,7 @@ class TokenScreen(PausingScreen):
             removes_secret="removes_secret" in form and form.removes_secret.data,
             default_model=form.default_model.data, parameters=form.parameters.data,
             reason=(form.reason.data or "") if "reason" in form else "", account=account,
+            **_limits(form),
         )  # fmt: skip
 
     def _require_allowed(self, session: Session, form: Any) -> None:
@@ -300,6 +311,10 @@ class TokenScreen(PausingScreen):
         if self.act(lambda session, now, account: edits.archive_token(session, row, now, account)):
             flash(f"Archived “{name}”.", "success")
         return self.back()
+
+
+def _limits(form: Any) -> dict[str, str]:
+    return {name: form[name].data or "" for name in LIMITS}
 
 
 def _return_url(view: TokenScreen) -> str:

@@ -8,6 +8,7 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 
 from ..database import reading, transaction
+from ..domain.call_limits import BOUNDS
 from ..errors import BadInput
 from ..llm.endpoint import normalize_base_url
 from ..llm.secrets import SecretBox
@@ -20,6 +21,15 @@ SCOPE = pausing.Scope(lookup.find_token, lambda found: f"Token “{found.name}�
 
 MARKS = {True: "✓", False: "✗", None: "·"}
 NO_REASON = "no reason was given"
+
+
+def limit_options(command):
+    """Adds an option for each limit."""
+    for bound in reversed(BOUNDS):
+        words = f"{bound.label} over all workers, for example {bound.example}; none: no limit."
+        command = click.option(bound.option, bound.field, help=words)(command)
+    return command
+
 
 tokens = AppGroup("tokens", help="List, add, change, test, pause, resume and rotate API tokens.")
 
@@ -44,14 +54,15 @@ def list_tokens(as_json):
 @click.option("--model", default="", help="Default model, for example gpt-4o-mini")
 @click.option("--parameters", default="", help="For example: temperature=0.8, max_tokens=300")
 @click.option("--no-key", is_flag=True, help="The endpoint needs no key (Ollama, llama.cpp, vLLM).")
+@limit_options
 @common.with_database
-def add(name, url, model, parameters, no_key):
+def add(name, url, model, parameters, no_key, **limits):
     """Add a token. The key is asked for, or read from standard input when that is not a terminal."""
     service.require_allowed(common.settings(), url)
     secret = None if no_key else _read_secret()
     with transaction() as session:
         box = SecretBox(common.settings().require("fernet_keys"))
-        token = service.add_token(session, box, name, url, secret, model, common.now(), parameters)
+        token = service.add_token(session, box, name, url, secret, model, common.now(), parameters, **limits)
         click.echo(
             f"Added token “{token.name}” for {token.base_url}. Test it: flask tokens test '{token.name}'"
         )
@@ -63,10 +74,12 @@ def add(name, url, model, parameters, no_key):
 @click.option("--model", help="Another default model.")
 @click.option("--parameters", help="Others, for example: temperature=0.8, max_tokens=300")
 @click.option("--no-key", is_flag=True, help="The endpoint needs no key; a stored one is removed.")
+@limit_options
 @click.option("--reason", default=NO_REASON, help="Kept where a study under way uses the token.")
 @common.with_database
-def change(name, url, model, parameters, no_key, reason):
-    """Change a token's address, model or parameters; each study under way that uses it keeps why."""
+def change(name, url, model, parameters, no_key, reason, **limits):
+    """Change a token's address, model, parameters or limits; each study under way that uses it keeps why the
+    first three were changed."""
     with reading() as session:
         found = lookup.find_token(session, name)
     new_url = found.base_url if url is None else normalize_base_url(url)
@@ -84,6 +97,7 @@ def change(name, url, model, parameters, no_key, reason):
             default_model=token.default_model if model is None else model,
             parameters=token.parameters if parameters is None else parameters,
             reason=reason.strip() or NO_REASON,
+            **{field: value for field, value in limits.items() if value is not None},
         )  # fmt: skip
         click.echo(f"Changed token “{token.name}”.")
         for each in changes:

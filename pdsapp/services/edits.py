@@ -171,11 +171,13 @@ def change_token(
     parameters: str | dict,
     reason: str = "",
     account: Account | None = None,
+    **limits: str | int | None,
 ) -> list[ProtocolChange]:
     """A token's new values, and the protocol changes that were: another address, model or parameters is one
     of each study under way whose twins use the token, and then needs a reason.
 
-    An empty `secret` keeps the stored one, unless it is to be removed.
+    An empty `secret` keeps the stored one, unless it is to be removed. `limits` change nothing of what is
+    measured and are no change of a protocol; those that are not given stay.
     """
     begin(session, token, seen)
     refuse_if_shared(session, token)
@@ -187,6 +189,7 @@ def change_token(
     tokens.change_base_url(token, base_url, has_new_secret=bool(secret) or removes_secret)
     token.default_model = clean_line(default_model, "default_model", 200, required=False)
     token.parameters = clean_parameters(parameters)
+    tokens.put_limits(token, limits)
     if removes_secret:
         tokens.remove_secret(token)
     elif secret:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from ..domain.call_limits import Bound
 from ..domain.cron import CadenceError, parse_zone
 from ..errors import BadInput
 
@@ -103,6 +104,20 @@ def clean_tags(given: str | Iterable[str], field: str = "tags", most: int | None
     if most is not None and len(found) > most:
         raise BadInput(f"Use at most {most} tags.", field)
     return tuple(sorted(found))
+
+
+def clean_bound(value: str | int | None, bound: Bound) -> int | None:
+    """The whole number of one of a token's limits; None for nothing and for “none”. Raises BadInput."""
+    text = str("" if value is None else value).strip().replace(",", "").replace("\u202f", "")
+    if text.lower() in ("", "none"):
+        return None
+    if not text.isascii() or not text.isdigit() or not bound.least <= int(text[:20]) <= bound.most:
+        raise BadInput(
+            f"Write a whole number from {bound.least:,} to {bound.most:,}, for example {bound.example:,}; "
+            "leave it empty for no limit.",
+            bound.field,
+        )
+    return int(text)
 
 
 def clean_parameters(value: str | dict[str, Any] | None, field: str = "parameters") -> dict[str, Any]:

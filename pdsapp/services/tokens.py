@@ -1,6 +1,7 @@
 """API tokens: adding, changing and removing secrets, testing. A secret goes in and never comes out."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..config import Settings
+from ..domain.call_limits import BOUNDS
 from ..domain.reasons import TokenState
 from ..errors import AddressRefused, BadInput
 from ..llm.endpoint import normalize_base_url
@@ -15,7 +17,7 @@ from ..llm.guard import EndpointGuard, NameUnknown
 from ..llm.secrets import SecretBox
 from ..models import Account, ApiToken
 from . import audit
-from .fields import clean_line, clean_parameters
+from .fields import clean_bound, clean_line, clean_parameters
 
 RESOLVE_SECONDS = 2.0
 
@@ -30,13 +32,18 @@ def add_token(
     now: datetime,
     parameters: str | dict | None = None,
     account: Account | None = None,
+    **limits: str | int | None,
 ) -> ApiToken:
-    """A new token. The caller commits. Raises BadInput, also on a taken name."""
+    """A new token. The caller commits. Raises BadInput, also on a taken name.
+
+    `limits`: see `put_limits`.
+    """
     token = ApiToken(created_at=now, created_by_id=account.id if account else None)
     token.name = clean_token_name(session, name)
     token.base_url = normalize_base_url(base_url)
     token.default_model = clean_line(default_model, "default_model", 200, required=False)
     token.parameters = clean_parameters(parameters)
+    put_limits(token, limits)
     if secret:
         put_secret(token, box, secret)
     session.add(token)
@@ -94,6 +101,14 @@ def put_secret(token: ApiToken, box: SecretBox, secret: str) -> None:
     token.fingerprint = sealed.fingerprint
 
 
+def put_limits(token: ApiToken, limits: Mapping[str, str | int | None]) -> None:
+    """Sets those of max_at_once, max_per_minute and max_tokens_per_minute that are given; empty or "none" is
+    no limit. Raises BadInput."""
+    bounds = {bound.field: bound for bound in BOUNDS}
+    for name, value in limits.items():
+        setattr(token, name, clean_bound(value, bounds[name]))
+
+
 def remove_secret(token: ApiToken) -> None:
     """Forgets the secret: the endpoint is asked without a key from now on."""
     token.secret_encrypted = None
@@ -118,5 +133,6 @@ def shown(token: ApiToken) -> dict[str, str]:
         "base_url": token.base_url,
         "default_model": token.default_model or "",
         "secret": f"…{token.last_four}" if token.secret_encrypted else "none",
+        "limits": token.call_limits.words,
         "state": (token.state or TokenState.active).value,
     }

@@ -98,20 +98,20 @@ def test_what_is_not_due_yet_and_other_lanes_are_left(flood, small):
         assert {row.lane for row in take_turns(session, utc_now(), 30)[0]} == {"default", "night"}
 
 
-def test_an_experiment_with_ten_is_done_while_the_flood_goes_on(settings, session, model_server):
+def test_an_experiment_with_six_is_done_while_the_flood_goes_on(settings, session, model_server):
     """Two worker processes, which claim eight at a time."""
     token = builders.make_token(settings, model_server.base_url)
     flood, small = builders.make_experiment("Flood"), builders.make_experiment("Small")
-    for number in range(60):
+    for number in range(24):
         due_rows(builders.make_twin(flood, f"f{number}", token), 1, timedelta(hours=1))
-    for number in range(10):
+    for number in range(6):
         due_rows(builders.make_twin(small, f"s{number}", token), 1, timedelta(seconds=1))
     run(settings, "drain", [["w0"], ["w1"]])
     session.rollback()
     order = session.scalars(select(Attempt.experiment_id).order_by(Attempt.claimed_at, Attempt.id)).all()
-    assert len(order) == 70
+    assert len(order) == 30
     last = max(place for place, number in enumerate(order) if number == small.id)
-    assert last < 40, "the ten were claimed beside the flood's first, not after its sixty"
+    assert last < 20, "the six were claimed beside the flood's first, not after its twenty-four"
     assert session.scalar(select(func.count(Attempt.id)).where(Attempt.claimed_at.is_(None))) == 0
 
 
@@ -121,7 +121,9 @@ def explained(statements):
     plans = []
     with db.engine.begin() as connection:
         for statement, parameters in statements:
-            plans.append("\n".join(str(row) for row in connection.exec_driver_sql(verb + statement, parameters)))
+            plans.append(
+                "\n".join(str(row) for row in connection.exec_driver_sql(verb + statement, parameters))
+            )
     return plans
 
 

@@ -1,0 +1,159 @@
+"""Limits of tokens, from attempts to the model server: two processes, rests, waiting and giving back."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from pdsapp.attempts import permit_scripts as scripts
+from pdsapp.attempts import permits, turns
+from pdsapp.database import transaction
+from pdsapp.domain.reasons import AttemptState, CallState
+from pdsapp.models import Attempt, ModelCall, utc_now
+from pdsapp.services.ledger import ledger
+from tests import builders
+from tests import model_server as fake
+from tests.service import herd
+
+pytestmark = pytest.mark.queue
+
+
+@pytest.fixture
+def counted(connection):
+    """The server has counted for a while: limits are whole."""
+    connection.set(scripts.MARKER, int(time.time() * 1000) - 600_000)
+    return connection
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits in place."""
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
+
+
+def bring_forward():
+    """What waits is due now."""
+    with transaction() as session:
+        session.execute(update(Attempt).where(Attempt.state == "due").values(not_before=utc_now()))
+
+
+def test_two_processes_with_three_calls_at_once_never_make_a_fourth(
+    counted, app, settings, session, model_server, monkeypatch
+):
+    token = builders.make_token(settings, model_server.base_url, max_at_once=3)
+    model_server.default = lambda _: fake.text(builders.SHORT_POST).later(0.25)
+    study = builders.make_experiment()
+    for _ in range(24):
+        builders.add_attempt(builders.make_twin(study, token=token))
+    monkeypatch.setenv("REDIS_URL", settings.redis_url.get_secret_value())
+    herd.run(settings, "drain", [["w1", "all"], ["w2", "all"]])
+    session.rollback()
+    states = session.scalars(select(Attempt.state)).all()
+    assert states == [AttemptState.posted] * 24, "all were served"
+    assert len(model_server.calls) == len(session.scalars(select(ModelCall.id)).all())
+    assert model_server.max_at_once == 3, "and as many as are allowed were made at once"
+    workers = set(session.scalars(select(Attempt.claimed_by)))
+    assert workers == {"w1", "w2"}
+    assert ledger(session).adds_up
+
+
+def test_an_attempt_that_may_not_call_now_is_given_back_without_a_trace(
+    counted, app, settings, session, model_server, impatient
+):
+    token = builders.make_token(settings, model_server.base_url, max_per_minute=1)
+    study = builders.make_experiment()
+    first, second = (builders.add_attempt(builders.make_twin(study, token=token)) for _ in range(2))
+    builders.run_due(settings, at_once=1)
+    assert builders.load_attempt(session, first).state == AttemptState.posted
+    waiting = builders.load_attempt(session, second)
+    assert (waiting.state, waiting.strikes, waiting.reason_class) == (
+        AttemptState.due,
+        0,
+        waiting.reason_class,
+    )
+    assert waiting.not_before > utc_now() + timedelta(seconds=30)
+    assert "its requests of this minute are used up" in waiting.waits_for and token.name in waiting.waits_for
+    assert session.scalars(select(ModelCall.attempt_id)).all() == [first], "no call was written down"
+    assert ledger(session).adds_up
+    counted.delete(scripts.keys_of(str(token.uuid))["requests"])
+    bring_forward()
+    builders.run_due(settings)
+    done = builders.load_attempt(session, second)
+    assert (done.state, done.waits_for) == (AttemptState.posted, "")
+
+
+def test_a_429_slows_its_token_for_everybody_and_nothing_else(
+    counted, app, settings, session, model_server, impatient
+):
+    """Two tokens of one endpoint; the second run is another process as far as memory goes."""
+    slow, other = (builders.make_token(settings, model_server.base_url) for _ in range(2))
+    study = builders.make_experiment()
+    model_server.enqueue(fake.error(429, "slow down", retry_after="600"))
+    first = builders.ask_and_run(session, settings, builders.make_twin(study, token=slow))
+    assert first.reason == "rate_limited"
+    waiting, served = (builders.add_attempt(builders.make_twin(study, token=t)) for t in (slow, other))
+    builders.run_due(settings)
+    assert builders.load_attempt(session, served).state == AttemptState.posted
+    found = builders.load_attempt(session, waiting)
+    assert found.state == AttemptState.due and "asked for a rest" in found.waits_for
+    assert timedelta(seconds=580) < found.not_before - utc_now() < timedelta(seconds=620)
+    assert len(model_server.calls) == 2
+
+
+def test_a_503_that_names_a_time_is_a_rest_too_and_one_without_is_none(
+    counted, app, settings, session, model_server, impatient, monkeypatch
+):
+    monkeypatch.setattr("pdsapp.attempts.calls.BACK_OFF_SECONDS", (0.01, 0.01))
+    token = builders.make_token(settings, model_server.base_url)
+    study = builders.make_experiment()
+    model_server.enqueue(fake.error(503), fake.text(builders.SHORT_POST))
+    twin = builders.make_twin(study, token=token)
+    assert builders.ask_and_run(session, settings, twin).state == AttemptState.posted
+    model_server.enqueue(fake.error(503, retry_after="300"))
+    builders.ask_and_run(session, settings, builders.make_twin(study, token=token))
+    waiting = builders.ask_and_run(session, settings, builders.make_twin(study, token=token))
+    assert waiting.state == AttemptState.due and "asked for a rest" in waiting.waits_for
+
+
+def test_a_rewrite_that_may_not_be_asked_for_shortens_what_is_there(
+    counted, app, settings, session, model_server, monkeypatch
+):
+    monkeypatch.setattr(turns, "REWRITE_PATIENCE_SECONDS", 0.0)
+    token = builders.make_token(settings, model_server.base_url, max_per_minute=1)
+    model_server.default = lambda _: fake.text("Trains are late. " * 300)
+    attempt = builders.ask_and_run(
+        session, settings, builders.make_twin(builders.make_experiment(), token=token)
+    )
+    assert attempt.state == AttemptState.posted and "rewrite_failed" in attempt.fit_flags
+    assert [call.state for call in attempt.calls] == [CallState.answered]
+
+
+def test_tokens_that_answers_took_are_counted(counted, app, settings, session, model_server, impatient):
+    token = builders.make_token(settings, model_server.base_url, max_tokens_per_minute=2000)
+    study = builders.make_experiment()
+    usage = {"prompt_tokens": 1500, "completion_tokens": 490, "total_tokens": 1990}
+    model_server.default = lambda _: fake.text(builders.SHORT_POST, usage=usage)
+    builders.ask_and_run(session, settings, builders.make_twin(study, token=token))
+    waiting = builders.ask_and_run(session, settings, builders.make_twin(study, token=token))
+    assert waiting.state == AttemptState.due and "its tokens of this minute" in waiting.waits_for
+    stored = counted.hgetall(scripts.keys_of(str(token.uuid))["tokens"])
+    assert [int(value) for value in stored.values()] == [1990]
+
+
+def test_a_stopped_attempt_does_not_go_on_waiting(counted, app, settings, session, model_server, impatient):
+    token = builders.make_token(settings, model_server.base_url, max_at_once=1)
+    counted.zadd(scripts.keys_of(str(token.uuid))["held"], {"x": int(time.time() * 1000) + 20_000})
+    attempt_id = builders.add_attempt(builders.make_twin(builders.make_experiment(), token=token))
+    take = permits.Permits.take
+
+    async def stopped_meanwhile(*arguments, **more):
+        with transaction() as own:
+            own.execute(update(Attempt).where(Attempt.id == attempt_id).values(stop_asked_at=utc_now()))
+        return await take(*arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(permits.Permits, "take", stopped_meanwhile)
+        builders.run_due(settings, limit=1)
+    builders.run_due(settings)
+    assert builders.load_attempt(session, attempt_id).state == AttemptState.cancelled
