@@ -168,7 +168,7 @@ class Breakers:
             if given.probe_key is not None or given.place in self._known:
                 self._close(given.place)
         elif health == Health.down:
-            self._fail(given, outcome.bad.detail)
+            self._fail(given, _words_of(outcome))
         elif given.probe_key is not None:
             with transaction() as session:
                 session.execute(
@@ -216,6 +216,13 @@ class Breakers:
 def note_answer(session: Session, place: str) -> None:
     """An endpoint has answered somebody who tested it: everybody may ask it again. The caller commits."""
     session.execute(delete(EndpointBreaker).where(EndpointBreaker.place == place))
+
+
+def _words_of(outcome: CallOutcome) -> str:
+    """What happened, without what the endpoint wrote: an error page may repeat what it was sent."""
+    if outcome.http_status is not None:
+        return f"It answered with status {outcome.http_status}."
+    return outcome.bad.detail
 
 
 def _row_of(session: Session, place: str) -> EndpointBreaker:

@@ -102,11 +102,14 @@ def _foreground(wish: _Wish, service: DTService, settings: Settings, count: int,
     for _ in range(count):
         attempt_id, leases = _add(wish, service, worker)
         deadline = time.monotonic() + WAIT_SECONDS
-        while not leases and time.monotonic() < deadline and not _has_ended(attempt_id):
+        while True:
+            if leases:  # it is given back when it has to wait for its endpoint
+                asyncio.run(_batch(service, settings, worker).finish(leases))
+            if _has_ended(attempt_id) or time.monotonic() >= deadline:
+                break
             time.sleep(0.5)
             with transaction() as session:
                 leases = claim(session, worker, common.now(), 1, only={attempt_id})
-        asyncio.run(_batch(service, settings, worker).finish(leases))
         states.append(_show(attempt_id, as_json))
     _exit(states)
 
@@ -211,6 +214,8 @@ def _show(attempt_id: int, as_json: bool) -> AttemptState:
         attempt = session.scalars(with_everything().where(Attempt.id == attempt_id)).one()
         row = attempt_object(attempt)
     common.emit(row) if as_json else click.echo(_words(row))
+    if attempt.state == AttemptState.due and attempt.waits_for:
+        common.note(f"It waits. {attempt.waits_for} A worker asks it later.")
     return attempt.state
 
 

@@ -33,10 +33,22 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """What is up or down as one: scheme, host, port and path, the same however the port is written."""
-        parts = urlsplit(self.base_url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return f"{parts.scheme}://{host}:{parts.port or _PORTS.get(parts.scheme)}{parts.path}"
+        """See `place_of`."""
+        return place_of(self.base_url)
+
+
+def place_of(base_url: str) -> str:
+    """What is up or down as one: scheme, host, port and path, the same however the port is written.
+
+    "" for what is no URL.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
 
 
 def normalize_base_url(text: str) -> str:

@@ -19,7 +19,7 @@ from ..attempts.words import span_words
 from ..config import Settings
 from ..domain.reasons import OVER_STATES, REASON_WORDS, ExperimentState
 from ..models import Experiment, ModelSeen, Notice, Withdrawal
-from . import attention_finds, disk, model_changes, pauses
+from . import attention_finds, disk, endpoints_down, model_changes, pauses
 from .attention_finds import Question, SilentTwins
 from .downtimes import Sleep
 from .heartbeats import LifeSign
@@ -132,6 +132,16 @@ def lines(
             Target(Screen.broken_schedule, schedule.id),
         )
         for schedule in known.schedules
+    )
+    found.extend(
+        Line(
+            f"endpoint_down:{each.breaker.uuid}",
+            "bad",
+            f"Endpoint {each.breaker.place} does not work.",
+            each.words(at),
+            Target(Screen.due_attempts) if each.token_id is None else Target(Screen.token, each.token_id),
+        )
+        for each in endpoints_down.down(session, settings, experiment, at)
     )
     if not books.adds_up:
         scope = str(experiment.uuid) if experiment else "all"

@@ -16,7 +16,7 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import backups, database, disk, heartbeats, pauses
+from . import backups, database, disk, endpoints_down, heartbeats, pauses
 from .ledger import ledger
 
 MOST_NAMED = 5
@@ -179,6 +179,16 @@ def _mute_twins() -> int:
         )
 
 
+def _endpoints(settings: Settings, now: datetime) -> Found:
+    database.require_head()
+    with reading() as session:
+        found = endpoints_down.down(session, settings, None, now)
+        for each in found:
+            yield "warn", f"{each.breaker.place} does not work. {each.words(now)}"
+    if not found:
+        yield "ok", "none is left alone"
+
+
 def _service(settings: Settings, now: datetime) -> Found:
     yield "ok", load_service(settings).name
 
@@ -194,5 +204,6 @@ _CHECKS: dict[str, Callable[[Settings, datetime], Found]] = {
     "pauses": _pauses,
     "secrets": _secrets,
     "endpoint": _endpoint,
+    "endpoints asked": _endpoints,
     "service": _service,
 }

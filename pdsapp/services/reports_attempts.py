@@ -33,6 +33,7 @@ class AttemptLine:
     created_at: datetime
     changed_at: datetime
     not_before: datetime
+    waits_for: str
     state: AttemptState
     stage: AttemptStage | None
     reason: Reason | None
@@ -159,6 +160,7 @@ def attempt_lines() -> Select:
             Attempt.created_at,
             Attempt.changed_at,
             Attempt.not_before,
+            Attempt.waits_for,
             Attempt.state,
             Attempt.stage,
             Attempt.reason,

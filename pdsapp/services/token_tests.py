@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from ..attempts.breaker import Health, health_of, note_answer
 from ..attempts.calls import pause_token, store_outcome
 from ..attempts.endpoints import NoEndpoint, endpoint_of_token
 from ..attempts.workshop import make_client
@@ -67,6 +68,8 @@ def _keep(
         token = session.get(ApiToken, token_id)
         if token is None:  # deleted while the endpoint was asked
             return
+        if any(health_of(outcome) == Health.works for outcome in result.outcomes):
+            note_answer(session, endpoint.place)
         if _what_is_asked(token) == asked:  # else this says nothing about what it is now
             _put_result(session, token, result, now)
         for outcome in result.outcomes:

@@ -54,7 +54,7 @@ SIZES = {
 }
 MANY = ("attempt", "slot", "post", "model_call", "author_tally", "user_profile")
 # Partial indexes that hold what is due or at work: all of them is little.
-SMALL = ("ix_attempt_due", "ix_attempt_lease", "uq_attempt_one_running_per_twin")
+SMALL = ("ix_attempt_due", "ix_attempt_due_experiment", "ix_attempt_lease", "uq_attempt_one_running_per_twin")
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ _REASONS = {
         model_seen.endpoint model_seen.model_asked model_seen.model_returned model_seen.system_fingerprint
         model_seen.model_before model_seen.fingerprint_before attempt.model model_call.endpoint
         model_call.endpoint_source model_call.model_asked model_call.model_returned
-        model_call.system_fingerprint model_call.parameters model_call.finish_reason""",
+        model_call.system_fingerprint model_call.parameters model_call.finish_reason
+        endpoint_breaker.place endpoint_breaker.detail""",
     "keys, hashes and secrets": """
         installation.seed posting_policy.hash prompt_version.hash api_token.secret_encrypted
         api_token.last_four api_token.fingerprint experiment.identifier experiment.seed
@@ -49,7 +50,8 @@ _REASONS = {
     "words and names of ours": """
         downtime.found_by heartbeat.name heartbeat.host heartbeat.lanes notice.event notice_line.level
         notice_mark.name rollup_mark.source audit_event.action audit_event.object_type slot.claimed_by
-        attempt.lane attempt.claimed_by attempt.service attempt.asked_band attempt.length_band
+        attempt.lane attempt.waits_for attempt.claimed_by attempt.service attempt.asked_band
+        attempt.length_band
         lost_lease.worker
         call_tally.endpoint call_tally.model call_tally.outcome length_tally.length_band length_tally.fit
         outcome_tally.state outcome_tally.reason_class outcome_tally.reason outcome_tally.verdict""",

@@ -117,7 +117,9 @@ def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool, waits_for_e
             "renews itself."
         )
     if attempt.state == AttemptState.due and attempt.not_before > attempt.changed_at:
-        return f"Due at {_clock(attempt.not_before, zone)}; it is asked then.{lost} This page renews itself."
+        why = f" {attempt.waits_for}" if attempt.waits_for else ""
+        at = _clock(attempt.not_before, zone)
+        return f"Due at {at}; it is asked then.{why}{lost} This page renews itself."
     if attempt.state == AttemptState.due:
         return (
             f"Waiting for a worker since {_clock(attempt.not_before, zone)}.{lost} This page renews itself."

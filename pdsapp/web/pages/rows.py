@@ -108,7 +108,8 @@ def milliseconds_words(value: int | None) -> str:
 
 def _why(line: AttemptLine, zone: ZoneInfo) -> str:
     if line.state == AttemptState.due and line.not_before > line.changed_at:
-        return f"due at {line.not_before.astimezone(zone):%H:%M:%S %Z}"
+        at = f"due at {line.not_before.astimezone(zone):%H:%M:%S %Z}"
+        return f"{at}. {line.waits_for}" if line.waits_for else at
     if line.state == AttemptState.due:
         return "waiting for a worker"
     if line.state == AttemptState.running:
