@@ -94,3 +94,26 @@ def test_a_test_prints_its_steps_with_marks_and_times(runner, token, model_serve
     result = runner.invoke(args=["tokens", "test", "lab"])
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("✗ completion (")
+
+
+def test_limits_are_set_listed_changed_and_taken_away(runner, session, settings, model_server):
+    url = ["--url", model_server.base_url, "--no-key"]
+    added = runner.invoke(
+        args=["tokens", "add", "lab", *url, "--at-once", "3", "--tokens-per-minute", "90,000"]
+    )
+    assert added.exit_code == 0, added.output
+    token = stored(session)
+    assert (token.max_at_once, token.max_per_minute, token.max_tokens_per_minute) == (3, None, 90_000)
+    assert "3 calls at once, 90,000 tokens a minute" in runner.invoke(args=["tokens", "list"]).stdout
+    changed = runner.invoke(args=["tokens", "change", "lab", "--per-minute", "60", "--at-once", "none"])
+    assert changed.exit_code == 0 and "protocol" not in changed.stdout
+    token = stored(session)
+    assert (token.max_at_once, token.max_per_minute, token.max_tokens_per_minute) == (None, 60, 90_000)
+
+
+def test_a_limit_that_is_none_is_refused_with_what_to_write(runner, session, model_server):
+    url = ["--url", model_server.base_url, "--no-key"]
+    result = runner.invoke(args=["tokens", "add", "lab", *url, "--per-minute", "a few"])
+    assert result.exit_code == 2
+    assert "Write a whole number from 1 to 1,000,000, for example 60" in result.stderr
+    assert session.scalar(select(func.count(ApiToken.id))) == 0

@@ -1,5 +1,6 @@
 """Breakers of endpoints: they open, are probed by one attempt a minute, close by themselves, and age out."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from pdsapp.errors import NotNow
 from pdsapp.llm.client import CallOutcome
 from pdsapp.llm.endpoint import Endpoint
 from pdsapp.models import Attempt, EndpointBreaker, ModelCall, utc_now
+from pdsapp.services import notices, token_tests
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
@@ -272,3 +274,34 @@ def test_after_an_hour_attempts_of_a_dead_endpoint_end_with_the_reason(
     assert (found.state, found.reason) == (AttemptState.failed, Reason.endpoint_down)
     assert place in found.detail and "waited for it for 1 h" in found.detail
     assert session.scalar(select(func.count(ModelCall.id))) == 0 and ledger(session).adds_up
+
+
+def test_a_token_test_that_is_answered_closes_it_at_once(settings, session, model_server):
+    token = builders.make_token(settings, model_server.base_url)
+    with transaction() as own:
+        own.add(EndpointBreaker(place=Endpoint(model_server.base_url, "m", None).place, opened_at=utc_now()))
+    asyncio.run(token_tests.test_token(token.id, settings, utc_now))
+    assert row(session) is None
+
+
+def test_what_an_endpoint_wrote_is_not_repeated_in_what_is_told(app, session, clock):
+    breakers = Breakers(clock)
+    breakers.leave(
+        Pass(PLACE), outcome(500, body=b'{"error": {"message": "You are @maya. Walt said: bread"}}')
+    )
+    assert row(session).detail == "It answered with status 500."
+
+
+def test_a_notice_tells_when_it_opens_and_when_it_closes(app, settings, session, study, clock):
+    builders.make_twin(study, token=builders.make_token(settings, "http://127.0.0.1:9/v1"))
+    breakers = Breakers(utc_now)
+    fail(breakers, 5)
+
+    def told():
+        with transaction() as own:
+            return [line for line in notices.current_lines(own, settings, utc_now()) if PLACE in line.title]
+
+    [line] = told()
+    assert line.key == f"endpoint_down:{row(session).uuid}" and line.level == "bad"
+    breakers.leave(Pass(PLACE), ANSWER)
+    assert told() == []

@@ -311,6 +311,6 @@ def test_every_table_is_limited_or_belongs_to_no_experiment():
     free = {mapper.class_.__name__ for mapper in Base.registry.mappers} - {each.__name__ for each in limited}
     assert free == {
         "Account", "ApiToken", "Downtime", "EndpointBreaker", "Heartbeat", "Installation", "Membership",
-        "Notice", "NoticeLine", "NoticeMark", "Persona", "PersonaVersion", "PostingPolicyVersion", "PromptVersion",
-        "Role", "RollupMark", "SignInLink",
+        "Notice", "NoticeLine", "NoticeMark", "Persona", "PersonaVersion", "PostingPolicyVersion",
+        "PromptVersion", "Role", "RollupMark", "SignInLink",
     }  # fmt: skip
