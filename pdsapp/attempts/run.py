@@ -5,7 +5,7 @@ start and store each call; publish. Every write is fenced by the lease.
 """
 
 import asyncio
-from datetime import timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ from ..domain.draft import CallFailed, Draft
 from ..domain.reasons import AttemptState, Reason
 from ..errors import LeaseLost, NotNow, Stopped
 from .calls import RecordedCalls
-from .claim import Lease, give_back, held_by, lost
+from .claim import Lease, held_by, lost
 from .deciding import Order, prepare
 from .desk import Desk, Urgency
 from .finish import end
@@ -23,6 +23,7 @@ from .lost import record_return
 from .obstacles import stop_of
 from .publishing import Written, add_model, publish
 from .stopping import end_stopped
+from .waiting import put_off
 from .workshop import Workshop
 
 # The calls have their own deadline; this one is for customised writing that waits for something else.
@@ -48,9 +49,8 @@ async def run_attempt(lease: Lease, shop: Workshop, desk: Desk | None = None) ->
             await desk.alone(lambda session: record_return(session, lease.token, shop.clock()))
             return None
         except NotNow as wait:
-            seconds, words = timedelta(seconds=wait.seconds), str(wait)
-            await desk.alone(lambda session: give_back(session, lease, shop.clock(), seconds, words))
-            log.info("attempt waits", seconds=round(wait.seconds, 1), why=words)
+            await desk.alone(partial(put_off, lease=lease, now=shop.clock(), wait=wait))
+            log.info("attempt waits", seconds=round(wait.seconds, 1), why=str(wait))
             return None
         log.info("attempt ended", state=str(state))
         return state
