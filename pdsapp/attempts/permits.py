@@ -76,7 +76,7 @@ class Permits:
             if answer.is_granted:
                 return self._note(Permit(key, asked, answer.bucket, is_shared, time.monotonic()))
             if answer.is_refused or left <= 0:
-                raise NotNow(held_words(asked.name, answer.why, answer.seconds), answer.seconds)
+                raise NotNow(held_words(asked.name, answer.why), answer.seconds)
             await asyncio.sleep(min(answer.seconds, POLL_SECONDS, max(left, 0.01)))
 
     def give_back(

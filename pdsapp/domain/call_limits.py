@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .limit_words import span_words
-
 
 @dataclass(frozen=True)
 class Bound:
@@ -75,10 +73,10 @@ HELD_BY = {
 }
 
 
-def held_words(token: str | None, why: str, seconds: float) -> str:
-    """Why an attempt waits, and for how long: "API token “Lab”: its requests … ; about 20 s"."""
+def held_words(token: str | None, why: str) -> str:
+    """Why an attempt waits: "API token “Lab”: its requests of this minute are used up."."""
     who = f"API token “{token}”" if token else "The endpoint"
     reason = HELD_BY.get(why, HELD_BY["at_once"])
     if not token:
         reason = reason.replace("its endpoint", "it", 1)
-    return f"{who}: {reason}, for about {span_words(max(1, round(seconds)), 2)}."
+    return f"{who}: {reason}."

@@ -38,7 +38,7 @@ class EndpointDown:
         return (
             f"Left alone for {opened} after {self.breaker.failures:,} failures in a row, the last {last} ago."
             f"{detail} Attempts that need it wait, up to {longest} each; one of them tries it once a minute. "
-            "Start it or mend the address: all goes on by itself, at once after a test of the token."
+            "Start it or mend the address: all goes on by itself. Testing the token tries it at once."
         )
 
 

@@ -1,5 +1,6 @@
 """Limits of tokens, from attempts to the model server: two processes, rests, waiting and giving back."""
 
+import threading
 import time
 from datetime import timedelta
 
@@ -41,8 +42,16 @@ def bring_forward():
         session.execute(update(Attempt).where(Attempt.state == "due").values(not_before=utc_now()))
 
 
+def _empty_at(connection, server, calls):
+    """Loses all that was counted once so many calls have come in, one at least of them under way."""
+    if calls is not None:
+        server.wait_for_calls(calls, 60)
+        connection.flushdb()
+
+
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["", "the server is emptied meanwhile"])
 def test_two_processes_with_three_calls_at_once_never_make_a_fourth(
-    counted, app, settings, session, model_server, monkeypatch
+    counted, app, settings, session, model_server, monkeypatch, is_emptied
 ):
     token = builders.make_token(settings, model_server.base_url, max_at_once=3)
     model_server.default = lambda _: fake.text(builders.SHORT_POST).later(0.25)
@@ -50,7 +59,10 @@ def test_two_processes_with_three_calls_at_once_never_make_a_fourth(
     for _ in range(24):
         builders.add_attempt(builders.make_twin(study, token=token))
     monkeypatch.setenv("REDIS_URL", settings.redis_url.get_secret_value())
+    emptying = threading.Thread(target=_empty_at, args=(counted, model_server, 8 if is_emptied else None))
+    emptying.start()
     herd.run(settings, "drain", [["w1", "all"], ["w2", "all"]])
+    emptying.join()
     session.rollback()
     states = session.scalars(select(Attempt.state)).all()
     assert states == [AttemptState.posted] * 24, "all were served"

@@ -1,11 +1,14 @@
 """Permits on a real server: at once, per minute, tokens, rests; dead holders; the server emptied or away."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import redis
@@ -16,6 +19,8 @@ from pdsapp.attempts.permit_terms import Asked
 from pdsapp.attempts.permits import Permits
 from pdsapp.domain.call_limits import CallLimits
 from pdsapp.errors import NotNow
+
+from .test_outages import Server
 
 pytestmark = pytest.mark.queue
 SUBJECT = "0197-test"
@@ -268,6 +273,36 @@ def test_while_the_server_is_away_each_worker_keeps_to_its_share(counted, redis_
 
     client = module._client
     asyncio.run(run())
+
+
+def test_a_server_that_was_killed_and_comes_back_empty_starts_at_half(monkeypatch):
+    monkeypatch.setattr(module, "TRY_AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.3)
+    folder = Path(tempfile.mkdtemp(prefix="dt-permits-", dir="/tmp"))
+    server = Server(folder)
+    server.start()
+
+    async def run():
+        permits, what = Permits(server.url, lambda: 1), asked(at_once=4)
+        held = [await take(permits, what, patience=2.0)]
+        server.kill()
+        held += [await take(permits, what) for _ in range(3)]  # all that are allowed, by its own count
+        await refused(permits, what)
+        server.start()
+        for permit in held:
+            await given_back(permits, permit)
+        await asyncio.sleep(0.5)
+        await refused(permits, what)  # it is asked again: counted anew
+        await asyncio.sleep(0.5)
+        for _ in range(2):
+            await take(permits, what)
+        await refused(permits, what)
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _dead(_url):

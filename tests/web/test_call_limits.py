@@ -92,7 +92,7 @@ def test_what_is_no_limit_is_refused_at_its_field_and_nothing_is_stored(
 
 def test_an_attempt_says_what_it_waits_for(viewer, rows, write, session):
     attempt_id = builders.add_attempt(rows.twin)
-    why = "API token “Lab”: its requests of this minute are used up, for about 40 s."
+    why = "API token “Lab”: its requests of this minute are used up."
     with write() as own:
         found = own.get_one(Attempt, attempt_id)
         found.not_before, found.waits_for = utc_now() + timedelta(seconds=40), why
