@@ -2,7 +2,7 @@
 
 import sys
 
-from . import clocks, control_room, data, lateness, lists, overhead, rules
+from . import clocks, control_room, data, lateness, lists, overhead, rules, throughput
 
 PARTS = {
     "rules": rules.lines,
@@ -15,6 +15,7 @@ PARTS = {
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,
+    "throughput": throughput.lines,
 }
 # The others take minutes each: only for those who ask.
 USUAL = ("rules", "clocks", "overhead", "lateness-short")

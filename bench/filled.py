@@ -49,14 +49,17 @@ TEXT = "Rain over the river again, and nobody brought the right shoes for it."
 
 
 @contextmanager
-def installation(url: str | None = None):
-    """An application on a database of its own, a file or `url`, which is empty; its context is pushed."""
+def installation(url: str | None = None, with_web: bool = True, **others: str):
+    """An application on a database of its own, a file or `url`, which is empty; its context is pushed.
+
+    `others` are settings by their names in the environment.
+    """
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings(
             PDS_DATA_DIR=folder, PDS_DEMO="0", SECRET_KEY="bench", DATABASE_URL=url,
-            PDS_FERNET_KEYS=Fernet.generate_key().decode(), PDS_METRICS_TOKEN=TOKEN,
+            PDS_FERNET_KEYS=Fernet.generate_key().decode(), PDS_METRICS_TOKEN=TOKEN, **others,
         )  # fmt: skip
-        app = create_app(settings)
+        app = create_app(settings, with_web=with_web)
         app.config.update(WTF_CSRF_ENABLED=False)
         with app.app_context():
             if url:
@@ -122,14 +125,14 @@ def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None
             schedules.add_schedule(session, wish, now - timedelta(days=days))
         of = key, *_ = experiment.id, experiment.policy_id, experiment.prompt_version_id
     numbers = range(1, twins + 1)
-    _insert(UserProfile, ({"id": n, "experiment_id": key, "username": f"twin_{n}",
+    insert(UserProfile, ({"id": n, "experiment_id": key, "username": f"twin_{n}",
                            "username_key": f"twin_{n}", "display_name": f"Twin {n}", "is_bot": True}
                           for n in numbers))  # fmt: skip
-    _insert(DigitalTwin, ({"id": n, "experiment_id": key, "user_profile_id": n, "is_active": n % 10 > 0,
+    insert(DigitalTwin, ({"id": n, "experiment_id": key, "user_profile_id": n, "is_active": n % 10 > 0,
                            "persona_version_id": versions[n % 50],
                            "active_rank": n - 1 - n // 10 if n % 10 else None}
                           for n in numbers))  # fmt: skip
-    _insert(
+    insert(
         TwinTag,
         ({"digital_twin_id": n, "tag": "rare" if n % 500 == 0 else "all"} for n in range(1, twins + 1)),
     )
@@ -140,14 +143,14 @@ def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None
     # The oldest first: ids grow with time.
     turns = [(attempts - n + 1, now - n * step) for n in range(attempts, 0, -1)]
     posted = [(number, at) for number, at in turns if _end(number)[0] == "posted"]
-    _insert(Attempt, (_attempt(number, 1 + number % twins, of, at) for number, at in turns))
-    _insert(Post, ({"id": number, "experiment_id": key, "user_profile_id": 1 + number % twins,
+    insert(Attempt, (_attempt(number, 1 + number % twins, of, at) for number, at in turns))
+    insert(Post, ({"id": number, "experiment_id": key, "user_profile_id": 1 + number % twins,
                     "attempt_id": number, "text": TEXT, "created_at": at, "changed_at": at}
                    for number, at in posted))  # fmt: skip
-    _insert(PostRevision, ({"post_id": number, "number": 1, "text": TEXT, "created_at": at}
+    insert(PostRevision, ({"post_id": number, "number": 1, "text": TEXT, "created_at": at}
                            for number, at in posted))  # fmt: skip
     if with_calls:
-        _insert(ModelCall, (_call(number, key, at) for number, at in turns if _end(number)[0] != "skipped"))
+        insert(ModelCall, (_call(number, key, at) for number, at in turns if _end(number)[0] != "skipped"))
     with db.engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE")
     while rollups.roll_up(utc_now()):
@@ -193,12 +196,12 @@ def _slots(now: datetime, days: int) -> None:
     with transaction() as session:
         revisions = dict(session.execute(sa.select(ScheduleRevision.schedule_id, ScheduleRevision.id)).all())
         found = session.execute(sa.select(Schedule.id, Schedule.experiment_id)).all()
-    _insert(Slot, ({"schedule_id": key, "revision_id": revisions[key], "experiment_id": experiment,
+    insert(Slot, ({"schedule_id": key, "revision_id": revisions[key], "experiment_id": experiment,
                     "slot_at": now - timedelta(hours=hour, minutes=key), "kind": "fired"}
                    for key, experiment in found for hour in range(24 * days)))  # fmt: skip
 
 
-def _insert(model, rows) -> None:
+def insert(model, rows) -> None:
     """Straight into the table: the ORM would take five times as long."""
     table = model.__table__
     given = {

@@ -1,4 +1,4 @@
-"""What a bench starts beside itself and ends again: the offline writer, a Valkey, a database of its own."""
+"""What a bench starts beside itself and ends again: writers and model servers, a Valkey, a database."""
 
 import subprocess
 import sys
@@ -36,6 +36,14 @@ def offline_writer() -> Iterator[str]:
     command = [sys.executable, "-m", "pdsapp.llm.offline_writer", "--port", "0"]
     with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)) as writer:
         yield writer.stdout.readline().split()[-1]
+
+
+@contextmanager
+def model_server() -> Iterator[str]:
+    """The address of a model server of `bench.model_server`; put `/0/v1` or `/2000/v1` behind it."""
+    command = [sys.executable, "-m", "bench.model_server"]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)) as server:
+        yield server.stdout.readline().strip()
 
 
 @contextmanager
