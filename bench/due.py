@@ -5,15 +5,17 @@ Every attempt is forced, so that each asks the model exactly once, and each is o
 
 import asyncio
 import logging
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
 import sqlalchemy as sa
+from flask import Flask
 
 from pdsapp.attempts.batch import Batch
 from pdsapp.attempts.workshop import make_workshop
@@ -37,18 +39,51 @@ from pdsapp.models import (
 from pdsapp.services import experiments, personas, tokens
 from pdsapp.services.ledger import ledger
 
-from .filled import TEXT, insert
+from . import servers
+from .filled import TEXT, insert, installation
 
 PERSONAS, PEOPLE, KEY = 50, 20, "sk-bench-0123456789abcdef"
 SAMPLE = 64
 LIMIT = 1_000_000
 
 
-def set_up(settings: Settings, server: str, twins: int) -> int:
-    """The id of a running experiment with so many active twins and a short feed.
+@dataclass(frozen=True)
+class Town:
+    """An application on a database of its own, with an experiment of many twins and a model server."""
 
-    Its twins use the token "0", whose endpoint answers at once; there is a token "2000" too.
+    app: Flask
+    settings: Settings
+    server: str
+    experiment: int
+
+    def base_url(self, milliseconds: int) -> str:
+        """The endpoint that answers after so long: 0 or 2,000."""
+        return f"{self.server}/{milliseconds}/v1"
+
+
+@contextmanager
+def town(
+    twins: int, url: str | None = None, has_queue: bool = False, with_web: bool = False, **others: str
+) -> Iterator[Town]:
+    """A town with so many active twins, on SQLite or in a new database on the server that `url` names.
+
+    Its twins are written by the endpoint that answers at once. `others` are settings by their names.
     """
+    with ExitStack() as stack:
+        server = stack.enter_context(servers.model_server())
+        if has_queue:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dt-")))
+            others["REDIS_URL"] = stack.enter_context(servers.valkey(folder))
+        own = stack.enter_context(servers.own_database(url)) if url else None
+        allowed = {"PDS_LLM_ALLOWED_HOSTS": "127.0.0.0/8"}
+        app = stack.enter_context(installation(own, with_web=with_web, **allowed, **others))
+        settings = app.extensions["settings"]
+        stack.enter_context(_logged_to(settings.data_dir / "bench.log"))
+        yield Town(app, settings, server, _set_up(settings, server, twins))
+
+
+def _set_up(settings: Settings, server: str, twins: int) -> int:
+    """The id of a running experiment with so many active twins and a short feed, by people."""
     now, box = utc_now(), SecretBox(settings.require("fernet_keys"))
     with transaction() as session:
         experiment = experiments.add_experiment(session, "Many twins", "UTC", now)
@@ -110,7 +145,7 @@ def add(experiment: int, count: int, lane: str = "default") -> None:
 def drain(settings: Settings, at_once: int, lane: str = "default", service=None) -> dict[AttemptState, int]:
     """Runs what is due in this process, as a worker's job does, and says how many ended in which state."""
     ended: dict[AttemptState, int] = {}
-    while _due(lane):
+    while left(lane):
         shop = make_workshop(settings, service or load_service(settings))
         batch = Batch(shop, "bench", lane, LIMIT, at_once)
         asyncio.run(batch.drain())
@@ -169,7 +204,7 @@ def prompts(settings: Settings, experiment: int) -> list[Messages]:
 
 
 @contextmanager
-def logged_to(path: Path) -> Iterator[None]:
+def _logged_to(path: Path) -> Iterator[None]:
     """Within it, log lines are written as a worker writes them, but to this file."""
     level = logging.getLogger().level
     with path.open("a") as output, redirect_stderr(output):
@@ -180,6 +215,13 @@ def logged_to(path: Path) -> Iterator[None]:
             logging.getLogger().setLevel(level)
 
 
+def left(lane: str = "default") -> int:
+    """How many attempts of a lane are due or running."""
+    with reading() as session:
+        query = sa.select(sa.func.count(Attempt.id))
+        return session.scalar(query.where(Attempt.lane == lane, Attempt.state.not_in(TERMINAL_STATES)))
+
+
 def require_sums() -> str:
     """The ledger's sentence. Raises RuntimeError if it does not add up."""
     with reading() as session:
@@ -187,12 +229,6 @@ def require_sums() -> str:
     if not books.adds_up:
         raise RuntimeError(f"The ledger does not add up: {' '.join(books.problems)}")
     return books.sentence
-
-
-def _due(lane: str) -> int:
-    with reading() as session:
-        query = sa.select(sa.func.count(Attempt.id))
-        return session.scalar(query.where(Attempt.lane == lane, Attempt.state.not_in(TERMINAL_STATES)))
 
 
 def _calls() -> int:

@@ -44,6 +44,21 @@ async def _bare(base_url: str, messages: Sequence[Messages], count: int, at_once
             group.create_task(caller(client))
 
 
+def one_by_one(base_url: str, messages: Sequence[Messages], count: int) -> list[float]:
+    """Seconds of each of so many calls, one after the other by one client."""
+
+    async def calls() -> list[float]:
+        found = []
+        async with openai.AsyncOpenAI(base_url=base_url, api_key=KEY, max_retries=0) as client:
+            for each in islice(cycle(messages), count):
+                began = time.perf_counter()
+                await client.chat.completions.create(model=MODEL, messages=[dict(m) for m in each])
+                found.append(time.perf_counter() - began)
+        return found
+
+    return asyncio.run(calls())
+
+
 def plain(base_url: str, messages: Sequence[Messages], count: int) -> tuple[float, float]:
     """Seconds and seconds of CPU for so many calls, one after the other, each by a new client."""
     began, began_cpu = time.perf_counter(), time.process_time()

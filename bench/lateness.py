@@ -10,8 +10,6 @@ there it makes a database of its own, which it drops, and wants an empty queue d
 import logging
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 import time
 from bisect import bisect_left
@@ -62,8 +60,8 @@ def _lines(wanted: int) -> Iterator[str]:
             logging.getLogger().setLevel(logging.WARNING)
             _prepare(app, settings)
             _set_up()
-            stack.enter_context(_process(settings, "scheduler"))
-            stack.enter_context(_process(settings, "worker", "--lanes", "default"))
+            stack.enter_context(servers.command(settings, "scheduler"))
+            stack.enter_context(servers.command(settings, "worker", "--lanes", "default"))
             load = os.getloadavg()[0]
             found = _watch(wanted)
             yield from _table(settings, found, load)
@@ -183,33 +181,3 @@ def _queue(url: str | None, folder: Path) -> Iterator[str]:
         return
     with servers.valkey(folder) as own:
         yield own
-
-
-@contextmanager
-def _process(settings: Settings, *command: str) -> Iterator[None]:
-    """A flask command as a process of its own, told its settings by the environment alone."""
-    secrets = {
-        "SECRET_KEY": settings.require("secret_key"),
-        "PDS_FERNET_KEYS": settings.require("fernet_keys"),
-        "REDIS_URL": settings.require("redis_url"),
-        "DATABASE_URL": "" if settings.is_embedded else settings.require("database_url"),
-    }
-    plain = {
-        "PDS_DATA_DIR": str(settings.data_dir),
-        "PDS_DEMO": "0",
-        "PDS_OFFLINE_WRITER_URL": settings.offline_writer_url,
-        "PDS_LLM_ALLOWED_HOSTS": ",".join(settings.allowed_hosts),
-        "PDS_STOP_SECONDS": "2",
-        "FLASK_SKIP_DOTENV": "1",
-    }
-    log = settings.data_dir / f"{command[0]}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", str(servers.ROOT / "app.py"), *command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=settings.data_dir,
-            env={**os.environ, **plain, **secrets},
-        )
-    with servers.ended(process):
-        yield

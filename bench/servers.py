@@ -1,5 +1,6 @@
 """What a bench starts beside itself and ends again: writers and model servers, a Valkey, a database."""
 
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from secrets import token_hex
 import redis
 import sqlalchemy as sa
 
+from pdsapp.config import Settings
 from pdsapp.stack.valkey import binary_path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,3 +81,36 @@ def own_database(server: str) -> Iterator[str]:
     finally:
         with engine.connect() as connection:
             connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
+@contextmanager
+def command(settings: Settings, *words: str, **others: str) -> Iterator[subprocess.Popen]:
+    """A flask command as a process of its own, told its settings by the environment alone.
+
+    `others` are further settings by their names. What it says goes to a file in the data dir.
+    """
+    argv = [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), *words]
+    log = settings.data_dir / f"{words[0]}-{token_hex(3)}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv, stdout=output, stderr=subprocess.STDOUT, cwd=settings.data_dir,
+            env=environment(settings) | others,
+        )  # fmt: skip
+    with ended(process):
+        yield process
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """These settings, secrets too, as the environment of a process to be started."""
+    return os.environ | {
+        "SECRET_KEY": settings.require("secret_key"),
+        "PDS_FERNET_KEYS": settings.require("fernet_keys"),
+        "REDIS_URL": settings.require("redis_url"),
+        "DATABASE_URL": "" if settings.is_embedded else settings.require("database_url"),
+        "PDS_DATA_DIR": str(settings.data_dir),
+        "PDS_DEMO": "0",
+        "PDS_OFFLINE_WRITER_URL": settings.offline_writer_url or "",
+        "PDS_LLM_ALLOWED_HOSTS": ",".join(settings.allowed_hosts),
+        "PDS_STOP_SECONDS": "2",
+        "FLASK_SKIP_DOTENV": "1",
+    }

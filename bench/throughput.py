@@ -5,14 +5,13 @@ besides: claim, decide, store each call before it is sent, publish. Those that d
 Raises if the ledger does not add up at the end.
 """
 
+import os
 import statistics
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict
 
-from . import due, floor, servers
+from . import due, floor
 from .figures import Figure
-from .filled import installation
 
 AT_ONCE = 256
 # (milliseconds of the model server, attempts, rounds, the ratio that is wanted)
@@ -21,18 +20,14 @@ PLAIN_CALLS = {2000: 3, 0: 50}
 
 
 def figures(url: str | None = None) -> Iterator[Figure]:
-    """Two rows for each latency, on SQLite or in the empty database that `url` names."""
+    """Two rows for each latency, on SQLite or on the PostgreSQL server that `url` names."""
     where = "PostgreSQL" if url else "SQLite"
-    with ExitStack() as stack:
-        server = stack.enter_context(servers.model_server())
-        app = stack.enter_context(installation(url, with_web=False, PDS_LLM_ALLOWED_HOSTS="127.0.0.0/8"))
-        settings = app.extensions["settings"]
-        stack.enter_context(due.logged_to(settings.data_dir / "bench.log"))
-        experiment = due.set_up(settings, server, max(count for _, count, *_ in CASES))
+    with due.town(max(count for _, count, *_ in CASES), url) as town:
+        settings, experiment = town.settings, town.experiment
         messages = due.prompts(settings, experiment)
         for milliseconds, count, rounds, wanted in CASES:
             due.ask_after(milliseconds)
-            base_url = f"{server}/{milliseconds}/v1"
+            base_url = town.base_url(milliseconds)
             found, floors = [], []
             for _ in range(rounds):
                 due.add(experiment, count)
@@ -65,8 +60,7 @@ def _figure(where, milliseconds, count, found, floors, wanted) -> Figure:
     )  # fmt: skip
 
 
-def lines() -> Iterator[str]:
-    """The rows alone, in Markdown."""
-    from .figures import table
-
-    yield from table(figures())
+def on_server() -> Iterator[Figure]:
+    """The same rows on PostgreSQL; none where BENCH_DATABASE_URL names no server."""
+    if url := os.environ.get("BENCH_DATABASE_URL"):
+        yield from figures(url)
