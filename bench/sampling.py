@@ -32,6 +32,8 @@ def sampled(place_of: Callable[[list[Place]], Hashable]) -> Iterator[Counter]:
     main = threading.main_thread().ident
 
     def look(_number: int, frame: FrameType | None) -> None:
+        # An event loop has every signal written into a pipe that it may not read for a while.
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
         frames = sys._current_frames() | {main: frame}
         stacks = [stack for stack in map(_stack, frames.values()) if stack and not _waits(stack[0])]
         for stack in stacks or [_stack(frame)]:

@@ -1,6 +1,6 @@
 """One twin, asked by the button: from the click until its post is committed, at a model that answers at once.
 
-The click is the button's own request, signed in; a real worker serves lane `now`, another lane `default`, over
+The click is the button's own request, signed in; a real worker serves lane `now`, another `default`, over
 a real queue server. Idle, and while the other worker goes through 10,000 attempts. The floor is a bare call.
 """
 
@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from contextvars import Context
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -37,7 +38,7 @@ def figures() -> Iterator[Figure]:
         bare = floor.one_by_one(town.base_url(0), messages, BARE_CALLS)
         with transaction() as session:
             accounts.add_account(session, EMAIL, "administrator", utc_now(), PASSWORD)
-        client = signed_in(town.app)
+        client = Context().run(signed_in, town.app)
         for lane in ("now", "default"):
             stack.enter_context(workers(town.settings, 1, lane, AT_ONCE))
         twins = _last_twins(2 * CLICKS)
@@ -65,9 +66,8 @@ def _clicks(client, twins: list[int]) -> list[float]:
     found = []
     for twin in twins:
         began = time.perf_counter()
-        answer = client.post(
-            "/admin/digitaltwin/post-now/", data={"id": twin, "request_id": f"web-{uuid4().hex}"}
-        )
+        data = {"id": twin, "request_id": f"web-{uuid4().hex}"}
+        answer = Context().run(client.post, "/admin/digitaltwin/post-now/", data=data)
         if answer.status_code != 303:
             raise RuntimeError(f"The button answers {answer.status_code}.")
         uuid = UUID(answer.location.rpartition("/")[2])
