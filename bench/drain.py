@@ -1,8 +1,9 @@
 """10,000 attempts drained by real workers over a real queue: by 1, 2 and 4 on PostgreSQL, by 1 on SQLite.
 
-They count from the first wake-up until nothing is due or running, and the ledger must add up then. PostgreSQL
-only where BENCH_DATABASE_URL names a server. A run that takes longer than it may is stopped, and what it has
-done until then is what counts. The floor is the bare client in one process with as many calls at once.
+Time counts from the first wake-up until nothing is due or running, and the ledger must add up then. In the
+table of all parts each run ends after a while, and what it has done until then is what counts; by itself
+(`make bench ARGS=drain`) it goes on. PostgreSQL only where BENCH_DATABASE_URL names a server. The floor is
+the bare client in one process with as many calls at once.
 """
 
 import os
@@ -18,46 +19,52 @@ from .workers import workers
 ATTEMPTS, AT_ONCE = 10_000, 256
 BARE_CALLS = 1000
 WORKERS_ON_SQLITE, WORKERS_ON_POSTGRESQL = (1,), (1, 2, 4)
-LONGEST_SECONDS = 75
+SHORT_SECONDS, LONGEST_SECONDS = 45, 600
 LOOK_SECONDS, WAKE_SECONDS = 0.1, 1.0
 
 
-def figures() -> Iterator[Figure]:
-    """A row for each number of workers on each database."""
-    url = os.environ.get("BENCH_DATABASE_URL")
-    yield from _rows(None, WORKERS_ON_SQLITE)
-    if url:
-        yield from _rows(url, WORKERS_ON_POSTGRESQL)
+def figures(longest_seconds: float = LONGEST_SECONDS) -> Iterator[Figure]:
+    """A row for each number of workers on each database; none of the runs takes longer than that."""
+    with due.town(due.SAMPLE) as town:
+        messages = due.prompts(town.settings, town.experiment)
+        seconds, _ = floor.bare(town.base_url(0), messages, BARE_CALLS, AT_ONCE)
+    runs = [(None, count) for count in WORKERS_ON_SQLITE]
+    if url := os.environ.get("BENCH_DATABASE_URL"):
+        runs += [(url, count) for count in WORKERS_ON_POSTGRESQL]
+    for where, count in runs:
+        yield _run(where, count, longest_seconds, BARE_CALLS / seconds)
 
 
-def _rows(url: str | None, counts: tuple[int, ...]) -> Iterator[Figure]:
-    for count in counts:
-        with due.town(ATTEMPTS, url, has_queue=True) as town:
-            messages = due.prompts(town.settings, town.experiment)
-            bare, _ = floor.bare(town.base_url(0), messages, BARE_CALLS, AT_ONCE)
-            with workers(town.settings, count, "default", AT_ONCE):
-                done, seconds = _drained(town)
-            sums = due.require_sums()
-        stopped = "" if done == ATTEMPTS else f", {done:,} of them in {seconds:.0f} s"
-        yield Figure(
-            f"{ATTEMPTS:,} attempts by {count} worker{'s' * (count > 1)}, "
-            f"{'PostgreSQL' if url else 'SQLite'}{stopped}",
-            done / seconds, "/s", BARE_CALLS / bare, "bare client, one process",
-            raw={"attempts": ATTEMPTS, "done": done, "seconds": seconds, "ledger": sums},
-        )  # fmt: skip
+def short_figures() -> Iterator[Figure]:
+    """The same, but each run ends after SHORT_SECONDS."""
+    yield from figures(SHORT_SECONDS)
 
 
-def _drained(town: due.Town) -> tuple[int, float]:
+def _run(url: str | None, count: int, longest_seconds: float, bare: float) -> Figure:
+    with due.town(ATTEMPTS, url, has_queue=True) as town:
+        with workers(town.settings, count, "default", AT_ONCE):
+            done, seconds = _drained(town, longest_seconds)
+        sums = due.require_sums()
+    stopped = "" if done == ATTEMPTS else f", {done:,} of them in {seconds:.0f} s"
+    return Figure(
+        f"{ATTEMPTS:,} attempts by {count} worker{'s' * (count > 1)}, "
+        f"{'PostgreSQL' if url else 'SQLite'}{stopped}",
+        done / seconds, "/s", bare, "bare client, one process",
+        raw={"attempts": ATTEMPTS, "done": done, "seconds": seconds, "ledger": sums},
+    )  # fmt: skip
+
+
+def _drained(town: due.Town, longest_seconds: float) -> tuple[int, float]:
     """How many attempts have ended, and after how many seconds. Wakes the lane as the scheduler does."""
     connection = queue.connection(town.settings)
     due.add(town.experiment, ATTEMPTS)
-    began = time.perf_counter()
+    began = woken_at = time.perf_counter()
     queue.wake(connection, "default", ATTEMPTS)
-    woken_at, seconds = began, 0.0
-    while (left := due.left()) and seconds < LONGEST_SECONDS:
-        time.sleep(LOOK_SECONDS)
-        seconds = time.perf_counter() - began
-        if time.perf_counter() - woken_at > WAKE_SECONDS:
+    while left := due.left():
+        if (now := time.perf_counter()) - began > longest_seconds:
+            break
+        if now - woken_at > WAKE_SECONDS:
             queue.wake_idle(connection, ["default"])
-            woken_at = time.perf_counter()
+            woken_at = now
+        time.sleep(LOOK_SECONDS)
     return ATTEMPTS - left, time.perf_counter() - began
