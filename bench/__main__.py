@@ -19,6 +19,7 @@ from . import (
     jobs,
     lateness,
     lists,
+    million,
     overhead,
     rules,
     single_post,
@@ -46,6 +47,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "backup": data.backup,
     "move": data.moving,
     "drain": lambda: figures.table(drain.figures()),
+    "million": million.lines,
     "throughput-server": lambda: figures.table(throughput.on_server()),
 }
 

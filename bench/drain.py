@@ -43,14 +43,18 @@ def short_figures() -> Iterator[Figure]:
 def _run(url: str | None, count: int, longest_seconds: float, bare: float) -> Figure:
     with due.town(ATTEMPTS, url, has_queue=True) as town:
         with workers(town.settings, count, "default", AT_ONCE):
+            empty = town.size()
             done, seconds = _drained(town, longest_seconds)
-        sums = due.require_sums()
+        sums, grown = due.require_sums(), town.size() - empty
     stopped = "" if done == ATTEMPTS else f", {done:,} of them in {seconds:.0f} s"
     return Figure(
         f"{ATTEMPTS:,} attempts by {count} worker{'s' * (count > 1)}, "
         f"{'PostgreSQL' if url else 'SQLite'}{stopped}",
         done / seconds, "/s", bare, "bare client, one process",
-        raw={"attempts": ATTEMPTS, "done": done, "seconds": seconds, "ledger": sums},
+        raw={
+            "attempts": ATTEMPTS, "done": done, "seconds": seconds, "workers": count, "ledger": sums,
+            "database": "PostgreSQL" if url else "SQLite", "bytes_grown": grown,
+        },
     )  # fmt: skip
 
 

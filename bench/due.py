@@ -60,6 +60,13 @@ class Town:
         """The endpoint that answers after so long: 0 or 2,000."""
         return f"{self.server}/{milliseconds}/v1"
 
+    def size(self) -> int:
+        """Bytes of its database."""
+        pages = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+        query = pages if self.settings.is_embedded else "SELECT pg_database_size(current_database())"
+        with reading() as session:
+            return session.scalar(sa.text(query))
+
 
 @contextmanager
 def town(

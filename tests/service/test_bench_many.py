@@ -4,13 +4,15 @@ import http.client
 import json
 import re
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from bench import __main__ as command
-from bench import drain, due, figures, jobs, model_server, servers, single_post, stages, throughput
+from bench import drain, due, figures, jobs, million, model_server, servers, single_post, stages, throughput
 from pdsapp.database import reading, transaction
+from pdsapp.domain.policy import PostingPolicy, RecencyStep
 from pdsapp.domain.reasons import AttemptState
 from pdsapp.models import Attempt, Post, PostRevision
 from tests.conftest import TEST_DATABASE_URL
@@ -171,3 +173,38 @@ def test_the_usual_run_prints_one_table_and_writes_what_it_is_made_of(monkeypatc
 def test_a_part_that_does_not_exist_is_named(capsys):
     assert command.main(["nothing"]) == 2
     assert "no part “nothing”" in capsys.readouterr().err
+
+
+def test_how_many_of_the_asked_post_follows_from_the_policy():
+    policy = PostingPolicy()
+    assert million.posting_share(policy, 9 * 3600) == 1
+    assert million.posting_share(replace(policy, recency_steps=(RecencyStep(90, 0.5),)), 60) == (
+        pytest.approx(1 / 1.5)
+    )
+    assert 0.4 < million.posting_share(policy, 3600) < 0.6
+
+
+def test_a_million_twins_are_worked_out_from_what_was_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(figures, "RESULTS", tmp_path / "results.json")
+    assert "Run `make bench` first" in "".join(million.lines())
+    rows = {
+        "throughput": [{"measured": 100.0}, {"measured": 0.5}],
+        "stages": [
+            {"what": "CPU of an attempt, 1. call", "measured": 5.0},
+            {"what": "CPU of an attempt, 2. decide (read)", "measured": 2.0},
+            {"what": "CPU of an attempt, all stages", "measured": 7.0},
+        ],
+        "drain": [
+            {"measured": 90.0, "raw": {"database": "SQLite", "bytes_grown": 1, "done": 1, "workers": 1}},
+            {"measured": 80.0, "raw": {"database": "PostgreSQL", "bytes_grown": 50_000, "done": 10,
+                                       "workers": 2}},
+        ],
+    }  # fmt: skip
+    figures.write({"parts": rows})
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in million.lines()}
+    assert found["attempts"] == "278 /s, 24.0 million a day"
+    assert found["of them post, and call the model"].startswith("52%: 144 calls/s")
+    assert found["worker processes"] == "2"
+    assert found["processes the plain way"] == "289"
+    assert found["processors for them"] == "1.3"
+    assert found["growth of the database"] == "62 GB a day"
