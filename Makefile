@@ -41,7 +41,7 @@ lock: dev ## Renew the locked versions and hashes from requirements/*.in
 	@$(COMPILE) $(ARGS) requirements/main.in --output-file requirements/main.txt
 	@$(COMPILE) $(ARGS) requirements/dev.in --constraint requirements/main.txt --output-file requirements/dev.txt
 
-bench: dev ## Measure; ARGS chooses what
+bench: dev ## Measure what many twins cost; ARGS chooses parts, or others
 	@$(BIN)/python -m bench $(ARGS)
 
 faults: dev ## Kill and freeze real stacks and count what is left; ARGS="--small" is a short one

@@ -8,7 +8,7 @@ to measure there too.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from . import (
     clocks,
@@ -35,6 +35,8 @@ TABLE: dict[str, Callable[[], Iterator[figures.Figure]]] = {
     "drain": drain.short_figures,
     "jobs": jobs.figures,
 }
+# What stands below it, as tables of its own.
+BELOW: dict[str, Callable[[], Iterator[str]]] = {}
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "rules": rules.lines,
     "clocks": clocks.lines,
@@ -49,6 +51,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "drain": lambda: figures.table(drain.figures()),
     "million": million.lines,
     "throughput-server": lambda: figures.table(throughput.on_server()),
+    **BELOW,
 }
 
 
@@ -70,23 +73,27 @@ def main(names: list[str]) -> int:
 def _all_in_one() -> None:
     results = figures.machine(os.environ.get("BENCH_DATABASE_URL"))
     _print([figures.machine_words(results), ""])
-    began, parts = time.monotonic(), {}
-
-    def measured() -> Iterator[figures.Figure]:
-        for name, part in TABLE.items():
-            parts[name] = []
-            for figure in part():
-                parts[name].append(figure)
-                yield figure
-
-    _print(figures.table(measured()))
-    seconds = time.monotonic() - began
+    began = time.monotonic()
+    parts: dict[str, list[figures.Figure]] = {name: [] for name in TABLE}
+    _print(figures.table(each for name, part in TABLE.items() for each in _kept(parts[name], part())))
+    below: dict[str, list[str]] = {name: [] for name in BELOW}
+    for name, part in BELOW.items():
+        _print([f"\n## {name}\n"])
+        _print(_kept(below[name], part()))
+    results |= {"seconds": time.monotonic() - began, "load_after": os.getloadavg()[0]}
     rows = {name: figures.as_rows(found) for name, found in parts.items()}
-    figures.write(results | {"seconds": seconds, "load_after": os.getloadavg()[0], "parts": rows})
-    _print(["", f"{seconds:.0f} seconds. Everything that was measured: bench/{figures.RESULTS.name}."])
+    figures.write(results | {"parts": rows, "below": below})
+    _print(["", f"{results['seconds']:.0f} seconds. Everything measured: bench/{figures.RESULTS.name}."])
 
 
-def _print(lines) -> None:
+def _kept(into: list, found: Iterator) -> Iterator:
+    """Gives what it is given, and keeps it."""
+    for each in found:
+        into.append(each)
+        yield each
+
+
+def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(line, flush=True)
 

@@ -25,14 +25,11 @@ LOOK_SECONDS, WAKE_SECONDS = 0.1, 1.0
 
 def figures(longest_seconds: float = LONGEST_SECONDS) -> Iterator[Figure]:
     """A row for each number of workers on each database; none of the runs takes longer than that."""
-    with due.town(due.SAMPLE) as town:
-        messages = due.prompts(town.settings, town.experiment)
-        seconds, _ = floor.bare(town.base_url(0), messages, BARE_CALLS, AT_ONCE)
     runs = [(None, count) for count in WORKERS_ON_SQLITE]
     if url := os.environ.get("BENCH_DATABASE_URL"):
         runs += [(url, count) for count in WORKERS_ON_POSTGRESQL]
     for where, count in runs:
-        yield _run(where, count, longest_seconds, BARE_CALLS / seconds)
+        yield _run(where, count, longest_seconds)
 
 
 def short_figures() -> Iterator[Figure]:
@@ -40,8 +37,10 @@ def short_figures() -> Iterator[Figure]:
     yield from figures(SHORT_SECONDS)
 
 
-def _run(url: str | None, count: int, longest_seconds: float, bare: float) -> Figure:
-    with due.town(ATTEMPTS, url, has_queue=True) as town:
+def _run(url: str | None, count: int, longest_seconds: float) -> Figure:
+    with due.town(ATTEMPTS, url) as town:
+        messages = due.prompts(town.settings, town.experiment)
+        bare, _ = floor.bare(town.base_url(0), messages, BARE_CALLS, AT_ONCE)
         with workers(town.settings, count, "default", AT_ONCE):
             empty = town.size()
             done, seconds = _drained(town, longest_seconds)
@@ -50,7 +49,7 @@ def _run(url: str | None, count: int, longest_seconds: float, bare: float) -> Fi
     return Figure(
         f"{ATTEMPTS:,} attempts by {count} worker{'s' * (count > 1)}, "
         f"{'PostgreSQL' if url else 'SQLite'}{stopped}",
-        done / seconds, "/s", bare, "bare client, one process",
+        done / seconds, "/s", BARE_CALLS / bare, "bare client, one process",
         raw={
             "attempts": ATTEMPTS, "done": done, "seconds": seconds, "workers": count, "ledger": sums,
             "database": "PostgreSQL" if url else "SQLite", "bytes_grown": grown,

@@ -69,18 +69,16 @@ class Town:
 
 
 @contextmanager
-def town(
-    twins: int, url: str | None = None, has_queue: bool = False, with_web: bool = False, **others: str
-) -> Iterator[Town]:
+def town(twins: int, url: str | None = None, with_web: bool = False, **others: str) -> Iterator[Town]:
     """A town with so many active twins, on SQLite or in a new database on the server that `url` names.
 
-    Its twins are written by the endpoint that answers at once. `others` are settings by their names.
+    It has a queue server of its own. Its twins are written by the endpoint that answers at once. `others` are
+    settings by their names.
     """
     with ExitStack() as stack:
         server = stack.enter_context(servers.model_server())
-        if has_queue:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dt-")))
-            others["REDIS_URL"] = stack.enter_context(servers.valkey(folder))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dt-")))
+        others["REDIS_URL"] = stack.enter_context(servers.valkey(folder))
         own = stack.enter_context(servers.own_database(url)) if url else None
         allowed = {"PDS_LLM_ALLOWED_HOSTS": "127.0.0.0/8"}
         app = stack.enter_context(installation(own, with_web=with_web, **allowed, **others))

@@ -24,7 +24,7 @@ DIRECT = 50
 
 def figures() -> Iterator[Figure]:
     """Two rows for each way."""
-    with due.town(ATTEMPTS, has_queue=True, PDS_AT_ONCE=str(AT_ONCE)) as town:
+    with due.town(ATTEMPTS, PDS_AT_ONCE=str(AT_ONCE)) as town:
         messages = due.prompts(town.settings, town.experiment)
         bare, _ = floor.bare(town.base_url(0), messages, ATTEMPTS, AT_ONCE)
         direct = _directly()

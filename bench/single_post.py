@@ -32,7 +32,7 @@ LOOK_SECONDS, PATIENCE_SECONDS, PAUSE_SECONDS = 0.005, 60, 0.2
 def figures() -> Iterator[Figure]:
     """p50 and p95, idle and behind the flood, on SQLite or on the server BENCH_DATABASE_URL names."""
     url = os.environ.get("BENCH_DATABASE_URL")
-    with due.town(FLOOD + 2 * CLICKS, url, has_queue=True, with_web=True) as town, ExitStack() as stack:
+    with due.town(FLOOD + 2 * CLICKS, url, with_web=True) as town, ExitStack() as stack:
         where = "PostgreSQL" if url else "SQLite"
         messages = due.prompts(town.settings, town.experiment)
         bare = floor.one_by_one(town.base_url(0), messages, BARE_CALLS)

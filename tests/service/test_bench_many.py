@@ -108,7 +108,7 @@ def test_workers_drain_what_is_due_and_the_ledger_adds_up(monkeypatch):
         figure.what
     )
     assert figure.raw["done"] == TWINS
-    assert figure.raw["ledger"].startswith(f"{TWINS} asked = {TWINS} posted")
+    assert figure.raw["ledger"].startswith(f"{TWINS + due.SAMPLE} asked = {TWINS + due.SAMPLE} posted")
 
 
 @pytest.mark.stack
@@ -160,13 +160,16 @@ def test_a_row_says_whether_the_ratio_is_as_wanted():
 def test_the_usual_run_prints_one_table_and_writes_what_it_is_made_of(monkeypatch, tmp_path, capsys):
     row = figures.Figure("attempts", 80, "/s", 100, "bare client", raw={"seconds": [1.5]})
     monkeypatch.setattr(command, "TABLE", {"some": lambda: iter([row])})
+    monkeypatch.setattr(command, "BELOW", {"starting": lambda: iter(["| floor | 1 |"])})
     monkeypatch.setattr(figures, "RESULTS", tmp_path / "results.json")
     assert command.main([]) == 0
     printed = capsys.readouterr().out
     assert printed.count(figures.HEAD[0]) == 1 and row.line in printed
+    assert "## starting\n\n| floor | 1 |" in printed
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["parts"]["some"][0]["raw"] == {"seconds": [1.5]}
     assert written["parts"]["some"][0]["ratio"] == 0.8
+    assert written["below"] == {"starting": ["| floor | 1 |"]}
     assert {"processors", "memory_mb", "python", "date", "servers", "packages"} <= written.keys()
 
 
