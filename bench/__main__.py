@@ -65,32 +65,39 @@ def main(names: list[str]) -> int:
         lines = PARTS[name]() if name in PARTS else figures.table(TABLE[name]())
         _print([f"\n## {name}\n"])
         _print(lines)
-    if not names:
-        _all_in_one()
-    return 0
+    return 0 if names else _all_in_one()
 
 
-def _all_in_one() -> None:
+def _all_in_one() -> int:
+    """Exit code 0, or 1 if a part was an error; what the others have measured is written all the same."""
     results = figures.machine(os.environ.get("BENCH_DATABASE_URL"))
     _print([figures.machine_words(results), ""])
     began = time.monotonic()
     parts: dict[str, list[figures.Figure]] = {name: [] for name in TABLE}
-    _print(figures.table(each for name, part in TABLE.items() for each in _kept(parts[name], part())))
     below: dict[str, list[str]] = {name: [] for name in BELOW}
+    errors: dict[str, str] = {}
+    rows = (row for name, part in TABLE.items() for row in _kept(name, part, parts[name], errors))
+    _print(figures.table(rows))
     for name, part in BELOW.items():
         _print([f"\n## {name}\n"])
-        _print(_kept(below[name], part()))
-    results |= {"seconds": time.monotonic() - began, "load_after": os.getloadavg()[0]}
-    rows = {name: figures.as_rows(found) for name, found in parts.items()}
-    figures.write(results | {"parts": rows, "below": below})
+        _print(_kept(name, part, below[name], errors))
+    results |= {"seconds": time.monotonic() - began, "load_after": os.getloadavg()[0], "errors": errors}
+    results |= {"parts": {name: figures.as_rows(found) for name, found in parts.items()}, "below": below}
+    figures.write(results)
     _print(["", f"{results['seconds']:.0f} seconds. Everything measured: bench/{figures.RESULTS.name}."])
+    for name, words in errors.items():
+        print(f"ERROR in {name}: {words}", file=sys.stderr)
+    return 1 if errors else 0
 
 
-def _kept(into: list, found: Iterator) -> Iterator:
-    """Gives what it is given, and keeps it."""
-    for each in found:
-        into.append(each)
-        yield each
+def _kept(name: str, part: Callable[[], Iterator], into: list, errors: dict[str, str]) -> Iterator:
+    """Gives what a part gives, and keeps it; of a part that fails, what it gave before, and why."""
+    try:
+        for each in part():
+            into.append(each)
+            yield each
+    except RuntimeError as error:
+        errors[name] = str(error)
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from pdsapp.models import Heartbeat
 
 from . import servers
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 
 @contextmanager

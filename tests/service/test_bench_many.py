@@ -173,6 +173,22 @@ def test_the_usual_run_prints_one_table_and_writes_what_it_is_made_of(monkeypatc
     assert {"processors", "memory_mb", "python", "date", "servers", "packages"} <= written.keys()
 
 
+def test_a_part_that_fails_is_an_error_and_leaves_the_others_their_figures(monkeypatch, tmp_path, capsys):
+    row = figures.Figure("attempts", 80, "/s", 100, "bare client")
+
+    def failing():
+        yield row
+        raise RuntimeError("The ledger does not add up: 1 post is missing.")
+
+    monkeypatch.setattr(command, "TABLE", {"drain": failing, "jobs": lambda: iter([row])})
+    monkeypatch.setattr(figures, "RESULTS", tmp_path / "results.json")
+    assert command.main([]) == 1
+    assert "ERROR in drain: The ledger does not add up" in capsys.readouterr().err
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [len(found) for found in written["parts"].values()] == [1, 1]
+    assert written["errors"] == {"drain": "The ledger does not add up: 1 post is missing."}
+
+
 def test_a_part_that_does_not_exist_is_named(capsys):
     assert command.main(["nothing"]) == 2
     assert "no part “nothing”" in capsys.readouterr().err
