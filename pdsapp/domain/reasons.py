@@ -42,6 +42,15 @@ class SlotKind(StrEnum):
     nobody_eligible = "nobody_eligible"
 
 
+class SlotStage(StrEnum):
+    """What the scheduler has still to do for a fired slot: make attempts, cancel those that a stop left
+    waiting, or sum up how they ended once they have."""
+
+    expanding = "expanding"
+    stopping = "stopping"
+    working = "working"
+
+
 class Trigger(StrEnum):
     """The door an attempt came in by. All doors lead to one code path."""
 

@@ -61,7 +61,8 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     """One sandbox: its people, twins, posts, policy, prompt, time zone, seed.
 
     `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
-    change in one transaction (`pdsapp.attempts.ranks`). An experiment and its copies share `family_uuid`,
+    change in one transaction (`pdsapp.attempts.ranks`). `rank_mark` grows whenever twins come to have a rank:
+    those with a mark up to one that was read could be asked then, and ever since. An experiment and its copies share `family_uuid`,
     the UUID of the first of them; None without copies.
 
     `started_at`: when it left draft; what happened before is its rehearsal. `ends_at`: the first instant that
@@ -85,6 +86,7 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
     prompt_version_id: Mapped[int] = mapped_column(sa.ForeignKey("prompt_version.id", ondelete="RESTRICT"))
     family_uuid: Mapped[UUID | None] = mapped_column(sa.Uuid, index=True)
     active_twin_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    rank_mark: Mapped[int] = mapped_column(default=0, server_default="0")
     started_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from ..domain.reasons import SlotKind
+from ..domain.reasons import SlotKind, SlotStage
 from .base import Base, HasEditVersion, HasPause, HasUuid, Json, enum_of, utc_now
 from .experiments import Experiment
 
@@ -40,6 +40,7 @@ class Intent:
     beginning of `first_day` and the end of `last_day`, both in `zone`; None is open. Each attempt of a slot
     waits a keyed, uniform 0 … `jitter_seconds`. `target` narrows the experiment's twins, as
     domain/targets.py has it: {} is all active ones, {"tags": […]} any of them, {"twins": [UUID, …]}.
+    Each slot asks `twins_per_slot` of them, or each one where it `asks_all`.
     """
 
     experiment_id: Mapped[int | None] = mapped_column(
@@ -54,6 +55,7 @@ class Intent:
     last_day: Mapped[date | None]
     jitter_seconds: Mapped[int] = mapped_column(default=0, server_default="0")
     twins_per_slot: Mapped[int] = mapped_column(default=1)
+    asks_all: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     target: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default="{}")
     is_forced: Mapped[bool] = mapped_column(default=False)
     lane: Mapped[str] = mapped_column(sa.String(40), default="default")
@@ -102,11 +104,18 @@ class ScheduleRevision(Base, Intent):
     created_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("account.id", ondelete="SET NULL"))
 
 
+_IS_OPEN = sa.text("stage IS NOT NULL")
+
+
 class Slot(Base):
     """One due instant of one schedule and what became of it.
 
     A run of missed or paused instants is one row: `covers_from` … `covers_until`, `slot_count`.
-    `expanded_count` is how many attempts a fired slot has so far of its `wanted_count`.
+    A fired slot asks `wanted_count` twins. `expanded_count` have an attempt so far; `gone_count` could not be
+    asked any more when it was their turn, `stopped_count` were not asked because of a stop, a pause or an end.
+    `stage` is what the scheduler has still to do for it: while `expanding` the three do not sum up yet, and
+    `draw` says whom it asks, `cursor` how far that is. `ends` are the attempts of a large slot by state, summed
+    up once when the last of them has ended.
     """
 
     __tablename__ = "slot"
@@ -114,6 +123,7 @@ class Slot(Base):
         sa.UniqueConstraint("schedule_id", "slot_at", "kind"),
         sa.Index("ix_slot_experiment_id_slot_at", "experiment_id", "slot_at"),
         sa.Index("ix_slot_slot_at_kind", "slot_at", "kind"),
+        sa.Index("ix_slot_stage", "stage", postgresql_where=_IS_OPEN, sqlite_where=_IS_OPEN),
         sa.CheckConstraint("slot_count >= 1", name="count_positive"),
     )
 
@@ -130,6 +140,12 @@ class Slot(Base):
     slot_count: Mapped[int] = mapped_column(default=1)
     wanted_count: Mapped[int] = mapped_column(default=0)
     expanded_count: Mapped[int] = mapped_column(default=0)
+    gone_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    stopped_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    stage: Mapped[SlotStage | None] = mapped_column(enum_of(SlotStage))
+    draw: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    cursor: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    ends: Mapped[dict[str, Any] | None] = mapped_column(Json)
     detail: Mapped[str] = mapped_column(sa.String(500), default="")
     claimed_at: Mapped[datetime] = mapped_column(default=utc_now)
     claimed_by: Mapped[str] = mapped_column(sa.String(120), default="")

@@ -50,6 +50,7 @@ class DigitalTwin(Base, HasUuid, HasEditVersion):
 
     `active_rank` is dense, 0 … n−1 within the experiment's eligible twins (active, profile not
     banned), None for the others: a uniform draw is one index seek.
+    `rank_mark` is the experiment's at the moment the twin last came to have a rank.
     `last_post` is moved by published top-level posts only.
     """
 
@@ -75,6 +76,7 @@ class DigitalTwin(Base, HasUuid, HasEditVersion):
     parameters: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     is_active: Mapped[bool] = mapped_column(default=False)
     active_rank: Mapped[int | None]
+    rank_mark: Mapped[int] = mapped_column(default=0, server_default="0")
     last_post: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 

@@ -171,6 +171,7 @@ def add_twins(
     }
     own = [profiles[username_key(each.username)] for each in new]
     rank = experiment.active_twin_count
+    experiment.rank_mark += 1
     rows = []
     for each, profile in zip(new, own, strict=True):
         rows.append(
@@ -179,7 +180,7 @@ def add_twins(
                 "persona_version_id": each.persona_version_id, "api_token_id": each.token_id,
                 "llm_url": each.llm_url, "llm_model": each.llm_model, "parameters": each.parameters,
                 "is_active": each.is_active, "active_rank": rank if each.is_active else None,
-                "created_at": now,
+                "rank_mark": experiment.rank_mark, "created_at": now,
             }
         )  # fmt: skip
         rank += each.is_active
