@@ -9,6 +9,7 @@ from importlib import import_module
 from sqlalchemy.orm import Session
 
 from .attempts import feed
+from .attempts.big_draws import BigDraw, settle
 from .attempts.selection import Pick, draw_twins
 from .config import Settings
 from .domain import decision, length, prompt, reply
@@ -21,6 +22,9 @@ from .domain.reasons import Reason
 from .domain.targets import EVERYBODY, Target
 from .errors import NotConfigured
 from .models import Attempt, DigitalTwin, Experiment, Post, PostRevision, Schedule, ScheduleRevision
+
+# Drawn at once. What asks more twins draws them in a walk, piece by piece (attempts/big_draws.py).
+LARGEST_DRAW = 1_000
 
 
 class DTService:
@@ -130,14 +134,23 @@ def draw_for(
     experiment: Experiment | None,
     intent: Schedule | ScheduleRevision,
     key: str,
-) -> list[Pick]:
-    """The twins a schedule, or one of its revisions, asks by this key. Raises TargetError.
+) -> list[Pick] | BigDraw:
+    """The twins a schedule, or one of its revisions, asks by this key; of more than LARGEST_DRAW, the draw
+    that is still to be made. Raises TargetError.
 
-    A service that knows no targets is not given one where there is none.
+    A service that draws by itself has made its draw. One that knows no targets is not given one where there
+    is none.
     """
     target = Target.from_dict(intent.target)
+    count = None if intent.asks_all else intent.twins_per_slot
+    if count is None or count > LARGEST_DRAW:
+        settled = settle(session, experiment, count, key, target)
+        draws_itself = type(service).get_random_digital_twins is not DTService.get_random_digital_twins
+        if settled.wanted > LARGEST_DRAW and not draws_itself:
+            return settled
+        count = settled.wanted
     narrowed = {} if target.is_everybody else {"target": target}
-    return service.get_random_digital_twins(session, experiment, intent.twins_per_slot, key, **narrowed)
+    return service.get_random_digital_twins(session, experiment, count, key, **narrowed) if count else []
 
 
 def load_service(settings: Settings) -> DTService:

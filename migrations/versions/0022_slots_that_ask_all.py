@@ -13,7 +13,13 @@ depends_on = None
 INTENTS = ("schedule", "schedule_revision")
 MARKED = ("experiment", "digital_twin")
 STAGES = sa.Enum(
-    "expanding", "stopping", "working", name="slotstage", native_enum=False, create_constraint=False, length=24
+    "expanding",
+    "stopping",
+    "working",
+    name="slotstage",
+    native_enum=False,
+    create_constraint=False,
+    length=24,
 )
 COUNTS = ("gone_count", "stopped_count")
 VALUES = ("draw", "cursor", "ends")

@@ -8,6 +8,7 @@ from ..domain.decision import TwinState, draw_for
 from ..domain.jitter import delay_of
 from ..domain.policy import PolicyError, PostingPolicy
 from ..domain.prompt import messages_hash
+from ..domain.sampling import place_of, wanted_of
 from ..dt_service import DTService
 from ..models import Attempt
 from .decide import length_of
@@ -86,6 +87,9 @@ def replay(session: Session, attempt: Attempt, service: DTService) -> Replay:
 def _rank(attempt: Attempt) -> list[Check]:
     if attempt.candidate_count is None:
         return []
+    if wanted_of(attempt.selection_key) is not None:
+        again = place_of(attempt.selection_key, attempt.candidate_count, attempt.ordinal)
+        return [Check("drawn rank", attempt.drawn_rank, again)]
     ranks = ranks_for(attempt.selection_key, attempt.candidate_count, attempt.ordinal + 1)
     again = ranks[attempt.ordinal] if attempt.ordinal < len(ranks) else None
     return [Check("drawn rank", attempt.drawn_rank, again)]

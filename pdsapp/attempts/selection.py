@@ -61,7 +61,7 @@ def draw_twins(
     order of their ids. Empty when nobody is eligible. Costs one query for the experiments and one for the
     twins, however many there are; with a target, one for its eligible twins.
     """
-    running = [e for e in _candidates(session, experiment) if e.active_twin_count > 0]
+    running = [e for e in experiments_of(session, experiment) if e.active_twin_count > 0]
     if not target.is_everybody:
         return _draw_of_target(session, experiment, count, key, target) if running and experiment else []
     total = sum(e.active_twin_count for e in running)
@@ -86,7 +86,8 @@ def _draw_of_target(
     ]
 
 
-def _candidates(session: Session, experiment: Experiment | None) -> list[Experiment]:
+def experiments_of(session: Session, experiment: Experiment | None) -> list[Experiment]:
+    """The experiments whose twins are drawn: this one if it asks twins at present, or all that run."""
     if experiment is not None:
         return [experiment] if experiment.state in ASKING_STATES else []
     query = select(Experiment).where(Experiment.state == ExperimentState.running).order_by(Experiment.id)

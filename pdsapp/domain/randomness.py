@@ -18,13 +18,14 @@ def key_of(*parts: object) -> str:
 class Stream:
     """An endless row of independent draws belonging to one key and one purpose.
 
-    The purpose keeps, say, the draw and the length of one attempt apart although they share a key.
+    The purpose keeps, say, the draw and the length of one attempt apart although they share a key. `first`
+    is how many draws of the row are left out.
     """
 
-    def __init__(self, key: str, purpose: str):
+    def __init__(self, key: str, purpose: str, first: int = 0):
         self.key = key
         self.purpose = purpose
-        self._counter = 0
+        self._counter = first
 
     def _word(self) -> int:
         text = f"{self.purpose}\x1f{self.key}\x1f{self._counter}"

@@ -62,8 +62,8 @@ class Experiment(Base, HasUuid, HasEditVersion, HasStop):
 
     `active_twin_count` is the number of eligible twins, whose `active_rank` runs 0 … count−1; both
     change in one transaction (`pdsapp.attempts.ranks`). `rank_mark` grows whenever twins come to have a rank:
-    those with a mark up to one that was read could be asked then, and ever since. An experiment and its copies share `family_uuid`,
-    the UUID of the first of them; None without copies.
+    those with a mark up to one that was read could be asked then, and ever since. An experiment and its
+    copies share `family_uuid`, the UUID of the first of them; None without copies.
 
     `started_at`: when it left draft; what happened before is its rehearsal. `ends_at`: the first instant that
     is not of it any more, as planned; `ended_at`: when it ended. `delete_asked_at`: it is being deleted.

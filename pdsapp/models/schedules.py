@@ -111,11 +111,11 @@ class Slot(Base):
     """One due instant of one schedule and what became of it.
 
     A run of missed or paused instants is one row: `covers_from` … `covers_until`, `slot_count`.
-    A fired slot asks `wanted_count` twins. `expanded_count` have an attempt so far; `gone_count` could not be
-    asked any more when it was their turn, `stopped_count` were not asked because of a stop, a pause or an end.
-    `stage` is what the scheduler has still to do for it: while `expanding` the three do not sum up yet, and
-    `draw` says whom it asks, `cursor` how far that is. `ends` are the attempts of a large slot by state, summed
-    up once when the last of them has ended.
+    A fired slot asks `wanted_count` twins. `expanded_count` have an attempt so far; `gone_count` could not
+    be asked any more when it was their turn, `stopped_count` were not asked because of a stop, a pause or an
+    end. `stage` is what the scheduler has still to do for it: while `expanding` the three do not sum up yet,
+    `draw` says whom it asks and `cursor` how far that is. `ends` are the attempts of a large slot by state,
+    summed up once when the last of them has ended.
     """
 
     __tablename__ = "slot"

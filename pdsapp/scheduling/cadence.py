@@ -12,7 +12,7 @@ from ..models import Cadence, Schedule, ScheduleRevision
 from ..models.schedules import Intent
 from .queue import is_lane
 
-MOST_TWINS = 1_000
+MOST_TWINS = 100_000
 INTENT = tuple(sorted(Intent.__annotations__))
 
 

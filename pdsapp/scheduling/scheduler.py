@@ -19,17 +19,16 @@ import redis
 import structlog
 from flask import Flask
 from rq_scheduler.scheduler import Scheduler
-from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..attempts import claim
 from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
 from ..errors import QueueDown
-from ..models import IS_DUE, Attempt, ProcessKind, Schedule, utc_now
+from ..models import ProcessKind, utc_now
 from ..services import bulk_imports, chores, database, downtimes, heartbeats, lifecycle, rollups
 from ..wall_clock import WallClock
-from . import notifier, projection, queue, slot_facts, slots
+from . import expansion, notifier, projection, queue, slot_facts, slots
 from .bell import end_undisturbed
 from .outage import Outage
 from .slots import Claimed
@@ -96,6 +95,7 @@ class TwinScheduler(Scheduler):
         self._database = Outage("database")
         self._is_stopping = False
         self._is_waiting = False
+        self._tender, self._is_behind = expansion.Tender(clock, database.require_head_still), False
 
     def run(self, burst: bool = False) -> None:
         """Works until a signal asks it to stop; with `burst`, for one turn."""
@@ -125,6 +125,7 @@ class TwinScheduler(Scheduler):
             self._tell(claimed)
             if self.is_leader or self._queue.is_on:
                 self._now_and_then("catch up", CATCH_UP_SECONDS, self.catch_up)
+                self._tend()
             if self.is_leader:
                 self._now_and_then("lanes", LANES_SECONDS, self._wake_waiting_lanes)
                 self._now_and_then("chores", 0, lambda: chores.do_for(CHORES_SECONDS))
@@ -214,6 +215,11 @@ class TwinScheduler(Scheduler):
             if count < claim.MOST_REAPED:
                 return
 
+    def _tend(self) -> None:
+        tended = self._tender.tend_for(CHORES_SECONDS)
+        self._is_behind = tended.is_more
+        self._tell(Claimed(tended.attempts))
+
     def _claim_what_is_due(self) -> Claimed:
         now = self._clock()
         entries = self._due_entries(now)
@@ -269,31 +275,23 @@ class TwinScheduler(Scheduler):
         with transaction() as session:
             for uuid, why in new.items():
                 log.warning("entry refused", entry=projection.entry_id(uuid), why=why)
-                session.execute(
-                    update(Schedule)
-                    .where(Schedule.uuid == uuid, Schedule.broken_reason == "")
-                    .values(broken_reason=f"Its entry in the queue was damaged. {why}"[:500])
-                )
+                slot_facts.mark_damaged(session, uuid, why)
         self._damaged |= new.keys()
         self._last["catch up"] = time.monotonic()
 
     def _mend(self) -> None:
         """Takes the word "damaged" off schedules whose entries are about to be written anew."""
-        damaged = (Schedule.broken_reason != "", Schedule.next_slot_at.is_not(None))
         with reading() as session:
-            if session.scalars(select(Schedule.id).where(*damaged).limit(1)).first() is None:
-                self._damaged.clear()
-                return
-        with transaction() as session:
-            session.execute(update(Schedule).where(*damaged).values(broken_reason=""))
+            is_any = slot_facts.is_any_damaged(session)
+        if is_any:
+            with transaction() as session:
+                slot_facts.mend_damaged(session)
         self._damaged.clear()
 
     def _wake_waiting_lanes(self) -> None:
         """Wakes lanes in which attempts are due and nothing waits in the queue."""
         with reading() as session:
-            lanes = session.scalars(
-                select(Attempt.lane).where(IS_DUE, Attempt.not_before <= self._clock()).distinct()
-            ).all()
+            lanes = slot_facts.lanes_with_work(session, self._clock())
         if lanes := [lane for lane in lanes if queue.is_lane(lane)]:
             with self._waiting():
                 queue.wake_idle(self.connection, lanes)
@@ -314,6 +312,8 @@ class TwinScheduler(Scheduler):
             log.warning("no scheduler lived for a while", since=gap.from_at.isoformat())
 
     def _seconds_to_next(self) -> float:
+        if self._is_behind:
+            return SHORTEST_SLEEP
         if not self.is_leader or self._queue.is_on:
             return LONGEST_SLEEP
         try:

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Column, Enum, Row, Select, and_, exists, func, or_, select, update
@@ -10,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from ..database import UNREADABLE, read_each
 from ..domain.cron import Occurrence
-from ..domain.reasons import AttemptState, SlotKind
-from ..models import Attempt, OverlapPolicy, Schedule, ScheduleRevision, Slot
+from ..domain.reasons import AttemptState, SlotKind, SlotStage
+from ..models import IS_DUE, Attempt, OverlapPolicy, Schedule, ScheduleRevision, Slot
 from .cadence import INTENT
 
 _COLUMNS = [column for column in Schedule.__table__.columns if not column.primary_key]
@@ -112,6 +113,29 @@ def _write(session: Session, schedule_id: int, **values: object) -> None:
     )
 
 
+# Broken although it waits for a slot: its entry in the queue was damaged, not its row.
+_IS_DAMAGED = and_(Schedule.broken_reason != "", Schedule.next_slot_at.is_not(None))
+
+
+def mark_damaged(session: Session, uuid: UUID, why: str) -> None:
+    """Says of a schedule that is not broken that its entry in the queue was damaged. The caller commits."""
+    session.execute(
+        update(Schedule)
+        .where(Schedule.uuid == uuid, Schedule.broken_reason == "")
+        .values(broken_reason=f"Its entry in the queue was damaged. {why}"[:500])
+    )
+
+
+def is_any_damaged(session: Session) -> bool:
+    """Whether a schedule says so."""
+    return session.scalars(select(Schedule.id).where(_IS_DAMAGED).limit(1)).first() is not None
+
+
+def mend_damaged(session: Session) -> None:
+    """Takes the word off all of them: their entries are about to be written anew. The caller commits."""
+    session.execute(update(Schedule).where(_IS_DAMAGED).values(broken_reason=""))
+
+
 def open_revision(session: Session, schedule_id: int) -> ScheduleRevision | None:
     """The schedule's newest revision that is still open; None if it has none that can be read."""
     query = select(ScheduleRevision).where(
@@ -167,7 +191,7 @@ def last_slots(session: Session, schedule_ids: Sequence[int]) -> tuple[dict[int,
 
 
 def busy_schedules(session: Session, schedule_ids: Sequence[int]) -> set[int]:
-    """The schedules without overlap whose last fired slot has attempts that are due or running."""
+    """The schedules without overlap whose last fired slot has attempts due, running or still to be made."""
     unfinished = exists().where(
         Attempt.slot_id == Slot.id, Attempt.state.in_([AttemptState.due, AttemptState.running])
     )
@@ -177,9 +201,14 @@ def busy_schedules(session: Session, schedule_ids: Sequence[int]) -> set[int]:
                 schedule_ids, Slot.kind == SlotKind.fired, of=Schedule.overlap_policy == OverlapPolicy.skip
             )
         ),
-        unfinished,
+        or_(Slot.stage.in_((SlotStage.expanding, SlotStage.stopping)), unfinished),
     )
     return set(session.scalars(query))
+
+
+def lanes_with_work(session: Session, now: datetime) -> list[str]:
+    """The lanes in which attempts are due."""
+    return list(session.scalars(select(Attempt.lane).where(IS_DUE, Attempt.not_before <= now).distinct()))
 
 
 def fired_slot_ids(

@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ..attempts.big_draws import BigDraw
 from ..attempts.create import FiredSlot, add_for_slots
 from ..attempts.selection import Pick, slot_key
 from ..database import is_outage, read_each
@@ -38,10 +39,13 @@ from .slot_facts import (
     readable_schedules,
     told_since,
 )
+from .slot_rows import for_later, slot_row
 
 MOST_AT_ONCE = 1_000
 MOST_OCCURRENCES = 20_000
 MOST_IN_ALL = 40_000
+# More attempts than these are not made with one claim: the slots behind them are expanded afterwards.
+MOST_ATTEMPTS = 10_000
 log = structlog.get_logger()
 
 
@@ -92,6 +96,7 @@ class _Round:
     may_fire: bool = True
     missed_words: str = PASSED
     occurrences: int = 0
+    drawn: int = 0
     attempts: Counter = field(default_factory=Counter)
     slots: Counter = field(default_factory=Counter)
 
@@ -308,11 +313,16 @@ def _record(round_: _Round, plans: list[_Plan]) -> None:
     fired: list[tuple[_Plan, datetime, list[Pick]]] = []
     for plan in plans:
         for number, planned in enumerate(plan.rows):
-            row, picks = _drawn(round_, plan, planned)
+            row, drawn = _drawn(round_, plan, planned)
             round_.slots[row.kind] += row.count
             if number == 0 and _has_grown(round_, plan, row):
                 continue
-            rows.append(_slot_row(round_, plan, row, len(picks)))
+            if not isinstance(drawn, BigDraw):
+                round_.drawn += len(drawn)
+            later = for_later(drawn, round_.drawn > MOST_ATTEMPTS)
+            picks = drawn if later is None else []
+            written = slot_row(row, plan.revision, len(picks), round_.now, round_.claimed_by)
+            rows.append(written | (later or {}))
             if picks:
                 fired.append((plan, row.at, picks))
         plan.schedule.cursor_at = plan.cursor_at
@@ -326,8 +336,8 @@ def _record(round_: _Round, plans: list[_Plan]) -> None:
     round_.attempts.update(add_for_slots(round_.session, slots, round_.now))
 
 
-def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pick]]:
-    """The twins a firing slot asks; without any, the slot is `nobody_eligible`."""
+def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pick] | BigDraw]:
+    """The twins a firing slot asks, or the draw of very many; without any, the slot is `nobody_eligible`."""
     if row.kind != SlotKind.fired:
         return row, []
     key = slot_key(round_.installation.seed, plan.schedule.uuid, row.at)
@@ -339,7 +349,10 @@ def _drawn(round_: _Round, plan: _Plan, row: Outcome) -> tuple[Outcome, list[Pic
         if is_outage(error):  # the database's trouble, not the draw's: the slot stays due
             raise
         raise DrawingFailed(f"{type(error).__name__} in {round_.service.name}") from error
-    picks = list({pick.twin_id: pick for pick in picks}.values())[: plan.revision.twins_per_slot]
+    if isinstance(picks, BigDraw):
+        return row, picks
+    most = None if plan.revision.asks_all else plan.revision.twins_per_slot
+    picks = list({pick.twin_id: pick for pick in picks}.values())[:most]
     if picks:
         return row, picks
     words = nobody_words(round_.session, plan.revision)
@@ -364,21 +377,3 @@ def _has_grown(round_: _Round, plan: _Plan, row: Outcome) -> bool:
     last.covers_until = row.until
     last.slot_count += row.count
     return True
-
-
-def _slot_row(round_: _Round, plan: _Plan, row: Outcome, wanted_count: int) -> dict[str, Any]:
-    return {
-        "schedule_id": plan.schedule.id,
-        "revision_id": plan.revision.id,
-        "experiment_id": plan.revision.experiment_id,
-        "slot_at": row.at,
-        "kind": row.kind,
-        "covers_from": row.at if row.is_run else None,
-        "covers_until": row.until if row.is_run else None,
-        "slot_count": row.count,
-        "wanted_count": wanted_count,
-        "expanded_count": wanted_count,
-        "detail": row.detail[:500],
-        "claimed_at": round_.now,
-        "claimed_by": round_.claimed_by[:120],
-    }

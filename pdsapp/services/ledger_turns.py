@@ -11,13 +11,28 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from .. import grants
-from ..domain.reasons import TERMINAL_STATES, AttemptState, SlotKind
+from ..domain.reasons import TERMINAL_STATES, AttemptState, SlotKind, SlotStage
 from ..models import Attempt, Experiment, Post, Schedule, Slot
 from ..models.base import stored_text
+from ..scheduling.expansion import SUMMED_FROM
 from .ledger_slots import MOST_LISTED, of_scope
 
 # What a page or a notice looks at one by one, however many there are.
 NEWEST = 500
+_IS_EXPANDING = Slot.stage == SlotStage.expanding
+_UNASKED = Slot.gone_count + Slot.stopped_count
+_LEFT = Slot.wanted_count - Slot.expanded_count - _UNASKED
+# What a slot was to ask, made, did not ask, and has still to make.
+SLOT_SUMS = (
+    Slot.wanted_count,
+    Slot.expanded_count,
+    _UNASKED,
+    sa.case((sa.and_(_IS_EXPANDING, _LEFT > 0), _LEFT), else_=0),
+)
+_WRONG_SUMS = (
+    sa.and_(func.coalesce(stored_text(Slot.stage), "") != SlotStage.expanding.value, _LEFT != 0),
+    sa.and_(_IS_EXPANDING, _LEFT < 0),
+)
 STATES = frozenset(state.value for state in AttemptState)
 
 
@@ -25,14 +40,18 @@ STATES = frozenset(state.value for state in AttemptState)
 class TurnSum:
     """Attempts by state and by (state, class, reason), manual ones included, and what slots say of theirs.
 
-    `wanted` is the sum over fired slots of the twins they were to ask, `expanded` of the attempts they
-    made, `attempts_of_slots` the attempt rows that point at a fired slot. `details` are sentences.
+    `wanted` is the sum over fired slots of the twins they were to ask, `expanded` of the attempts they made,
+    `unasked` of the twins that got none: gone when it was their turn, or stopped; `to_make` of what slots
+    have still to make that are being expanded. `attempts_of_slots` are the attempt rows that point at a fired
+    slot, `details` sentences.
     """
 
     states: Counter[str] = field(default_factory=Counter)
     reasons: dict[tuple[str, str, str], int] = field(default_factory=dict)
     wanted: int = 0
     expanded: int = 0
+    unasked: int = 0
+    to_make: int = 0
     attempts_of_slots: int = 0
     posts_of_attempts: int = 0
     details: list[str] = field(default_factory=list)
@@ -43,8 +62,11 @@ class TurnSum:
         if self.expanded != self.attempts_of_slots:
             made = self.attempts_of_slots
             yield f"Fired slots count {self.expanded:,} attempts, but {made:,} point at them."
-        if self.wanted != self.expanded:
-            yield f"Fired slots asked for {self.wanted:,} twins, but made {self.expanded:,} attempts."
+        if self.wanted != self.expanded + self.unasked + self.to_make:
+            yield (
+                f"Fired slots asked for {self.wanted:,} twins, but made {self.expanded:,} attempts"
+                f"{self._besides}."
+            )
         posted = self.states[AttemptState.posted.value]
         if posted != self.posts_of_attempts:
             came = self.posts_of_attempts
@@ -52,6 +74,14 @@ class TurnSum:
         for state in sorted(self.states.keys() - STATES):
             yield f"{self.states[state]:,} attempts are in a state that does not exist: “{state}”."
         yield from self.details
+
+    @property
+    def _besides(self) -> str:
+        parts = [
+            *([f"told of {self.unasked:,} that were not asked"] if self.unasked else []),
+            *([f"have {self.to_make:,} still to make"] if self.to_make else []),
+        ]
+        return f", {' and '.join(parts)}" if parts else ""
 
     @property
     def sentence(self) -> str:
@@ -93,8 +123,10 @@ def slot_sums(session: Session, experiment: Experiment | None, since: datetime |
     """What fired slots from `since` on say of their attempts, and how many they have; two queries."""
     found = TurnSum()
     fired = (*_slots(experiment, since), Slot.kind == SlotKind.fired)
-    sums = select(func.sum(Slot.wanted_count), func.sum(Slot.expanded_count)).where(*fired)
-    found.wanted, found.expanded = (int(count or 0) for count in session.execute(sums).one())
+    sums = select(*(func.sum(column) for column in SLOT_SUMS)).where(*fired)
+    found.wanted, found.expanded, found.unasked, found.to_make = (
+        int(count or 0) for count in session.execute(sums).one()
+    )
     found.attempts_of_slots = session.scalar(
         select(func.count(Attempt.id)).where(Attempt.slot_id.in_(select(Slot.id).where(*fired)))
     )
@@ -104,21 +136,29 @@ def slot_sums(session: Session, experiment: Experiment | None, since: datetime |
 def newest_slots(session: Session, experiment: Experiment | None, since: datetime) -> TurnSum:
     """What the newest 500 fired slots from `since` on say of their attempts, and how many they have.
 
-    One query, whose cost does not grow with what there is.
+    Two queries, whose cost grows neither with what there is nor with how many twins a slot asks: of slots
+    with 100 attempts and more, the sums written down at their end count, and those at work are left out.
     """
+    is_small = Slot.wanted_count < SUMMED_FROM
     newest = (
-        select(Slot.id, Slot.wanted_count, Slot.expanded_count)
+        select(Slot.id, *SLOT_SUMS, Slot.ends)
         .where(*_slots(experiment, since), Slot.kind == SlotKind.fired)
+        .where(or_(is_small, Slot.ends.is_not(None)))
         .order_by(Slot.slot_at.desc())
         .limit(NEWEST)
-        .subquery()
     )
-    made = select(func.count(Attempt.id)).where(Attempt.slot_id == newest.c.id).correlate(newest)
-    query = select(
-        func.sum(newest.c.wanted_count), func.sum(newest.c.expanded_count), func.sum(made.scalar_subquery())
-    )
-    wanted, expanded, attempts = (int(count or 0) for count in session.execute(query).one())
-    return TurnSum(wanted=wanted, expanded=expanded, attempts_of_slots=attempts)
+    found, to_count = TurnSum(), []
+    for key, wanted, expanded, unasked, to_make, ends in session.execute(newest):
+        found.wanted, found.expanded = found.wanted + wanted, found.expanded + expanded
+        found.unasked, found.to_make = found.unasked + unasked, found.to_make + to_make
+        if ends is None:
+            to_count.append(key)
+        else:
+            found.attempts_of_slots += sum(ends.values())
+    if to_count:
+        made = select(func.count(Attempt.id)).where(Attempt.slot_id.in_(to_count))
+        found.attempts_of_slots += session.scalar(made)
+    return found
 
 
 def each_turn(session: Session, experiment: Experiment | None, since: datetime | None) -> TurnSum:
@@ -165,12 +205,12 @@ def _slots_and_attempts(session: Session, of_slots: tuple) -> Iterator[str]:
     made = select(func.count(Attempt.id)).where(Attempt.slot_id == Slot.id).correlate(Slot).scalar_subquery()
     is_fired = Slot.kind == SlotKind.fired
     disagrees = or_(
-        sa.and_(is_fired, or_(made != Slot.expanded_count, Slot.wanted_count != Slot.expanded_count)),
+        sa.and_(is_fired, or_(made != Slot.expanded_count, *_WRONG_SUMS)),
         sa.and_(sa.not_(is_fired), or_(made > 0, Slot.expanded_count > 0)),
     )
     query = (
         select(Schedule.name, Slot.slot_at, stored_text(Slot.kind).label("kind"), Slot.wanted_count,
-               Slot.expanded_count, made.label("made"))
+               Slot.expanded_count, Slot.gone_count, Slot.stopped_count, made.label("made"))
         .join(Schedule, Schedule.id == Slot.schedule_id)
         .where(*of_slots, disagrees)
         .order_by(Slot.id)
@@ -179,8 +219,14 @@ def _slots_and_attempts(session: Session, of_slots: tuple) -> Iterator[str]:
     for row in session.execute(query):
         yield (
             f"Slot “{row.name}” {row.slot_at:%Y-%m-%d %H:%M:%S} UTC ({row.kind.replace('_', ' ')}) wanted "
-            f"{row.wanted_count:,}, made {row.expanded_count:,}, has {row.made:,} attempts."
+            f"{row.wanted_count:,}, made {row.expanded_count:,}, {_unasked_words(row)}has "
+            f"{row.made:,} attempts."
         )
+
+
+def _unasked_words(row: sa.Row) -> str:
+    unasked = row.gone_count + row.stopped_count
+    return f"did not ask {unasked:,}, " if unasked else ""
 
 
 def _attempts_and_posts(session: Session, of_attempts: tuple) -> Iterator[str]:

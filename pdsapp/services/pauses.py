@@ -12,17 +12,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, inspect, select, update
+from sqlalchemy import and_, func, inspect, select, update
 from sqlalchemy.orm import Session
 
-from ..attempts.finish import DETAIL_LENGTH, end
+from ..attempts.cancel import KEYS_AT_ONCE, cancel_waiting
 from ..attempts.gate import CLOSING_SECONDS, close_gate
 from ..attempts.obstacles import as_sentence, hold_of, moment_words, paused_words, stop_words
 from ..database import transaction
 from ..domain.reasons import (
     OVER_STATES,
-    REASON_CLASS,
-    AttemptState,
     ExperimentState,
     Reason,
     TokenState,
@@ -59,9 +57,6 @@ from .pause_scopes import (
 from .token_sharing import refuse_if_shared
 
 QUEUED = "It was still waiting then and is not asked."
-# So many waiting attempts end with the pause itself, in about a second; more follow, so many at a time.
-MOST_CANCELLED = 10_000
-KEYS_AT_ONCE = 500
 MOST_ROUNDS = 1_000
 
 
@@ -335,38 +330,6 @@ def _check(session: Session, scope: Any, account: Account | None, is_pause: bool
             raise BadInput("This schedule is archived. Make a new one.")
         if scope.experiment_id is None and not may_administer(account):
             raise BadInput("Only administrators pause or resume a schedule of all experiments.")
-
-
-def cancel_waiting(
-    session: Session, where: ColumnElement[bool], reason: Reason, words: str, now: datetime
-) -> int:
-    """Ends the first MOST_CANCELLED attempts that are due; how many. On PostgreSQL it waits for claims that
-    are under way, whose attempts run then. Those that have called a model before are summed up one by one."""
-    due = select(Attempt.id).where(IS_DUE, where).order_by(BY_ID)
-    keys = session.scalars(due.limit(MOST_CANCELLED).with_for_update(of=Attempt)).all()
-    count = 0
-    for first in range(0, len(keys), KEYS_AT_ONCE):
-        part = Attempt.id.in_(keys[first : first + KEYS_AT_ONCE])
-        query = select(Attempt).where(part, Attempt.messages_sha256 != "")
-        for attempt in session.scalars(query.execution_options(populate_existing=True)).all():
-            end(attempt, AttemptState.cancelled, reason, now, words)
-            count += 1
-        session.flush()
-        fresh = session.execute(
-            update(Attempt)
-            .where(part, Attempt.messages_sha256 == "")
-            .values(
-                state=AttemptState.cancelled,
-                reason=reason,
-                reason_class=REASON_CLASS[reason],
-                detail=words[:DETAIL_LENGTH],
-                finished_at=now,
-                changed_at=now,
-            )
-            .execution_options(synchronize_session=False)
-        )
-        count += fresh.rowcount
-    return count
 
 
 def _mark_stopped(session: Session, scope: HasStop) -> None:

@@ -28,7 +28,8 @@ class Wish:
     `experiment` None is every running experiment. The anchor is itself a slot; by default it is the
     present minute, or the beginning of a first day to come. `zone` None is the experiment's. Both days
     count, in that zone; None is open. Each attempt of a slot waits a random part of `jitter_seconds`.
-    `target` narrows the experiment's twins (services/schedule_targets.py makes one of names).
+    `target` narrows the experiment's twins (services/schedule_targets.py makes one of names). Each slot asks
+    `twins_per_slot` of them, or each active one where it `asks_all`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Wish:
     last_day: date | None = None
     jitter_seconds: int = 0
     twins_per_slot: int = 1
+    asks_all: bool = False
     target: Target = EVERYBODY
     is_forced: bool = False
     lane: str = "default"
@@ -62,7 +64,7 @@ def wish_of(schedule: Schedule, **changes: Any) -> Wish:
             "interval_seconds": schedule.interval_seconds, "anchor_at": schedule.anchor_at,
             "zone": schedule.zone, "first_day": schedule.first_day, "last_day": schedule.last_day,
             "jitter_seconds": schedule.jitter_seconds, "twins_per_slot": schedule.twins_per_slot,
-            "is_forced": schedule.is_forced, "lane": schedule.lane,
+            "asks_all": schedule.asks_all, "is_forced": schedule.is_forced, "lane": schedule.lane,
             "missed_policy": schedule.missed_policy, "overlap_policy": schedule.overlap_policy,
             "is_enabled": schedule.is_enabled, **changes,
         }
@@ -104,7 +106,9 @@ def checked(
     return {
         "experiment_id": wish.experiment.id if wish.experiment else None,
         **_checked_cadence(wish, zone, now, present),
-        "twins_per_slot": wish.twins_per_slot,
+        # One way to say it: the number means nothing where all are asked.
+        "twins_per_slot": 1 if wish.asks_all else wish.twins_per_slot,
+        "asks_all": bool(wish.asks_all),
         "target": wish.target.to_dict(),
         "is_forced": bool(wish.is_forced),
         "lane": wish.lane,

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from pdsapp.attempts import cancel
 from pdsapp.attempts.calls import pause_token as pause_by_endpoint
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState, Reason, TokenState, Trigger
@@ -116,7 +117,7 @@ def test_an_hour_of_waiting_attempts_is_cancelled_at_once(session, twin):
 
 
 def test_what_is_too_much_for_one_transaction_is_cancelled_after_it(session, twin, study, monkeypatch):
-    monkeypatch.setattr(pauses, "MOST_CANCELLED", 4)
+    monkeypatch.setattr(cancel, "MOST_CANCELLED", 4)
     ids = [builders.add_attempt(twin) for _ in range(10)]
     effect = pause(study, "exam week")
     assert (effect.cancelled, effect.rest) == (10, 6)
@@ -126,7 +127,7 @@ def test_what_is_too_much_for_one_transaction_is_cancelled_after_it(session, twi
 
 
 def test_what_was_left_over_is_not_cancelled_after_resuming(session, twin, study, monkeypatch):
-    monkeypatch.setattr(pauses, "MOST_CANCELLED", 4)
+    monkeypatch.setattr(cancel, "MOST_CANCELLED", 4)
     ids = [builders.add_attempt(twin) for _ in range(6)]
     effect = pause(study)
     resume(study)
