@@ -9,7 +9,7 @@ from pdsapp.models.base import new_uuid, utc_now
 from .builders import make_twin
 
 
-def add_many(experiment, count, tags=lambda number: ()):
+def add_many(experiment, count, tags=lambda number: (), prefix="t"):
     """Adds active twins to an experiment without any; `tags` gives those of the n-th one. Their ids."""
     first = make_twin(experiment)
     now = utc_now()
@@ -18,7 +18,8 @@ def add_many(experiment, count, tags=lambda number: ()):
         top = session.scalar(select(func.max(UserProfile.id)))
         numbers = range(1, count)
         profiles = [
-            {"id": top + n, "experiment_id": row.id, "username": f"t_{n}", "username_key": f"t_{n}",
+            {"id": top + n, "experiment_id": row.id,
+             "username": f"{prefix}_{n}", "username_key": f"{prefix}_{n}",
              "display_name": f"Twin {n}", "bio": "", "is_bot": True, "is_banned": False, "created_at": now}
             for n in numbers
         ]  # fmt: skip

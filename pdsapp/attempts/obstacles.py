@@ -13,6 +13,7 @@ from ..domain.reasons import (
     AttemptState,
     ExperimentState,
     Reason,
+    SlotStage,
     TokenState,
 )
 from ..domain.zones import zone_shown
@@ -124,7 +125,9 @@ def stop_of(session: Session, attempt: Attempt) -> Obstacle | None:
     """The stop this attempt must obey: the mark it was given, or the one its scope is under."""
     if attempt.stop_asked_at is not None:
         return Obstacle(Reason.stopped, attempt.detail or "It was stopped by hand.", attempt.stop_asked_at)
-    experiment = attempt.experiment
+    experiment, slot = attempt.experiment, attempt.slot
+    if slot is not None and slot.stage == SlotStage.stopping:
+        return Obstacle(Reason.stopped, slot.detail)
     for scope in (session.get_one(Installation, 1), experiment):
         if scope.is_stopped:
             return Obstacle(Reason.stopped, stop_words(scope, experiment.zone), scope.stopped_at)

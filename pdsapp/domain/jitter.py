@@ -34,16 +34,16 @@ def delay_of(selection_key: str, ordinal: int, jitter_seconds: int) -> float:
 
 
 def check_jitter(jitter_seconds: int, cadence: Cadence) -> None:
-    """Raises CadenceError for a jitter that is no whole number of seconds, or reaches to the next slot."""
+    """Raises CadenceError for a jitter that is no whole number of seconds, or goes beyond the next slot."""
     if not isinstance(jitter_seconds, int) or isinstance(jitter_seconds, bool) or jitter_seconds < 0:
         raise CadenceError("The jitter is a whole number of seconds, such as 300; 0 is none.")
     if jitter_seconds > MAX_JITTER_SECONDS:
         raise CadenceError(f"The jitter is at most {MAX_JITTER_SECONDS:,} seconds (24 hours).")
     spacing = shortest_spacing(cadence) if jitter_seconds else None
-    if spacing is not None and jitter_seconds >= spacing.total_seconds():
+    if spacing is not None and jitter_seconds > spacing.total_seconds():
         raise CadenceError(
-            f"Slots of it are as close as {span_words(int(spacing.total_seconds()))}, and the jitter must be "
-            f"shorter: give less than {spacing.total_seconds():,.0f} seconds, or set slots further apart."
+            f"Slots of it are as close as {span_words(int(spacing.total_seconds()))}, and the jitter must "
+            f"not be longer: give at most {spacing.total_seconds():,.0f} seconds, or set slots further apart."
         )
 
 

@@ -34,11 +34,12 @@ SUMMED_AT_ONCE = 20
 SUM_SECONDS = 1.0
 MOST_FAILURES = 3
 GONE = (
-    "{count:,} could not be asked any more when it was their turn: deactivated, banned or deleted after the "
-    "slot was claimed."
+    "{count:,} could not be asked any more when it was their turn: they were deactivated, banned or deleted "
+    "after the slot was claimed, or their experiment did not run."
 )
 TO_MAKE = (SlotStage.expanding, SlotStage.stopping)
 DETAIL_LENGTH = 500
+BY_COMMAND = "flask "
 _UNFINISHED = exists().where(
     Attempt.slot_id == Slot.id, Attempt.state.in_((AttemptState.due, AttemptState.running))
 )
@@ -121,6 +122,8 @@ def do_piece(session: Session, slot_id: int, now: datetime) -> Counter[str] | No
         done = cancel_waiting(session, Attempt.slot_id == slot.id, Reason.stopped, slot.detail, now, PIECE)
         slot.stage = SlotStage.stopping if done else SlotStage.working
         return Counter()
+    if installation.is_paused and installation.paused_by.startswith(BY_COMMAND):
+        return None  # a move or a restore leaves everything as it is
     # A pause ends the slots it finds: this one was being claimed in that moment.
     experiment = slot.schedule.experiment if slot.experiment_id is not None else None
     if (pause := next(pauses_of(installation, experiment, slot.schedule), None)) is not None:

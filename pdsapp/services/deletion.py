@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..database import reading, transaction
-from ..domain.reasons import ExperimentState
+from ..domain.reasons import ExperimentState, SlotStage
 from ..errors import BadInput, NotFound
 from ..models import (
     TALLIES,
@@ -159,6 +159,9 @@ def _attempts(session: Session, experiment_id: int) -> bool:
             .values(
                 wanted_count=Slot.wanted_count - count,
                 expanded_count=Slot.expanded_count - count,
+                # What was summed up is summed up anew.
+                stage=case((Slot.ends.is_not(None), SlotStage.working), else_=Slot.stage),
+                ends=null(),
                 detail=NOT_COUNTED,
             )
         )

@@ -27,10 +27,11 @@ from ..domain.reasons import OVER_STATES, UNDER_WAY, ExperimentState, Reason, Vi
 from ..errors import BadInput
 from ..models import Account, Attempt, DigitalTwin, Experiment, Post, Schedule
 from ..scheduling import slots
+from ..scheduling.expansion import call_off
 from ..scheduling.pauses import last_moment
 from . import audit, database, model_pauses, pauses, protocol, schedules
 from .ends import last_day_of
-from .pause_scopes import attempts_of
+from .pause_scopes import attempts_of, slots_of
 from .start_checks import blocking, checklist, to_accept
 
 SYSTEM = "system"
@@ -111,6 +112,7 @@ def start(
     before = {"state": experiment.state.value}
     experiment.started_at = now
     words = f"{rehearsal_over_words(experiment)} {pauses.QUEUED}"
+    call_off(session, slots_of(experiment), words)
     cancelled = pauses.cancel_waiting(session, attempts_of(experiment), Reason.rehearsal_over, words, now)
     rest, running = pauses.unfinished_of(session, experiment)
     hidden = _archive_rehearsal(session, experiment, now) if archives_rehearsal else 0
@@ -243,6 +245,7 @@ def _schedules(session: Session, experiment: Experiment) -> list[Schedule]:
 def _call_off(session: Session, experiment: Experiment, now: datetime) -> Effect:
     words = f"{as_sentence(experiment_words(experiment))} {pauses.QUEUED}"
     session.flush()
+    call_off(session, slots_of(experiment), words)
     cancelled = pauses.cancel_waiting(session, attempts_of(experiment), Reason.experiment_over, words, now)
     rest, running = pauses.unfinished_of(session, experiment)
     return Effect(cancelled + rest, running)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, literal_column, select, true
+from sqlalchemy import ColumnElement, false, literal_column, select, true
 
 from ..attempts.obstacles import hold_of
 from ..domain.reasons import ExperimentState, TokenState
-from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule
+from ..models import ApiToken, Attempt, DigitalTwin, Experiment, Installation, Schedule, Slot
 from ..models.base import HasStop
 
 MOVER, MOVING = "flask move", "Being moved to "
@@ -60,6 +60,15 @@ def attempts_of(scope: Any) -> ColumnElement[bool]:
         users = select(DigitalTwin.id).where(DigitalTwin.api_token_id == scope.id)
         return (Attempt.digital_twin_id + nothing).in_(users)
     return true()
+
+
+def slots_of(scope: Any) -> ColumnElement[bool]:
+    """The condition for the slots of a scope. Those of all experiments are of none; a token has none."""
+    if isinstance(scope, Experiment):
+        return Slot.experiment_id == scope.id
+    if isinstance(scope, Schedule):
+        return Slot.schedule_id == scope.id
+    return true() if isinstance(scope, Installation) else false()
 
 
 def claim_of(scope: Any) -> str:

@@ -40,6 +40,7 @@ from ..models import (
 )
 from ..models.base import HasStop
 from ..scheduling import slots
+from ..scheduling.expansion import call_off
 from . import audit
 from .accounts import may_administer
 from .chunks import portions
@@ -51,6 +52,7 @@ from .pause_scopes import (
     is_paused,
     set_paused,
     shown,
+    slots_of,
     starts_by_resuming,
     zone_of,
 )
@@ -66,7 +68,8 @@ class Effect:
 
     `cancelled` attempts were waiting; `running` ones were at work: after a pause they finish and publish,
     after a stop they publish nothing. `rest` of the cancelled are too many for one transaction: `cancel_rest`
-    ends them after the commit, and whatever it does not reach ends when a worker looks at it.
+    ends them after the commit, and whatever it does not reach ends when a worker looks at it. `unmade` are
+    those that slots with very many twins had still to make.
     """
 
     changed: bool
@@ -74,13 +77,17 @@ class Effect:
     running: int = 0
     is_stop: bool = False
     rest: int = 0
+    unmade: int = 0
 
     @property
     def words(self) -> str:
         """What became of attempts, for the person who pressed the button."""
         waiting = f"{self.cancelled:,} waiting {_attempts(self.cancelled)} cancelled"
+        if self.unmade:
+            waiting += f", {self.unmade:,} more will not be made"
         if not self.running:
-            return f"{waiting}; none is being written." if self.cancelled else "nothing waits or is written."
+            is_any = self.cancelled or self.unmade
+            return f"{waiting}; none is being written." if is_any else "nothing waits or is written."
         what = "not be published" if self.is_stop else "finish and be published"
         return f"{waiting}; {self.running:,} being written will {what}."
 
@@ -244,14 +251,17 @@ def _pause(
         scope.stopped_at = now
     scope.paused_by, scope.paused_reason = actor or _who(account), reason
     session.flush()
+    unmade = call_off(session, slots_of(scope), _cancelled_words(scope))
     where = attempts_of(scope)
     cancelled = cancel_waiting(session, where, Reason.paused, _cancelled_words(scope), now)
     if is_stop:
         _mark_stopped(session, scope)
     rest, running = unfinished_of(session, scope)
     after = shown(scope) | {"cancelled": cancelled + rest, "running": running}
+    if unmade:
+        after["not made"] = unmade
     audit.record(session, "stop" if is_stop else "pause", scope, now, account, before, after, actor)
-    return Effect(True, cancelled + rest, running, is_stop, rest)
+    return Effect(True, cancelled + rest, running, is_stop, rest, unmade)
 
 
 def _cancelled_words(scope: Any) -> str:
