@@ -1,16 +1,18 @@
 """What the screen of schedules says of one: its state, its times, and why there is nothing to pause."""
 
 import re
+from typing import Any
 
 from flask import get_template_attribute
 from markupsafe import Markup
 
 from ..domain.days import day_text
-from ..domain.reasons import ASKING_STATES
+from ..domain.reasons import ASKING_STATES, SlotKind
+from ..domain.slot_words import Progress
 from ..extensions import db
 from ..models import Schedule, ScheduleRevision, utc_now
 from ..services import schedules as service
-from ..services.schedule_health import Health, verdict
+from ..services.schedule_health import Health, progress_of, verdict
 from ..web import cadences, holds
 from . import cells
 from .pausing import state_with_pause
@@ -89,16 +91,32 @@ def zone_and_twins(row: Schedule) -> Markup:
     return Markup("{}, {}").format(cells.zone(row.zone), service.targets.brief_words(row))
 
 
+def per_slot(row: Schedule, words: str) -> str | int:
+    """How many twins each slot asks; `words` where it is each of them."""
+    return words if row.asks_all else row.twins_per_slot
+
+
 def last_slot(row: Schedule) -> Markup | str:
     """What became of its newest slot, and when that was."""
     if row.last_slot is None:
         return "none yet"
     slot = row.last_slot
     many = f" × {slot.slot_count:,}" if slot.slot_count > 1 else ""
-    return cells.two_lines(
+    lines = cells.two_lines(
         cells.pill(slot.kind, f"{slot.kind.value.replace('_', ' ')}{many}"),
         cells.time(slot.slot_at, service.zone_of(row), "minute"),
     )
+    far = progress(row, slot)
+    if far is None or not far.is_at_work or slot.stage is None:
+        return lines
+    return Markup('{}<div class="sub progress">{}</div>').format(lines, far.words)
+
+
+def progress(row: Schedule, slot: Any) -> Progress | None:
+    """How far one of its newest slots is; None for one that asked nobody."""
+    if slot.kind != SlotKind.fired:
+        return None
+    return progress_of(slot, row.facts.states.get(slot.id, {}))
 
 
 def last_slot_and_marks(row: Schedule) -> Markup | str:

@@ -111,7 +111,9 @@ def asks_words(
     target = Target.from_dict(schedule.target)
     if not target.is_everybody:
         candidates, of_all = reach(session, schedule.experiment_id, target)
-    words = turn_words(candidates, schedule.twins_per_slot, None if is_part else spacing, target, of_all)
+    words = turn_words(
+        candidates, service.targets.per_slot(schedule), None if is_part else spacing, target, of_all
+    )
     if is_part:
         return f"It asks {words}, of the experiments you see."
     waits = schedule.experiment_id is not None and asked[0].state not in ASKING_STATES

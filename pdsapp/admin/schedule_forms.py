@@ -156,8 +156,9 @@ class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
         default=0,
         validators=[Optional()],
         render_kw={"min": 0},
-        description="Each attempt begins a random time after its slot, up to this; less than the time from "
-        "slot to slot. 0 is none. For example: 300 for up to 5 minutes",
+        description="Each attempt begins a random time after its slot, up to this; at most the time from "
+        "slot to slot. 0 is none. For example: 300 for up to 5 minutes, or 3600 to spread an hourly slot of "
+        "very many twins over its hour",
     )
     twins_per_slot = WholeField(
         "Twins per slot",
@@ -166,6 +167,11 @@ class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
         render_kw={"min": 1, "max": MOST_TWINS},
         description="How many of them are drawn and asked each time; all of them, if there are fewer. For "
         "example: 3",
+    )
+    asks_all = BooleanField(
+        "Ask each of them",
+        description="Each slot asks every one of these twins, however many there are; the number above is "
+        "not looked at then. For example, so that each twin has its turn once an hour.",
     )
     is_forced = BooleanField(
         "Post whatever the draw",
@@ -220,6 +226,7 @@ class ScheduleForm(Form, DayTimesForm, TargetForm, ReasonForm):
             last_day=self.last_day.data,
             jitter_seconds=self.jitter_seconds.data or 0,
             twins_per_slot=self.twins_per_slot.data,
+            asks_all=self.asks_all.data,
             target=self.wished_target(session, experiment),
             is_forced=self.is_forced.data,
             lane=(self.lane.data or "").strip(),
@@ -305,6 +312,7 @@ def values_of(row: Schedule) -> dict[str, Any]:
         "last_day": row.last_day,
         "jitter_seconds": row.jitter_seconds,
         "twins_per_slot": row.twins_per_slot,
+        "asks_all": row.asks_all,
         "is_forced": row.is_forced,
         "lane": row.lane,
         "missed_policy": row.missed_policy.value,

@@ -14,8 +14,8 @@ from ..domain.protocol import MOST_REASON
 from ..dt_service import load_service
 from ..errors import BadInput, NobodyEligible
 from ..extensions import db
-from ..models import Account, Schedule, utc_now
-from ..services import heartbeats, protocol
+from ..models import Account, Schedule, Slot, utc_now
+from ..services import heartbeats, protocol, slot_stops
 from ..services import schedules as service
 from ..web import access
 from ..web.request_ids import request_fields, request_id
@@ -134,6 +134,22 @@ class ScheduleSwitching(ScheduleEditing):
         asking.wake(lane, is_served, len(keys))
         noun = "twin is" if len(keys) == 1 else "twins are"
         flash(f"{len(keys):,} {noun} asked now, beside the schedule's slots.", "success")
+        return self.back()
+
+    @expose("/stop-slot/", methods=("POST",))
+    def stop_slot(self):
+        """Stops one slot half way; the schedule goes on."""
+        row, done = self.get_changeable(request.form.get("id")), []
+        key = request.form.get("slot", "")
+        slot = db.session.get(Slot, int(key)) if key.isdecimal() and len(key) < 19 else None
+        if slot is None or slot.schedule_id != row.id:
+            abort(404)
+
+        def stop(session: Session, now: datetime, account: Account) -> None:
+            done.append(slot_stops.stop_slot(session, slot, now, account=account))
+
+        if self.act(stop):
+            flash(f"The slot of “{row.name}” is stopped. {done[0].words}", "success")
         return self.back()
 
     def _switch(self, switch: Switch):

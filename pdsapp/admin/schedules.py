@@ -11,13 +11,14 @@ from sqlalchemy.orm import Query, Session, joinedload
 from ..domain.cron import CadenceError
 from ..domain.days import day_text
 from ..domain.jitter import jitter_words
+from ..domain.slot_words import Progress
 from ..domain.targets import TargetError
 from ..domain.turn_words import mean_spacing
 from ..extensions import db
 from ..models import Schedule, ScheduleRevision, Slot, utc_now
 from ..services import pauses, protocol, schedule_health
 from ..services import schedules as service
-from ..web import holds
+from ..web import access, holds
 from ..web.slot_marks import kinds_of, slot_marks
 from . import cells, filters, schedule_cells
 from .pausing import pause_actions
@@ -55,8 +56,8 @@ class ScheduleScreen(ScheduleSimulating):
     )
     form_columns = (
         "name", "experiment", "kind", "every", "unit", "anchor_at", *TIME_NAMES, *DAY_FIELDS, "cron", "zone",
-        "first_day", "last_day", "jitter_seconds", *TARGET_NAMES, "twins_per_slot", "is_forced", "lane",
-        "missed_policy", "overlap_policy", "is_enabled", "reason",
+        "first_day", "last_day", "jitter_seconds", *TARGET_NAMES, "twins_per_slot", "asks_all", "is_forced",
+        "lane", "missed_policy", "overlap_policy", "is_enabled", "reason",
     )  # fmt: skip
     column_list = (
         "name",
@@ -145,6 +146,7 @@ class ScheduleScreen(ScheduleSimulating):
         ),
         "target": lambda _v, _c, row, _n: row.target_words,
         "experiment": lambda _v, _c, row, _n: row.experiment.name if row.experiment else ALL,
+        "twins_per_slot": lambda _v, _c, row, _n: schedule_cells.per_slot(row, "each of them"),
         "is_enabled": lambda _v, _c, row, _n: schedule_cells.state_and_health(row),
         "next_slot_at": lambda _v, _c, row, _n: schedule_cells.next_slot(row),
         "last_slot": lambda _v, _c, row, _n: schedule_cells.last_slot_and_marks(row),
@@ -169,6 +171,7 @@ class ScheduleScreen(ScheduleSimulating):
     column_formatters_export = {
         "cadence": lambda _v, _c, row, _n: schedule_cells.cadence_as_wished(row),
         "target": lambda _v, _c, row, _n: row.target_words,
+        "twins_per_slot": lambda _v, _c, row, _n: schedule_cells.per_slot(row, "all"),
         "experiment": lambda _v, _c, row, _n: row.experiment.identifier if row.experiment else "",
         "expression": lambda _v, _c, row, _n: schedule_cells.expression(row),
     }
@@ -236,6 +239,15 @@ class ScheduleScreen(ScheduleSimulating):
         """The newest slot rows, newest first, and how many of them cannot be read."""
         return schedule_health.latest_slots(db.session(), row.id, ROWS_SHOWN)
 
+    def progress_of(self, row: Schedule, slot: Slot) -> Progress | None:
+        """How far one of its newest slots is."""
+        return schedule_cells.progress(row, slot)
+
+    def may_stop(self, row: Schedule, slot: Slot) -> bool:
+        """Whether there is something to stop of a slot, and whoever looks may do it."""
+        found = schedule_cells.progress(row, slot)
+        return found is not None and found.is_at_work and access.may_change(row)
+
     def mark_kinds(self, rows: list[Schedule]) -> list[tuple[str, str]]:
         """What the marks of these schedules' slots mean."""
         return kinds_of(row.marks for row in rows)
@@ -251,5 +263,10 @@ class ScheduleScreen(ScheduleSimulating):
         found, targets = db.session.scalars(query).all(), service.targets
         names = targets.names_of(db.session(), [targets.readable(each) for each in found])
         return [
-            (each, schedule_cells.cadence_as_wished(each), targets.words_of(each, names)) for each in found
+            (
+                each,
+                schedule_cells.cadence_as_wished(each),
+                targets.asked_of(each, targets.words_of(each, names)),
+            )
+            for each in found
         ]

@@ -17,7 +17,7 @@ from ..errors import BadInput, PdsError
 from ..models import MissedPolicy, OverlapPolicy, Schedule
 from ..scheduling import cadence, projection, queue
 from ..scheduling.pauses import nobody_words
-from ..services import lookup, pauses
+from ..services import lookup, pauses, slot_stops
 from ..services import schedules as service
 from ..services.schedule_wishes import wish_of
 from . import common, pausing
@@ -41,6 +41,18 @@ twin_option = click.option(
 tag_option = click.option(
     "--tag", "tags", multiple=True, metavar="TAG", help="Ask only twins with this tag, or another given so."
 )
+
+
+class PerSlot(click.ParamType):
+    """A number of twins, or "all"."""
+
+    name = "N|all"
+
+    def convert(self, value, param, ctx):
+        return value if value == "all" else click.INT.convert(value, param, ctx)
+
+
+PER_SLOT = PerSlot()
 SCOPE = pausing.Scope(lookup.find_schedule, lambda found: f"“{found.name}”")
 
 schedules = AppGroup("schedules", help="List, add, preview, switch and fire schedules.")
@@ -98,7 +110,13 @@ def list_schedules(as_json):
     show_default=True,
     help="If the slot before is still at work: skip this one, or fire it too.",
 )
-@click.option("--twins", type=int, default=1, show_default=True, help="Twins asked per slot.")
+@click.option(
+    "--twins",
+    type=PER_SLOT,
+    default="1",
+    show_default=True,
+    help="Twins asked per slot, or all: each of them.",
+)
 @twin_option
 @tag_option
 @click.option("--force", is_flag=True, help="Post whatever the draw says.")
@@ -121,7 +139,7 @@ def add(name, experiment, twins, twin_names, tags, force, disabled, as_json, **o
             first_day=options["first_day"] and options["first_day"].date(),
             last_day=options["last_day"] and options["last_day"].date(),
             jitter_seconds=options["jitter"],
-            twins_per_slot=twins,
+            **_per_slot(twins),
             is_forced=force,
             lane=options["lane"],
             missed_policy=MISSED[options["missed"]],
@@ -148,7 +166,9 @@ def add(name, experiment, twins, twin_names, tags, force, disabled, as_json, **o
 @twin_option
 @tag_option
 @click.option("--everybody", is_flag=True, help="Ask all active twins again.")
-@click.option("--twins", type=int, help="Twins asked per slot. Default: as many as now.")
+@click.option(
+    "--twins", type=PER_SLOT, help="Twins asked per slot, or all: each of them. Default: as many as now."
+)
 @reason_option
 @common.with_database
 def change(schedule, twin_names, tags, everybody, twins, reason):
@@ -159,12 +179,12 @@ def change(schedule, twin_names, tags, everybody, twins, reason):
         raise BadInput("Give either --everybody, or twins and tags, not both.")
     with transaction() as session:
         found = lookup.find_schedule(session, schedule)
-        changes = {} if twins is None else {"twins_per_slot": twins}
+        changes = {} if twins is None else _per_slot(twins)
         if twin_names or tags or everybody:
             changes["target"] = service.targets.target_of(session, found.experiment, tags, _names(twin_names))
         wish = wish_of(found, **changes)
         is_changed = service.change_schedule(session, found, wish, common.now(), reason=reason)
-        words = f"{found.twins_per_slot:,} of {service.target_words(session, [found])[found.id]}"
+        words = service.targets.asked_of(found, service.target_words(session, [found])[found.id])
         nobody = _nobody(session, found)
     _project(found)
     if nobody:
@@ -182,7 +202,8 @@ def preview(schedule, count):
         found = lookup.find_schedule(session, schedule)
         zone = cadence.zone_of(found)
         whom = service.target_words(session, [found])[found.id]
-        asks = f", asks {found.twins_per_slot:,} of {whom}" if found.target else ""
+        is_worth_it = found.target or found.asks_all
+        asks = f", asks {service.targets.asked_of(found, whom)}" if is_worth_it else ""
         click.echo(f"{found.name}: {cadence.words_of(found)} ({found.zone}){asks}")
         if nobody := _nobody(session, found):
             common.note(nobody)
@@ -226,6 +247,23 @@ def pause(schedule, reason):
 def resume(schedule):
     """Let a paused schedule fire again with its next slot."""
     _project(SCOPE.resume(pauses.resume_schedule, schedule))
+
+
+@schedules.command("stop-slot")
+@click.argument("schedule", metavar="NAME|ID")
+@pausing.reason_option
+@common.with_database
+def stop_slot(schedule, reason):
+    """Stop the newest slot at work: what it has not asked yet is never asked; the next slots come."""
+    with transaction() as session:
+        found = lookup.find_schedule(session, schedule)
+        slot = slot_stops.newest_at_work(session, found)
+        if slot is None:
+            click.echo(f"No slot of “{found.name}” is at work.")
+            return
+        done = slot_stops.stop_slot(session, slot, common.now(), reason)
+        at = slot.slot_at.astimezone(cadence.zone_of(found))
+    click.echo(f"The slot of {at:%a %d %b %Y, %H:%M %Z} is stopped: {done.words}")
 
 
 @schedules.command("archive")
@@ -282,6 +320,14 @@ def _project(schedule: Schedule) -> None:
         common.note("The queue does not answer; the scheduler will see the change when it is back.")
 
 
+def _per_slot(twins: int | str) -> dict:
+    return (
+        {"twins_per_slot": 1, "asks_all": True}
+        if twins == "all"
+        else {"twins_per_slot": twins, "asks_all": False}
+    )
+
+
 def _names(given: tuple[str, ...]) -> list[str]:
     return [name for text in given for name in service.targets.usernames_in(text)]
 
@@ -300,7 +346,7 @@ def _row(schedule: Schedule, whom: dict[int, str]) -> dict:
         "experiment": schedule.experiment.identifier if schedule.experiment else "all",
         "cadence": cadence.words_of(schedule) or "unreadable",
         "zone": schedule.zone,
-        "twins": schedule.twins_per_slot,
+        "twins": "all" if schedule.asks_all else schedule.twins_per_slot,
         "asks": whom[schedule.id],
         "enabled": schedule.is_enabled,
         "paused": schedule.paused_at is not None,

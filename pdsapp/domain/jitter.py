@@ -33,8 +33,11 @@ def delay_of(selection_key: str, ordinal: int, jitter_seconds: int) -> float:
     return Stream(key_of(selection_key, ordinal), JITTER_PURPOSE).uniform() * jitter_seconds
 
 
-def check_jitter(jitter_seconds: int, cadence: Cadence) -> None:
-    """Raises CadenceError for a jitter that is no whole number of seconds, or goes beyond the next slot."""
+def check_jitter(jitter_seconds: int, cadence: Cadence) -> timedelta | None:
+    """The shortest time between two slots, None without jitter or a second slot; the jitter may be as long.
+
+    Raises CadenceError for a jitter that is no whole number of seconds, or goes beyond the next slot.
+    """
     if not isinstance(jitter_seconds, int) or isinstance(jitter_seconds, bool) or jitter_seconds < 0:
         raise CadenceError("The jitter is a whole number of seconds, such as 300; 0 is none.")
     if jitter_seconds > MAX_JITTER_SECONDS:
@@ -45,6 +48,7 @@ def check_jitter(jitter_seconds: int, cadence: Cadence) -> None:
             f"Slots of it are as close as {span_words(int(spacing.total_seconds()))}, and the jitter must "
             f"not be longer: give at most {spacing.total_seconds():,.0f} seconds, or set slots further apart."
         )
+    return spacing
 
 
 def shortest_spacing(cadence: Cadence) -> timedelta | None:

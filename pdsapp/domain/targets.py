@@ -78,8 +78,12 @@ def whom_words(target: Target, names: Mapping[str, str]) -> str:
     return EVERYBODY_WORDS
 
 
-def asked_words(target: Target, per_slot: int) -> str:
-    """ "3 twins", "3 twins tagged “morning”", "3 of 7 chosen twins": whom a slot asks, nothing counted."""
+def asked_words(target: Target, per_slot: int | None) -> str:
+    """ "3 twins", "3 twins tagged “morning”", "3 of 7 chosen twins", "each active twin": whom a slot asks,
+    nothing counted. `per_slot` None is each of them."""
+    if per_slot is None and not target.twins:
+        return f"each twin tagged {tag_words(target.tags)}" if target.tags else "each active twin"
+    per_slot = len(target.twins) if per_slot is None else per_slot
     many = "1 twin" if per_slot == 1 else f"{per_slot:,} twins"
     if target.tags:
         return f"{many} tagged {tag_words(target.tags)}"

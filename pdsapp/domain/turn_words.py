@@ -29,16 +29,20 @@ def mean_spacing(cadence: Cadence, now: datetime) -> timedelta | None:
 
 
 def turn_words(
-    candidates: int, per_slot: int, spacing: timedelta | None, target: Target = EVERYBODY, of_all: int = 0
+    candidates: int,
+    per_slot: int | None,
+    spacing: timedelta | None,
+    target: Target = EVERYBODY,
+    of_all: int = 0,
 ) -> str:
     """ "one of 12 active twins, about one turn per twin every 2 h", "2 of the 5 twins tagged “morning”, …".
 
-    `candidates` can be asked now, of the `of_all` twins a target has.
+    `candidates` can be asked now, of the `of_all` twins a target has; `per_slot` None is each of them.
     """
     if candidates == 0:
         why = "there is no active twin" if target.is_everybody else nobody_of_target(target, of_all)
         return f"nobody yet: {why}"
-    if per_slot >= candidates:
+    if per_slot is None or per_slot >= candidates:
         who = _all_words(candidates, target)
         turn = spacing
     else:

@@ -14,6 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..database import UNREADABLE
 from ..domain.reasons import AttemptStage, AttemptState, SlotKind, TokenState
+from ..domain.slot_words import Progress
 from ..models import (
     IS_DUE,
     IS_RUNNING,
@@ -106,7 +107,10 @@ class Now(Alive):
 
 @dataclass(frozen=True)
 class NextSlot:
-    """A schedule's next slot; `outcomes` are its last 16, oldest first, as kinds of an outcome strip."""
+    """A schedule's next slot; `outcomes` are its last 16, oldest first, as kinds of an outcome strip.
+
+    `progress`: how far its newest slot is, if that asks very many twins and is at work.
+    """
 
     schedule: Schedule
     at: datetime
@@ -114,6 +118,7 @@ class NextSlot:
     experiment_state: str | None
     cadence: str
     outcomes: tuple[str, ...]
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def _alive(session: Session, processes: Sequence[Process], now: datetime) -> dic
 
 
 def next_slots(session: Session, experiment: Experiment | None, count: int) -> tuple[NextSlot, ...]:
-    """The enabled schedules due next, of one experiment (with those of all) or of all; two queries."""
+    """The enabled schedules due next, of one experiment (with those of all) or of all; three queries."""
     query = (
         select(Schedule, Experiment)
         .outerjoin(Experiment, Experiment.id == Schedule.experiment_id)
@@ -178,7 +183,8 @@ def next_slots(session: Session, experiment: Experiment | None, count: int) -> t
     rows = session.execute(query).all()
     for schedule, of in rows:  # else each would be a query of its own
         set_committed_value(schedule, "experiment", of)
-    outcomes = _outcomes(session, [schedule.id for schedule, _ in rows])
+    keys = [schedule.id for schedule, _ in rows]
+    outcomes, at_work = _outcomes(session, keys), _at_work_of(session, keys)
     return tuple(
         NextSlot(
             schedule=schedule,
@@ -187,6 +193,7 @@ def next_slots(session: Session, experiment: Experiment | None, count: int) -> t
             experiment_state=of.state.value if of else None,
             cadence=words_of(schedule),
             outcomes=outcomes.get(schedule.id, ()),
+            progress=at_work.get(schedule.id),
         )
         for schedule, of in rows
     )
@@ -319,6 +326,24 @@ def _outcomes(session: Session, schedule_ids: Sequence[int]) -> dict[int, tuple[
     for schedule_id, kind, worst in slots:
         found.setdefault(schedule_id, []).insert(0, worst if kind == SlotKind.fired else "missed")
     return {schedule_id: tuple(kinds[-STRIP_SLOTS:]) for schedule_id, kinds in found.items()}
+
+
+def _at_work_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Progress]:
+    """How far the newest slot of each schedule is, among those that ask 100 twins or more and are at work."""
+    is_unfinished = Attempt.state.in_((AttemptState.due, AttemptState.running))
+    unfinished = select(func.count()).where(Attempt.slot_id == Slot.id, is_unfinished).correlate(Slot)
+    query = (
+        select(
+            Slot.schedule_id, Slot.wanted_count, Slot.expanded_count, Slot.gone_count + Slot.stopped_count,
+            unfinished.scalar_subquery(),
+        )
+        .where(Slot.stage.is_not(None), Slot.schedule_id.in_(schedule_ids))
+        .order_by(Slot.slot_at)
+    )  # fmt: skip
+    return {
+        key: Progress(wanted, asked, max(0, asked - at_work), unasked)
+        for key, wanted, asked, unasked, at_work in session.execute(query)
+    }
 
 
 @cache

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from ..database import UNREADABLE, read_each
 from ..domain.reasons import AttemptState, SlotKind
+from ..domain.slot_words import Progress
 from ..models import Attempt, Schedule, Slot
 from ..scheduling.cadence import ended_on
 from ..scheduling.outcomes import LATE_AFTER
@@ -19,6 +20,10 @@ from ..scheduling.slot_facts import is_sound
 
 SLOTS_KEPT = 20
 SLOTS_LOOKED_AT = 5  # for the verdict, of those
+READ = (
+    "id", "schedule_id", "slot_at", "covers_until", "kind", "slot_count", "wanted_count", "expanded_count",
+    "gone_count", "stopped_count", "stage", "ends",
+)  # fmt: skip
 LEAST_SKIPS = 3  # fewer are chance
 JUDGED = (AttemptState.posted, AttemptState.skipped, AttemptState.failed)
 
@@ -71,7 +76,7 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
         .scalar_subquery()
     )
     newest = (
-        select(Slot.id, Slot.schedule_id, Slot.slot_at, Slot.covers_until, Slot.kind, Slot.slot_count)
+        select(*(getattr(Slot, name) for name in READ))
         .join(Schedule, Schedule.id == Slot.schedule_id)
         .where(Schedule.id.in_(schedule_ids), or_(oldest.is_(None), Slot.slot_at >= oldest))
         .order_by(Slot.slot_at.desc(), Slot.id.desc())
@@ -79,7 +84,8 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
     slots: dict[int, list[Any]] = defaultdict(list)
     for slot in _readable(session, newest):
         slots[slot.schedule_id].append(slot)
-    fired = [slot.id for rows in slots.values() for slot in rows if slot.kind == SlotKind.fired]
+    all_fired = [slot for rows in slots.values() for slot in rows if slot.kind == SlotKind.fired]
+    fired = [slot.id for slot in all_fired if slot.ends is None]
     counted = (
         select(Attempt.slot_id, Attempt.state, func.count())
         .where(Attempt.slot_id.in_(fired))
@@ -91,9 +97,23 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
             states[slot_id][state] = count
     except UNREADABLE:  # a state somebody has written by hand: what can be told is told
         states.clear()
+    states.update((slot.id, summed(slot.ends)) for slot in all_fired if slot.ends is not None)
     has_fired = exists().where(Slot.schedule_id == Schedule.id, Slot.kind == SlotKind.fired)
     ever = set(session.scalars(select(Schedule.id).where(Schedule.id.in_(schedule_ids), has_fired)))
     return {key: Facts(tuple(slots[key][:SLOTS_KEPT]), states, key in ever) for key in schedule_ids}
+
+
+def summed(ends: Mapping[str, int]) -> Counter:
+    """The attempts of a slot by state, as they were summed up when the last had ended."""
+    known = {state.value: state for state in AttemptState}
+    return Counter({known[state]: count for state, count in ends.items() if state in known})
+
+
+def progress_of(slot: Any, states: Mapping[AttemptState, int]) -> Progress:
+    """How far a fired slot is; `states` are its attempts by state."""
+    at_work = states.get(AttemptState.due, 0) + states.get(AttemptState.running, 0)
+    asked = slot.expanded_count
+    return Progress(slot.wanted_count, asked, max(0, asked - at_work), slot.gone_count + slot.stopped_count)
 
 
 def latest_slots(session: Session, schedule_id: int, count: int) -> tuple[list[Slot], int]:

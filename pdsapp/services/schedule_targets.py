@@ -121,10 +121,20 @@ def words_of(intent: Schedule | ScheduleRevision, names: dict[str, str]) -> str:
         return UNREADABLE
 
 
+def per_slot(intent: Schedule | ScheduleRevision) -> int | None:
+    """How many twins each slot asks; None is each of them."""
+    return None if intent.asks_all else intent.twins_per_slot
+
+
+def asked_of(intent: Schedule | ScheduleRevision, whom: str) -> str:
+    """ "3 of all active twins", or, where each is asked, `whom` alone: "all active twins"."""
+    return whom if intent.asks_all else f"{intent.twins_per_slot:,} of {whom}"
+
+
 def brief_words(intent: Schedule | ScheduleRevision) -> str:
     """ "3 twins tagged “morning”": whom each slot asks, without a query."""
     try:
-        return asked_words(Target.from_dict(intent.target), intent.twins_per_slot)
+        return asked_words(Target.from_dict(intent.target), per_slot(intent))
     except TargetError:
         return f"twins: {UNREADABLE}"
 

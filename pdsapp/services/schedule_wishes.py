@@ -19,6 +19,10 @@ from .fields import clean_line, clean_zone
 from .schedule_targets import ONE_EXPERIMENT
 
 MOST_TWINS = cadence.MOST_TWINS
+ALWAYS_AT_WORK = (
+    "With a jitter as long as the time between two slots, the slot before is still at work when the next one "
+    "comes, and every second one would be skipped. Choose to fire it too, or a shorter jitter."
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,11 @@ def _checked_cadence(wish: Wish, zone: str, now: datetime, present: Schedule | N
         if is_empty and (found.last_day is None or found.last_day >= today):
             raise CadenceError("No slot lies in these days. Choose more days, or other times.")
         field = "jitter_seconds"
-        check_jitter(wish.jitter_seconds, found)
+        spacing = check_jitter(wish.jitter_seconds, found)
+        field = "overlap_policy"
+        is_whole = spacing is not None and wish.jitter_seconds >= spacing.total_seconds()
+        if is_whole and wish.overlap_policy == OverlapPolicy.skip:
+            raise CadenceError(ALWAYS_AT_WORK)
     except DaysError as error:
         raise BadInput(str(error), error.field) from None
     except CadenceError as error:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from ..attempts.big_draws import BigDraw
 from ..attempts.create import Request, add_for_picks
 from ..attempts.obstacles import as_sentence
 from ..attempts.selection import installation_seed, request_key
@@ -21,7 +22,7 @@ from ..domain.cron import CadenceError
 from ..domain.protocol import NO_REASON, ProtocolPart
 from ..domain.reasons import ExperimentState, Trigger
 from ..domain.targets import TargetError
-from ..dt_service import DTService, draw_for
+from ..dt_service import LARGEST_DRAW, DTService, draw_for
 from ..errors import BadInput, NobodyEligible
 from ..models import Account, Attempt, Experiment, Installation, Schedule, ScheduleRevision
 from ..scheduling import cadence, slots
@@ -213,6 +214,12 @@ def fire_once(
         picks = draw_for(service, session, schedule.experiment, schedule, key)
     except TargetError as error:
         raise BadInput(str(error)) from None
+    many = picks.wanted if isinstance(picks, BigDraw) else len(picks)
+    if many > LARGEST_DRAW:
+        raise BadInput(
+            f"It asks {many:,} twins; by hand at most {LARGEST_DRAW:,} are asked at once. Let its next slot "
+            "ask them, or give it a slot that is due sooner."
+        )
     if not picks:
         raise NobodyEligible(nobody_words(session, schedule))
     request = Request(

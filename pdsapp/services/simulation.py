@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from .. import grants
+from ..attempts.big_draws import BigDraw, Cursor, next_piece
 from ..attempts.preview import Preview, preview
 from ..attempts.selection import installation_seed, slot_key
 from ..config import Settings
@@ -14,6 +15,7 @@ from ..domain import cron
 from ..domain.cron import CadenceError
 from ..domain.jitter import delay_of
 from ..domain.randomness import key_of
+from ..domain.targets import Target
 from ..dt_service import DTService, draw_for
 from ..errors import BadInput
 from ..models import DigitalTwin, Schedule
@@ -73,6 +75,12 @@ def simulate(
         raise BadInput("No slot is due then or later. Choose an earlier time.", "at")
     key = slot_key(installation_seed(session), schedule.uuid, slot_at)
     picks = draw_for(service, session, schedule.experiment, schedule, key)
+    if isinstance(picks, BigDraw):
+        asked_count = picks.wanted
+        target = Target.from_dict(schedule.target)
+        picks = next_piece(session, picks, target, Cursor(), MOST_DECIDED).picks
+    else:
+        asked_count = len(picks)
     if not picks:
         return Simulation(slot_at, 0, 0, (), nobody_words(session, schedule))
     shown = picks[:MOST_DECIDED]
@@ -91,4 +99,4 @@ def simulate(
             schedule.is_forced, schedule,
         )  # fmt: skip
         asked.append(Asked(pick.twin_id, pick.ordinal, pick.rank, begins_at, made))
-    return Simulation(slot_at, picks[0].candidate_count, len(picks), tuple(asked))
+    return Simulation(slot_at, picks[0].candidate_count, asked_count, tuple(asked))

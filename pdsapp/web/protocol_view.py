@@ -29,7 +29,7 @@ POLICY_WORDS = {
 }  # fmt: skip
 SCHEDULE_WORDS = {
     "interval_seconds": "every", "anchor_at": "counted from", "jitter_seconds": "jitter",
-    "is_forced": "post whatever the draw", "missed_policy": "slots missed",
+    "is_forced": "post whatever the draw", "asks_all": "asks each of them", "missed_policy": "slots missed",
     "overlap_policy": "slot before still at work",
 }  # fmt: skip
 WORDS_OF = {

@@ -18,7 +18,10 @@ from . import links
 
 @dataclass(frozen=True)
 class SlotRow:
-    """A schedule's next slot. `pill` is a state that keeps it from firing, with its words, or None."""
+    """A schedule's next slot. `pill` is a state that keeps it from firing, with its words, or None.
+
+    `progress` tells how far the slot before is, where it asks very many twins and is at work.
+    """
 
     at: datetime
     zone: ZoneInfo
@@ -29,6 +32,7 @@ class SlotRow:
     experiment: str
     strip: OutcomeStrip | None
     pill: tuple[str, str] | None
+    progress: str = ""
 
 
 def slot_rows(session: Session, experiment: Experiment | None, now: datetime, count: int) -> list[SlotRow]:
@@ -58,6 +62,7 @@ def _slot(
         experiment="" if experiment and slot.experiment else slot.experiment or "all experiments",
         strip=outcome_strip(slot.outcomes) if slot.outcomes else None,
         pill=_slot_pill(slot, held),
+        progress=f"now: {slot.progress.words}" if slot.progress and slot.progress.is_at_work else "",
     )
 
 
