@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """A fired slot: of `wanted` twins `asked` have an attempt, `ended` of these have ended, `unasked` get none.
+    """A fired slot: `asked` of `wanted` twins have an attempt, `unasked` get none, `ended` attempts ended.
 
     `is_at_work`: attempts are still to be made, wait or run.
     """

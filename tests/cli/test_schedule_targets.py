@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.database import transaction
-from pdsapp.models import DigitalTwin, ProtocolChange, Schedule
+from pdsapp.dt_service import DTService
+from pdsapp.models import Attempt, DigitalTwin, ProtocolChange, Schedule
+from pdsapp.scheduling import slots
 from pdsapp.services import edits
 from tests import builders
 
@@ -63,6 +65,33 @@ def test_whom_it_asks_is_changed_and_nothing_else(run, session):
     assert run("change", "Daily", "--everybody", "--twins", "1").exit_code == 0
     session.expire_all()
     assert (row.target, row.twins_per_slot, row.revision_number) == ({}, 1, 3)
+
+
+def test_each_of_them_is_asked_with_all(run, session):
+    assert run("add", "Hourly", "--twins", "all").exit_code == 0
+    row = session.scalars(select(Schedule)).one()
+    assert (row.asks_all, row.twins_per_slot) == (True, 1)
+    assert (listed(run)[0]["twins"], listed(run)[0]["asks"]) == ("all", "all active twins")
+    assert ", asks all active twins\n" in run("preview", "Hourly").stdout
+    done = run("change", "Hourly", "--tag", "morning", "--reason", "early birds")
+    assert "“Hourly” asks twins tagged “morning”." in done.stdout
+    assert "asks 2 of twins tagged" in run("change", "Hourly", "--twins", "2").stdout
+    session.expire_all()
+    assert (row.asks_all, row.twins_per_slot) == (False, 2)
+    assert run("add", "Odd", "--twins", "some").exit_code == 2
+
+
+def test_a_slot_is_stopped_half_way(run, session, study):
+    run("add", "Hourly", "--twins", "all")
+    assert run("stop-slot", "Hourly").stdout == "No slot of “Hourly” is at work.\n"
+    row = session.scalars(select(Schedule)).one()
+    with transaction() as writing:
+        slots.claim_due(writing, DTService(), None, row.next_slot_at, "test")
+    done = run("stop-slot", "Hourly", "--reason", "wrong prompt")
+    assert done.exit_code == 0 and "is stopped: 2 waiting were cancelled." in done.stdout
+    attempts = session.scalars(select(Attempt)).all()
+    assert [(a.state.value, a.reason.value) for a in attempts] == [("cancelled", "stopped")] * 2
+    assert attempts[0].detail.endswith("by command line: wrong prompt.")
 
 
 def test_a_tag_that_nobody_has_is_taken_with_a_warning(run):

@@ -137,13 +137,19 @@ def test_an_interval_without_an_anchor_counts_from_a_first_day_to_come(study, se
             id="interval-too-late",
         ),
         pytest.param(
-            {"cron": "*/15 * * * *", "jitter_seconds": 900},
+            {"cron": "*/15 * * * *", "jitter_seconds": 901},
             "jitter_seconds",
-            "Slots of it are as close as 15 min, and the jitter must be shorter: give less than 900 seconds",
-            id="jitter-as-long-as-the-spacing",
+            "Slots of it are as close as 15 min, and the jitter must not be longer: give at most 900 seconds",
+            id="jitter-longer-than-the-spacing",
         ),
         pytest.param(
-            {"interval_seconds": 900, "jitter_seconds": 1000}, "jitter_seconds", "than 900", id="interval"
+            {"cron": "*/15 * * * *", "jitter_seconds": 900},
+            "overlap_policy",
+            "the slot before is still at work when the next one comes",
+            id="jitter-as-long-as-the-spacing-without-overlap",
+        ),
+        pytest.param(
+            {"interval_seconds": 900, "jitter_seconds": 1000}, "jitter_seconds", "at most 900", id="interval"
         ),
         pytest.param({"jitter_seconds": -5}, "jitter_seconds", "whole number of seconds", id="negative"),
         pytest.param(

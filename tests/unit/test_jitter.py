@@ -85,7 +85,7 @@ def test_the_spacing_of_an_interval_is_exact():
 @pytest.mark.parametrize(
     ("jitter", "words"),
     [
-        pytest.param(900, "Slots of it are as close as 15 min, and the jitter must be shorter", id="as-long"),
+        pytest.param(901, "Slots of it are as close as 15 min, and the jitter must not be", id="longer"),
         pytest.param(86_401, "The jitter is at most 86,400 seconds", id="more-than-a-day"),
         pytest.param(-1, "The jitter is a whole number of seconds", id="negative"),
         pytest.param(True, "The jitter is a whole number of seconds", id="no-number"),

@@ -20,6 +20,8 @@ MORNING, THREE = Target.tagged(["morning"]), Target.chosen("abc")
         (12, 3, 60 * MINUTES, "3 of 12 active twins, about one turn per twin every 4 h"),
         (1, 1, 15 * MINUTES, "the only active twin, about one turn per twin every 15 min"),
         (3, 5, 15 * MINUTES, "all 3 active twins each time, about one turn per twin every 15 min"),
+        (3, None, 15 * MINUTES, "all 3 active twins each time, about one turn per twin every 15 min"),
+        (0, None, 15 * MINUTES, "nobody yet: there is no active twin"),
         (0, 1, 15 * MINUTES, "nobody yet: there is no active twin"),
         (1200, 1, None, "one of 1,200 active twins, once"),
     ],
