@@ -1,7 +1,7 @@
 """What it costs to draw twins and to decide for one, by how many twins the experiment has.
 
-Per step, as the median of many: drawing one twin, drawing ten, and the whole of a worker's first transaction
-for one attempt: claim it, look at what is in the way, read the feed, decide with limits, and take the context.
+Medians: drawing one twin, drawing ten, the whole of a worker's first transaction for one attempt (claim it,
+look at what is in the way, read the feed, decide with limits, take the context), switching a twin off and on.
 The floor is the same with 100 twins in the same run; at most twice that is allowed. On SQLite and, where
 `BENCH_DATABASE_URL` names a server, on PostgreSQL, on which a database of its own is made and dropped.
 `BENCH_TWINS` is the largest number of twins, 1,000,000 unless it is set.
@@ -35,7 +35,7 @@ from . import servers
 from .filled import fill, installation
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
-ATTEMPTS, DAYS, ROUNDS = 2_000, 30, 300
+ATTEMPTS, DAYS, ROUNDS = 2_000, 30, 200
 MOST_RATIO = 2.0
 LIMITS = Limits(posts_per_day=3, min_gap_seconds=60)
 STEPS = ("draw one", "draw ten", "claim and decide", "switch one off and on")

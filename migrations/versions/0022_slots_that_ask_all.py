@@ -1,4 +1,4 @@
-"""slots that ask all active twins, made chunk by chunk; and which twins could be asked when one was claimed"""
+"""slots that ask all active twins, made piece by piece; which twins could be asked when one was claimed"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,9 +37,14 @@ def upgrade():
     for name in VALUES:
         op.add_column("slot", sa.Column(name, Json, nullable=True))
     op.create_index("ix_slot_stage", "slot", ["stage"], postgresql_where=OPEN, sqlite_where=OPEN)
+    # With the twin in it, so that those of a tag are found without looking at the table.
+    op.create_index("ix_twin_tag_tag_digital_twin_id", "twin_tag", ["tag", "digital_twin_id"])
+    op.drop_index("ix_twin_tag_tag", "twin_tag")
 
 
 def downgrade():
+    op.create_index("ix_twin_tag_tag", "twin_tag", ["tag"])
+    op.drop_index("ix_twin_tag_tag_digital_twin_id", "twin_tag")
     op.drop_index("ix_slot_stage", "slot")
     for name in (*VALUES, *COUNTS, "stage"):
         op.drop_column("slot", name)

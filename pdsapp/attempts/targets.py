@@ -15,9 +15,7 @@ def is_in(target: Target) -> ColumnElement[bool]:
     Tags are found by their index, so that a draw reads the tagged twins and not the whole experiment.
     """
     if target.tags:
-        return DigitalTwin.id.in_(
-            select(TwinTag.digital_twin_id).where(TwinTag.tag.in_(target.tags)).distinct()
-        )
+        return DigitalTwin.id.in_(select(TwinTag.digital_twin_id).where(TwinTag.tag.in_(target.tags)))
     return DigitalTwin.uuid.in_([uuid for text in target.twins if (uuid := _uuid(text)) is not None])
 
 

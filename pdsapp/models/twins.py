@@ -94,8 +94,9 @@ class TwinTag(Base):
     """A word somebody put on a twin to find it again."""
 
     __tablename__ = "twin_tag"
+    __table_args__ = (sa.Index("ix_twin_tag_tag_digital_twin_id", "tag", "digital_twin_id"),)
 
     digital_twin_id: Mapped[int] = mapped_column(
         sa.ForeignKey("digital_twin.id", ondelete="CASCADE"), primary_key=True
     )
-    tag: Mapped[str] = mapped_column(sa.String(40), primary_key=True, index=True)
+    tag: Mapped[str] = mapped_column(sa.String(40), primary_key=True)

@@ -21,6 +21,7 @@ from ..domain.reasons import (
     ExperimentState,
     Reason,
     SlotKind,
+    SlotStage,
     TokenState,
     Visibility,
 )
@@ -171,7 +172,7 @@ def schedules_without_a_post(session: Session, experiment: Experiment | None) ->
 def _with_their_hopes(is_of_one: bool) -> sa.Select:
     """Schedules that fire, their last eight slots, and how many of those brought a post or may."""
     last = (
-        select(Slot.id)
+        select(Slot.id, Slot.stage)
         .where(Slot.schedule_id == Schedule.id, Slot.kind.in_((SlotKind.fired, SlotKind.nobody_eligible)))
         .order_by(Slot.slot_at.desc())
         .limit(LAST_SLOTS)
@@ -181,7 +182,8 @@ def _with_their_hopes(is_of_one: bool) -> sa.Select:
     hopeful = (AttemptState.posted, AttemptState.due, AttemptState.running)
     is_hopeful = sa.exists().where(Attempt.slot_id == last.c.id, Attempt.state.in_(hopeful))
     slots = select(func.count(last.c.id)).scalar_subquery()
-    hopes = select(func.count(last.c.id)).where(is_hopeful).scalar_subquery()
+    is_open = last.c.stage == SlotStage.expanding
+    hopes = select(func.count(last.c.id)).where(sa.or_(is_open, is_hopeful)).scalar_subquery()
     of_one = sa.or_(Schedule.experiment_id == sa.bindparam("experiment"), Schedule.experiment_id.is_(None))
     return (
         select(Schedule, slots, hopes)

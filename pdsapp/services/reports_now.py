@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..database import UNREADABLE
-from ..domain.reasons import AttemptStage, AttemptState, SlotKind, TokenState
+from ..domain.reasons import AttemptStage, AttemptState, SlotKind, SlotStage, TokenState
 from ..domain.slot_words import Progress
 from ..models import (
     IS_DUE,
@@ -360,8 +360,10 @@ def _last_slots() -> sa.Select:
     )
     # One look into an index for each, however many twins a slot asks.
     worst = sa.case(
-        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES),
-        (_has_attempt(), "skipped"),
+        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[:1]),
+        (Slot.stage == SlotStage.expanding, "waiting"),
+        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[1:]),
+        (sa.or_(Slot.gone_count + Slot.stopped_count > 0, _has_attempt()), "skipped"),
         else_="waiting",
     )
     return (

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ..domain.reasons import AttemptState, SlotKind
+from ..domain.reasons import AttemptState, SlotKind, SlotStage
 
 AT_WORK = (AttemptState.due, AttemptState.running)
 # What a fired slot counts as, by the first of these states that one of its attempts is in: trouble is never
@@ -67,7 +67,7 @@ def kinds_of(shown: Iterable[SlotMarks]) -> list[tuple[str, str]]:
 
 
 def _mark(row: Any, states: Counter, zone: ZoneInfo) -> Mark:
-    kind = row.kind.value if row.kind != SlotKind.fired else _kind_of(states)
+    kind = row.kind.value if row.kind != SlotKind.fired else _kind_of(row, states)
     what = WORDS[kind]
     if row.kind == SlotKind.fired and not states:
         what = "fired"
@@ -75,6 +75,10 @@ def _mark(row: Any, states: Counter, zone: ZoneInfo) -> Mark:
         ends = Counter()
         for state, count in states.items():
             ends["at work" if state in AT_WORK else state.value] += count
+        if to_ask := row.wanted_count - row.expanded_count - row.gone_count - row.stopped_count:
+            ends["still to be asked"] = to_ask
+        if row.stopped_count + row.gone_count:
+            ends["not asked"] = row.stopped_count + row.gone_count
         what = ", ".join(f"{count:,} {word}" for word, count in sorted(ends.items()))
     when = _when(row.slot_at, zone)
     if row.slot_count > 1:
@@ -83,7 +87,11 @@ def _mark(row: Any, states: Counter, zone: ZoneInfo) -> Mark:
     return Mark(kind, 1, f"{when}: {what}")
 
 
-def _kind_of(states: Counter) -> str:
+def _kind_of(row: Any, states: Counter) -> str:
+    if row.stage == SlotStage.expanding and not states[AttemptState.failed]:
+        return "waiting"
+    if not states and row.stopped_count + row.gone_count:
+        return "cancelled"
     return next((kind for kind, those in BY_STATE if any(states[state] for state in those)), "waiting")
 
 
