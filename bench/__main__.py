@@ -37,7 +37,7 @@ TABLE: dict[str, Callable[[], Iterator[figures.Figure]]] = {
     "jobs": jobs.figures,
 }
 # What stands below it, as tables of its own.
-BELOW: dict[str, Callable[[], Iterator[str]]] = {}
+BELOW: dict[str, Callable[[], Iterator[str]]] = {"selection": selection.lines}
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "rules": rules.lines,
     "clocks": clocks.lines,
@@ -46,7 +46,6 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "lateness": lateness.lines,
     "lists": lists.lines,
     "control-room": control_room.lines,
-    "selection": selection.lines,
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,

@@ -181,7 +181,7 @@ def test_the_preview_says_what_makes_no_schedule(researcher, typed):
         whole.status_code == 200
         and "never fires" in re.search(r'id="cron-error">.*?</div>', whole.text, re.S)[0]
     )
-    data = typed(kind="every", every="15", unit="minutes", jitter_seconds="900", preview="1")
+    data = typed(kind="every", every="15", unit="minutes", jitter_seconds="901", preview="1")
     assert "Jitter, in seconds: Slots of it" in words_of(researcher.post(NEW, data=data, headers=PART))
 
 
