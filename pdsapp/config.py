@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         None, alias="PDS_LLM_ALLOWED_HOSTS"
     )
     llm_proxy: SecretStr | None = Field(None, alias="PDS_LLM_PROXY")
+    llm_ca_file: Path | None = Field(None, alias="PDS_LLM_CA_FILE")
+    database_pool: int = Field(5, alias="PDS_DATABASE_POOL", ge=1, le=200)
+    database_overflow: int = Field(15, alias="PDS_DATABASE_OVERFLOW", ge=0, le=200)
     workers: int = Field(1, alias="PDS_WORKERS", ge=1, le=64)
     at_once: int = Field(8, alias="PDS_AT_ONCE", ge=1, le=512)
     stop_seconds: float = Field(30, alias="PDS_STOP_SECONDS", gt=0, le=600)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from .extensions import db
 
 BUSY_SECONDS = 15
+POOL_SECONDS = 10
 # What reading a row raises whose column holds what its type cannot be.
 UNREADABLE = (LookupError, ValueError, TypeError, OverflowError)
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
@@ -100,8 +101,12 @@ def snapshot() -> Iterator[Session]:
         yield session
 
 
-def engine_options(url: str) -> dict:
-    """Engine options for a database URL: pool and time-outs."""
+def engine_options(url: str, pool: int = 5, overflow: int = 15) -> dict:
+    """Engine options for a database URL: pool and time-outs.
+
+    `pool` connections are kept open by a process of PostgreSQL's clients once they were needed, `overflow`
+    more may be opened at once and are closed again; who needs yet another one waits up to 10 seconds.
+    """
     if url.startswith("sqlite"):
         return {
             "hide_parameters": True,
@@ -110,8 +115,9 @@ def engine_options(url: str) -> dict:
     return {
         "hide_parameters": True,
         "pool_pre_ping": True,
-        "pool_size": 10,
-        "max_overflow": 20,
+        "pool_size": pool,
+        "max_overflow": overflow,
+        "pool_timeout": POOL_SECONDS,
         "connect_args": {
             "connect_timeout": 5,
             "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=20000 -c lock_timeout=15000",

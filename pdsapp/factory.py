@@ -28,7 +28,9 @@ def build(settings: Settings | None, with_web: bool) -> Flask:
     app.config.update(
         SECRET_KEY=settings.require("secret_key"),
         SQLALCHEMY_DATABASE_URI=settings.sqlalchemy_url,
-        SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(settings.sqlalchemy_url),
+        SQLALCHEMY_ENGINE_OPTIONS=database.engine_options(
+            settings.sqlalchemy_url, settings.database_pool, settings.database_overflow
+        ),
         SQLALCHEMY_TRACK_MODIFICATIONS=False,
         MAX_CONTENT_LENGTH=2 * 1024 * 1024,
         MAX_FORM_MEMORY_SIZE=2 * 1024 * 1024,

@@ -37,6 +37,7 @@ def make_client(settings: Settings) -> ModelClient:
     return ModelClient(
         EndpointGuard(settings.allowed_hosts),
         proxy=settings.llm_proxy.get_secret_value() if settings.llm_proxy else None,
+        ca_file=str(settings.llm_ca_file) if settings.llm_ca_file else None,
         swaps=_SWAPS,
     )
 

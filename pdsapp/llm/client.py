@@ -1,7 +1,6 @@
 """Asking a model: one HTTP request per call, a total deadline, and an outcome instead of an exception."""
 
 import asyncio
-import functools
 import json
 import ssl
 import time
@@ -19,7 +18,7 @@ from ..domain.reply import BadReply, Reply, classify, classify_error
 from ..errors import AddressRefused, NotConfigured
 from .endpoint import Endpoint
 from .guard import Checked, EndpointGuard
-from .transport import ANSWER, Answer, CallProblem, Connections, GuardedTransport
+from .transport import ANSWER, Answer, CallProblem, Connections, GuardedTransport, certificates
 
 USER_AGENT = "discourse-twins"
 MAX_CLIENTS = 128
@@ -98,8 +97,8 @@ class ModelClient:
         return bool(self._proxy) and base_url.startswith("https:") and not (checked and checked.is_listed)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """What certificates are checked with."""
-        return _ssl_context(self._ca_file)
+        """What certificates are checked with. Raises NotConfigured."""
+        return certificates(self._ca_file)
 
     async def complete(
         self,
@@ -169,6 +168,8 @@ class ModelClient:
             return None, classify_error("deadline", f"{deadline_seconds:.0f} s")
         except AddressRefused as error:
             return None, classify_error("refused_address", str(error))
+        except NotConfigured as error:
+            return None, classify_error("tls", str(error))
         except CallProblem as error:
             return None, _without_key(classify_error(error.kind, error.detail), endpoint.api_key)
         except (openai.OpenAIError, httpx2.InvalidURL, TypeError, ValueError) as error:
@@ -201,7 +202,7 @@ class ModelClient:
             self._connections = Connections(
                 self.guard,
                 proxy=self._proxy,
-                ssl_context=_ssl_context(self._ca_file),
+                ssl_context=self.ssl_context(),
                 connect_seconds=self._connect_seconds,
             )
         transport = GuardedTransport(self._connections, endpoint.api_key, self._max_reply_bytes)
@@ -223,17 +224,6 @@ class ModelClient:
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         return client
-
-
-@functools.lru_cache(maxsize=4)
-def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    context = httpx2.create_ssl_context(trust_env=False)
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:
-            raise NotConfigured(f"The certificates in {ca_file} cannot be used: {error}.") from None
-    return context
 
 
 def _is_sendable(api_key: str | None) -> bool:

@@ -5,6 +5,7 @@ limit before anybody sees it, so that neither the success nor the error path can
 """
 
 import asyncio
+import functools
 import ssl
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from ..errors import AddressRefused
+from ..errors import AddressRefused, NotConfigured
 from .guard import EndpointGuard, NameUnknown, PinnedBackend
 
 ANSWER = "pds_answer"
@@ -127,6 +128,25 @@ class _Pools:
         """Closes every connection."""
         for pool in self._busy:
             await pool.aclose()
+
+
+@functools.lru_cache(maxsize=4)
+def certificates(ca_file: str | None) -> ssl.SSLContext:
+    """What servers are checked with: the usual authorities, and those in `ca_file` (PEM) besides.
+
+    Raises NotConfigured if that file cannot be read or holds none.
+    """
+    context = httpx2.create_ssl_context(trust_env=False)
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:
+            why = error.strerror or error.__class__.__name__
+            raise NotConfigured(
+                f"PDS_LLM_CA_FILE: the certificates in {ca_file} cannot be used ({why}). It has to be a file "
+                f"of PEM certificates that this process may read."
+            ) from None
+    return context
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):

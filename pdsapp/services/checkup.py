@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +17,7 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import backups, database, disk, endpoints_down, heartbeats, pauses
+from . import backups, clocks, database, disk, endpoints_down, heartbeats, pauses
 from .ledger import ledger
 
 MOST_NAMED = 5
@@ -106,6 +107,22 @@ def _queue(settings: Settings, now: datetime) -> Found:
     yield "ok", "answers"
 
 
+def _clocks(settings: Settings, now: datetime) -> Found:
+    from ..scheduling import queue
+
+    found = [difference] if (difference := clocks.of_database()) is not None else []
+    with suppress(PdsError):  # that it does not answer is another check
+        found.append(clocks.of_queue(queue.connection(settings)))
+    wrong = [(one.state, one.words) for one in found if one.state != "ok"]
+    wrong += [("warn", one.words) for one in clocks.of_processes()]
+    for state, words in wrong:
+        yield state, f"{words}. Let one time service (NTP) set the clocks of all machines."
+    if not wrong:
+        limit = f"{clocks.WARN_SECONDS:.0f} s"
+        names = " and ".join(one.name for one in found)
+        yield "ok", f"{names} within {limit} of this machine’s" if found else "only this machine’s"
+
+
 def _processes(settings: Settings, now: datetime) -> Found:
     database.require_head()
     with reading() as session:
@@ -162,6 +179,23 @@ def _endpoint(settings: Settings, now: datetime) -> Found:
         yield "ok", f"platform endpoint {settings.openai_base_url or 'OpenAI'}, model {settings.llm_model}"
 
 
+def _certificates(settings: Settings, now: datetime) -> Found:
+    if settings.llm_ca_file is None:
+        yield "ok", "endpoints are checked against the usual authorities"
+        return
+    from ..llm.transport import certificates
+
+    count = certificates(str(settings.llm_ca_file)).cert_store_stats()["x509_ca"]
+    own = count - certificates(None).cert_store_stats()["x509_ca"]
+    if own > 0:
+        yield "ok", f"{own} more from {settings.llm_ca_file}"
+    else:
+        yield (
+            "warn",
+            f"{settings.llm_ca_file} has no authority that is not known anyway. Is it the right one?",
+        )
+
+
 def _mute_twins() -> int:
     """How many active twins of running experiments and drafts have neither token, nor URL, nor a demo."""
     database.require_head()
@@ -200,10 +234,12 @@ _CHECKS: dict[str, Callable[[Settings, datetime], Found]] = {
     "backups": _backups,
     "ledger": _ledger,
     "queue": _queue,
+    "clocks": _clocks,
     "processes": _processes,
     "pauses": _pauses,
     "secrets": _secrets,
     "endpoint": _endpoint,
     "endpoints asked": _endpoints,
+    "certificates": _certificates,
     "service": _service,
 }

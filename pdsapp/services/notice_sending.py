@@ -8,12 +8,11 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 import httpcore2
-import httpx2
 
 from ..config import Settings
-from ..errors import AddressRefused
+from ..errors import AddressRefused, NotConfigured
 from ..llm.guard import EndpointGuard, NameUnknown
-from ..llm.transport import Connections
+from ..llm.transport import Connections, certificates
 from ..models import Notice
 
 SECONDS = 5.0
@@ -56,7 +55,7 @@ def beat(settings: Settings) -> Sent:
 def _ask(settings: Settings, method: str, url: str, headers: dict[str, str], body: bytes) -> Sent:
     try:
         status = asyncio.run(_exchange(settings, method, url, headers, body))
-    except AddressRefused as error:
+    except (AddressRefused, NotConfigured) as error:
         return Sent(None, str(error))
     except TimeoutError:
         return Sent(None, f"No answer within {SECONDS:.0f} seconds.")
@@ -81,7 +80,7 @@ async def _exchange(settings: Settings, method: str, url: str, headers: dict[str
     connections = Connections(
         EndpointGuard(settings.allowed_hosts),
         proxy=settings.llm_proxy.get_secret_value() if settings.llm_proxy else None,
-        ssl_context=httpx2.create_ssl_context(trust_env=False),
+        ssl_context=certificates(str(settings.llm_ca_file) if settings.llm_ca_file else None),
         connect_seconds=CONNECT_SECONDS,
     )
     try:
