@@ -28,6 +28,8 @@ SECRET_NAMES = (
 )
 BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SHORTEST_SECRET = 16
+# Path of a site below its host: "" or /twins or /labs/twins.
+PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 LOOPBACK_HOSTS = ("127.0.0.0/8", "::1/128", "localhost")
 
 
@@ -102,6 +104,7 @@ class Settings(BaseSettings):
     offline_writer_url: str | None = Field(None, alias="PDS_OFFLINE_WRITER_URL")
     trusted_proxies: int = Field(0, alias="PDS_TRUSTED_PROXIES", ge=0, le=10)
     cookie_secure: bool = Field(False, alias="PDS_COOKIE_SECURE")
+    public_url: str | None = Field(None, alias="PDS_PUBLIC_URL")
 
     @field_validator("openai_base_url")
     @classmethod
@@ -116,6 +119,15 @@ class Settings(BaseSettings):
         if value is not None and not _can_be_asked(value.get_secret_value()):
             raise ValueError("must be an http or https address in plain ASCII, without user and password")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_home(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not _can_be_asked(value) or not PATH.fullmatch(urlsplit(value).path.rstrip("/")) or "?" in value:
+            raise ValueError("must be the address people open, such as https://example.org/twins")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _signs_notices(self) -> Self:
@@ -146,6 +158,21 @@ class Settings(BaseSettings):
         if self.llm_allowed_hosts is not None:
             return self.llm_allowed_hosts
         return LOOPBACK_HOSTS if self.is_embedded else ()
+
+    @property
+    def address(self) -> str:
+        """Where people open the site, without a slash at the end."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def path_prefix(self) -> str:
+        """The path the site stands below, such as `/twins`; "" at the root of its host."""
+        return urlsplit(self.public_url or "").path
+
+    @property
+    def is_https(self) -> bool:
+        """Whether cookies are sent over https only."""
+        return self.cookie_secure or (self.public_url or "").startswith("https:")
 
     def require(self, name: str) -> str:
         """The secret stored under a field name, as text. Raises NotConfigured naming the variable."""

@@ -18,5 +18,5 @@ def create_admin(email):
         if account is None:
             account = service.add_account(session, email, "administrator", common.now())
         token = service.make_link(session, account, common.now())
-    click.echo(f"http://{settings.host}:{settings.port}/first-sign-in/{token}")
+    click.echo(f"{settings.address}/first-sign-in/{token}")
     common.note(f"Open this once to set the password of {account.email}. It is good for two days.")

@@ -94,6 +94,16 @@ def is_relative(target: str | None) -> bool:
     return not parts.scheme and not parts.netloc
 
 
+def page_address() -> str:
+    """The address of this page on its host, with its query: what a browser can be sent back to."""
+    return f"{request.script_root}{request.full_path}" if request.query_string else page_path()
+
+
+def page_path() -> str:
+    """The address of this page on its host, without its query."""
+    return f"{request.script_root}{request.path}"
+
+
 def redirect_target() -> str | None:
     """Where a form or link asks to go back to, if that is on this site."""
     target = request.values.get("url")
@@ -119,5 +129,5 @@ def _to_sign_in():
     wants_page = not request.accept_mimetypes or request.accept_mimetypes.accept_html
     if request.method not in ("GET", "HEAD") or not wants_page:
         abort(401)
-    wanted = request.full_path.rstrip("?")
-    return redirect(url_for("sign_in.login", next=None if wanted == "/" else wanted))
+    wanted = None if request.full_path == "/?" else page_address()
+    return redirect(url_for("sign_in.login", next=wanted))

@@ -3,7 +3,7 @@
 from secrets import token_hex
 
 import structlog
-from flask import Flask, g, render_template, request
+from flask import Flask, g, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import (
     DBAPIError,
@@ -81,7 +81,7 @@ def error_page(code: int, sentence: str = "", reference: str = ""):
     if code >= 500:
         g.frame = None  # what broke may be what the frame needs
         access.be_a_stranger()
-        words |= {"url": "/", "url_label": "To the start page"}
+        words |= {"url": url_for("home"), "url_label": "To the start page"}
     return render_template("errors/error.html", **words), code
 
 

@@ -74,6 +74,8 @@ def init_app(app: Flask) -> None:
     app.before_request(_remember_choice)
     lazy = LocalProxy(current_frame)  # a part of a page has none around it, and pays for none
     app.context_processor(lambda: {"frame": lazy})
+    app.add_template_global(access.page_address)
+    app.add_template_global(access.page_path)
     app.add_template_global(is_frame_lost)
     app.add_template_global(flashes)
     app.add_template_global(is_of_another_year)
@@ -172,10 +174,11 @@ def theme():
     value = request.form.get("theme", "")
     access.account().theme = value if value in ("light", "dark") else "system"
     db.session.commit()
+    place = {"path": request.script_root or "/", "samesite": "Lax", "secure": request.is_secure}
     if value in ("light", "dark"):
-        answer.set_cookie("theme", value, max_age=31_536_000, samesite="Lax", secure=request.is_secure)
+        answer.set_cookie("theme", value, max_age=31_536_000, **place)
     else:
-        answer.delete_cookie("theme", samesite="Lax", secure=request.is_secure)
+        answer.delete_cookie("theme", **place)
     return answer
 
 
@@ -251,7 +254,7 @@ def _offered(experiments, experiment: Experiment | None) -> list[tuple[str, str]
 def _switch_next(nav) -> str:
     """Where the switcher leads: this page, or its list from the page of a row, which stays the same."""
     if "experiment_of_page" not in g:
-        return request.full_path if request.query_string else request.path
+        return access.page_address()
     if request.blueprint in ("feed", "feed_import"):
         return url_for("feed.current")
     lists = (url for _, items in nav for _, url, _, is_current in items if is_current)
@@ -295,12 +298,12 @@ def _nav(counts, experiment: Experiment | None, newest: str):
 
 
 def _is_current(label: str, url: str) -> bool:
-    path = request.path
+    path = access.page_path()
     if label == "Dashboard":
         return path == url
     if label == "Feed":
-        return path.startswith("/experiments/") and path.endswith(("/feed", "/feed/import"))
-    if label == "Attempts" and path.startswith("/attempts/"):
+        return request.path.startswith("/experiments/") and path.endswith(("/feed", "/feed/import"))
+    if label == "Attempts" and request.path.startswith("/attempts/"):
         return True
     return path.startswith(url)
 

@@ -25,7 +25,10 @@ def back():
 def _is_page(target: str) -> bool:
     """Whether a GET of this address meets one of our rules."""
     try:
-        current_app.create_url_adapter(request).match(target.partition("?")[0], method="GET")
+        path = target.partition("?")[0]
+        if not path.startswith(f"{request.script_root}/"):
+            return False
+        current_app.create_url_adapter(request).match(path.removeprefix(request.script_root), method="GET")
     except RequestRedirect:  # a slash is missing at its end
         return True
     except HTTPException:

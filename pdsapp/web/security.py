@@ -22,7 +22,7 @@ from ..extensions import db, limiter, security
 from ..models import Account, Role, utc_now
 from ..scheduling import queue
 from ..services import accounts
-from . import access, queue_sign
+from . import access, below, queue_sign
 
 TRIES_PER_ADDRESS = "10 per minute"
 # From one address; from all together more, so that a stranger cannot lock somebody out so easily.
@@ -73,7 +73,7 @@ def init_app(app: Flask) -> None:
         SESSION_COOKIE_NAME="discourse_twins",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=settings.cookie_secure,
+        SESSION_COOKIE_SECURE=settings.is_https,
         PERMANENT_SESSION_LIFETIME=REMEMBERED_FOR,  # older cookies are refused by the server too
         SECURITY_PASSWORD_SCHEMES=["argon2"],
         SECURITY_PASSWORD_HASH="argon2",
@@ -87,6 +87,8 @@ def init_app(app: Flask) -> None:
         RATELIMIT_STORAGE_OPTIONS=_limiter_options(settings),
         RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
     )
+    app.session_interface = below.Sessions()
+    app.wsgi_app = below.BelowPath(app.wsgi_app, settings.path_prefix, settings.trusted_proxies)
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count, x_port=count)
@@ -118,7 +120,7 @@ def _name_and_address() -> str:
 def login():
     """The sign-in page."""
     if access.account() is not None:
-        return redirect("/")
+        return redirect(url_for("home"))
     form = SignInForm()
     if request.method == "GET":
         form.next.data = request.args.get("next", "")
@@ -128,7 +130,7 @@ def login():
         if account is not None:
             login_user(account)
             session.permanent = form.remember.data
-            return redirect(form.next.data if access.is_relative(form.next.data) else "/")
+            return redirect(form.next.data if access.is_relative(form.next.data) else url_for("home"))
         form.form_errors.append("E-mail address or password is wrong. Check both and try again.")
     return render_template("security/login_user.html", login_user_form=form), 400
 

@@ -95,7 +95,7 @@
       const days = theme ? 365 : 0;
       const secure = location.protocol === "https:" ? "; Secure" : "";
       fetch(themes.action, { method: "POST", body: new FormData(themes, event.submitter), redirect: "manual", keepalive: true }).catch(() => {});
-      document.cookie = `theme=${theme}; Path=/; SameSite=Lax; Max-Age=${days * 86400}${secure}`;
+      document.cookie = `theme=${theme}; Path=${themes.dataset.themes}; SameSite=Lax; Max-Age=${days * 86400}${secure}`;
       if (theme) document.documentElement.dataset.theme = theme;
       else delete document.documentElement.dataset.theme;
       for (const button of themes.querySelectorAll("button")) {

@@ -169,7 +169,7 @@ def _page(text: str, refused: Refused | None) -> str:
         clear_url=url_for(".show", text=experiment.identifier) if given else "",
         posts=_views(session, found.posts, filters),
         writing=_writing(session, experiment, refused) if may_write else None,
-        back_url=request.full_path.rstrip("?") if refused is None else address(),
+        back_url=access.page_address() if refused is None else address(),
         hide_url=url_for(".hide", text=experiment.identifier),
         add_person_url=links.to("userprofile.create_view"),
         import_url=url_for("feed_import.show", text=experiment.identifier) if may_write else "",
