@@ -11,14 +11,20 @@ OLDEST_PYTHON = (3, 11)
 def __getattr__(name):
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pdsapp import create_app
-    from pdsapp.cli.common import errors_as_exits, require_what_to_look_at
+    from pdsapp import create_app, list_of_commands
+    from pdsapp.cli import typed
     from pdsapp.errors import PdsError
 
-    with errors_as_exits():
-        require_what_to_look_at()
+    words = typed.words()
+    if typed.only_help(words):
+        return list_of_commands()
+    if typed.only_looks(words):
+        from pdsapp.cli.common import errors_as_exits, require_what_to_look_at
+
+        with errors_as_exits():
+            require_what_to_look_at()
     try:
-        globals()["app"] = create_app()
+        globals()["app"] = create_app(with_web=typed.needs_screens(words))
     except PdsError as error:
         sys.exit(f"Discourse Twins: {error}")
     return globals()["app"]

@@ -19,12 +19,14 @@ from . import (
     jobs,
     lateness,
     lists,
+    memory,
     million,
     overhead,
     rules,
     selection,
     single_post,
     stages,
+    startup,
     throughput,
 )
 
@@ -37,7 +39,11 @@ TABLE: dict[str, Callable[[], Iterator[figures.Figure]]] = {
     "jobs": jobs.figures,
 }
 # What stands below it, as tables of its own.
-BELOW: dict[str, Callable[[], Iterator[str]]] = {"selection": selection.lines}
+BELOW: dict[str, Callable[[], Iterator[str]]] = {
+    "selection": selection.lines,
+    "memory": memory.lines,
+    "startup": startup.lines,
+}
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "rules": rules.lines,
     "clocks": clocks.lines,
@@ -46,6 +52,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "lateness": lateness.lines,
     "lists": lists.lines,
     "control-room": control_room.lines,
+    "startup": startup.lines,
+    "memory": memory.lines,
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,

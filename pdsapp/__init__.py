@@ -19,3 +19,19 @@ def create_app(settings: "Settings | None" = None, with_web: bool = True) -> "Fl
     from .factory import build
 
     return build(settings, with_web)
+
+
+def list_of_commands() -> "Flask":
+    """An application that knows the names of its commands and nothing else: for `flask --help`.
+
+    It needs no setting and none of the packages behind the commands.
+    """
+    from click import Command
+    from flask import Flask
+
+    from . import cli
+
+    app = Flask("pdsapp")
+    cli.init_app(app)
+    app.cli.add_command(Command("db", short_help="Perform database migrations."))  # Flask-Migrate's
+    return app

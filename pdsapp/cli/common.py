@@ -17,8 +17,6 @@ from ..errors import BadInput, NobodyEligible, NotFound, PdsError
 from ..models import utc_now
 from ..services import backups, database
 
-# Commands that look at an installation and must not begin one.
-LOOKING = frozenset({"backup"})
 EXIT_FAILED, EXIT_USAGE, EXIT_SKIPPED, EXIT_NOBODY = 1, 2, 3, 4
 
 
@@ -46,20 +44,11 @@ def with_database(command: Callable) -> Callable:
 
 
 def require_what_to_look_at() -> None:
-    """Returns unless this process is a command that only looks, and there is no embedded database.
+    """Returns if there is an embedded database, or another one. Raises BadInput.
 
-    For before the application is made, which makes a data dir and new secrets where there are none: a
-    mistyped PDS_DATA_DIR must not leave them behind. Raises BadInput.
+    For commands that only look, before the application is made: it makes a data dir and new secrets where
+    there are none, and a mistyped PDS_DATA_DIR must not leave them behind.
     """
-    context = click.get_current_context(silent=True)
-    if context is None or context.parent is not None:
-        return
-    try:
-        words = context.command.make_parser(context).parse_args(sys.argv[1:])[1]
-    except click.UsageError:  # started by another program, with words of its own
-        return
-    if not words or words[0] not in LOOKING or "--help" in words:
-        return
     given = read_settings()
     if given.is_embedded:
         backups.require_database(given.data_dir.absolute() / backups.DATABASE_NAME)

@@ -11,6 +11,7 @@ from ..models import Experiment, Installation
 from ..services import experiments as service
 from ..services import lifecycle, lookup, pauses, start_checks
 from . import common, pausing
+from .limits import limits
 
 
 class Refused(PdsError):
@@ -20,6 +21,7 @@ class Refused(PdsError):
 SCOPE = pausing.Scope(lookup.find_experiment, lambda found: found.identifier)
 
 experiments = AppGroup("experiments", help="List, add, start, pause, stop, resume and end experiments.")
+experiments.add_command(limits)
 
 
 @experiments.command("list")

@@ -5,8 +5,12 @@ import re
 import click
 from flask import current_app
 from flask.cli import with_appcontext
+from sqlalchemy.exc import SQLAlchemyError
 
-from ..errors import BadInput
+from ..database import reading
+from ..errors import BadInput, DatabaseNotReady
+from ..models import ProcessKind
+from ..services import heartbeats
 from . import common
 
 
@@ -34,6 +38,24 @@ def worker(lanes):
                 "Name lanes with a–z, 0–9 and -, separated by commas. Example: default,now", "lanes"
             )
         raise SystemExit(run_worker(current_app._get_current_object(), names))
+
+
+@click.command("alive")
+@click.argument("kind", type=click.Choice([kind.value for kind in ProcessKind]))
+@with_appcontext
+def alive(kind):
+    """Say whether a worker or scheduler on this machine has a fresh heartbeat; exit status 1 if not.
+
+    For health checks of containers, whose machine is their own.
+    """
+    with common.errors_as_exits():
+        try:
+            with reading() as session:
+                is_alive = heartbeats.is_alive_here(session, ProcessKind(kind), common.now())
+        except SQLAlchemyError:
+            raise DatabaseNotReady("The database does not answer.") from None
+    click.echo(f"{kind}: {'alive' if is_alive else 'no fresh heartbeat'} on this machine")
+    raise SystemExit(0 if is_alive else common.EXIT_FAILED)
 
 
 @click.command("scheduler")

@@ -1,4 +1,8 @@
-"""Asking a model: one HTTP request per call, a total deadline, and an outcome instead of an exception."""
+"""Asking a model: one HTTP request per call, a total deadline, and an outcome instead of an exception.
+
+The openai package takes longer to import than all the rest: it is imported with the first call, in workers
+before they fork.
+"""
 
 import asyncio
 import json
@@ -8,10 +12,9 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-import openai
 
 from ..domain.cleaning import without_unstorable
 from ..domain.reply import BadReply, Reply, classify, classify_error
@@ -19,6 +22,9 @@ from ..errors import AddressRefused, NotConfigured
 from .endpoint import Endpoint
 from .guard import Checked, EndpointGuard
 from .transport import ANSWER, Answer, CallProblem, Connections, GuardedTransport, certificates
+
+if TYPE_CHECKING:
+    import openai
 
 USER_AGENT = "discourse-twins"
 MAX_CLIENTS = 128
@@ -80,6 +86,8 @@ class ModelClient:
         self._clients: OrderedDict[tuple[str, str | None], openai.AsyncOpenAI] = OrderedDict()
 
     async def __aenter__(self) -> "ModelClient":
+        import openai  # noqa: F401  # here, so that the first call is not timed with it
+
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -161,6 +169,8 @@ class ModelClient:
     async def _ask(
         self, endpoint: Endpoint, body: dict[str, Any] | None, deadline_seconds: float
     ) -> tuple[Answer | None, BadReply | None]:
+        import openai
+
         try:
             async with asyncio.timeout(max(0.0, deadline_seconds)):
                 return await self._send(endpoint, body), None
@@ -176,6 +186,8 @@ class ModelClient:
             return None, _without_key(classify_error("bad_request", str(error)), endpoint.api_key)
 
     async def _send(self, endpoint: Endpoint, body: dict[str, Any] | None) -> Answer:
+        import openai
+
         client = self._client(endpoint)
         try:
             if body is None:
@@ -191,7 +203,9 @@ class ModelClient:
             return error.response.extensions[ANSWER]
         return raw.http_response.extensions[ANSWER]
 
-    def _client(self, endpoint: Endpoint) -> openai.AsyncOpenAI:
+    def _client(self, endpoint: Endpoint) -> "openai.AsyncOpenAI":
+        import openai
+
         key = (endpoint.base_url, endpoint.api_key or None)
         if key in self._clients:
             self._clients.move_to_end(key)

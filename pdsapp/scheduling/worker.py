@@ -325,6 +325,7 @@ def run_worker(app: Flask, lanes: Sequence[str]) -> int:
         # Loaded before the first fork, so that no work-horse loads it again; nothing of it connects.
         for name in {name.rpartition(".")[0] for name in queue.ALLOWED}:
             import_module(name)
+        import_module("openai")
         load_service(settings)
         connection = queue.connection(settings, answer_seconds=ANSWER_SECONDS)
         worker = TwinWorker(lanes, connection, settings)

@@ -53,6 +53,14 @@ def beat(
     row.stopped_at = None
 
 
+def is_alive_here(session: Session, kind: ProcessKind, now: datetime) -> bool:
+    """Whether a process of this kind on this host has a fresh heartbeat and has not said farewell."""
+    query = select(Heartbeat.beat_at).where(
+        Heartbeat.kind == kind, Heartbeat.host == socket.gethostname(), Heartbeat.stopped_at.is_(None)
+    )
+    return any(is_fresh(beat_at, now) for beat_at in session.scalars(query))
+
+
 def farewell(session: Session, name: str, now: datetime) -> None:
     """Says that this process stopped in good order; the caller commits."""
     row = session.scalars(select(Heartbeat).where(Heartbeat.name == name)).one_or_none()

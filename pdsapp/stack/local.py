@@ -74,6 +74,8 @@ def _application(settings: Settings, output: Output) -> "Flask":
 
     if can_fork():
         # What the children are going to need is imported once, here.
+        import openai  # noqa: F401
+
         from .. import admin, web  # noqa: F401
         from ..scheduling import scheduler, worker  # noqa: F401
 

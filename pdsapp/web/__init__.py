@@ -3,8 +3,8 @@
 from flask import Flask, redirect, request, url_for
 
 from .. import database
-from ..extensions import csrf
 from . import access, errors, frame, headers, pages, queue_sign, security
+from .extensions import csrf
 
 # Where more may be sent than anywhere else, in bytes: by the name of the view.
 UPLOADS = {"digitaltwin.bulk": 21_000_000, "feed_import.show": 15_000_000}

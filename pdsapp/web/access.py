@@ -6,9 +6,9 @@ from flask import Flask, abort, g, redirect, request, url_for
 from flask_login import current_user
 
 from .. import grants
-from ..extensions import security
 from ..models import Account, Schedule
 from ..services.accounts import WRITERS, role_of
+from .extensions import security
 
 PUBLIC_RULES = frozenset(
     {

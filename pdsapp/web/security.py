@@ -18,11 +18,12 @@ from wtforms.validators import DataRequired, EqualTo, Length
 from ..config import Settings
 from ..database import reading
 from ..errors import BadInput, NotFound
-from ..extensions import db, limiter, security
+from ..extensions import db
 from ..models import Account, Role, utc_now
 from ..scheduling import queue
 from ..services import accounts
 from . import access, below, queue_sign
+from .extensions import limiter, security
 
 TRIES_PER_ADDRESS = "10 per minute"
 # From one address; from all together more, so that a stranger cannot lock somebody out so easily.

@@ -12,10 +12,11 @@ from wtforms.validators import DataRequired
 
 from ...database import set_read_only
 from ...errors import BadInput
-from ...extensions import db, limiter
+from ...extensions import db
 from ...models import Experiment, utc_now
 from ...services import accounts, granting
 from .. import access, frame, zones
+from ..extensions import limiter
 from ..security import NO_LONGER, PasswordForm
 
 TRIES = "10 per minute"

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from pdsapp.domain.reasons import ExperimentState
-from pdsapp.extensions import limiter
 from pdsapp.models import Account, DigitalTwin, Experiment, Persona, TwinTag, utc_now
 from pdsapp.services import accounts, bulk_imports, cloning, lifecycle, pauses, personas
 from pdsapp.services.bulk_files import NamedFile, read_files
 from pdsapp.services.bulk_plan import Options
 from pdsapp.web import zones
+from pdsapp.web.extensions import limiter
 from tests.attempt_rows import put_row
 
 TWINS = b"username,persona_name,persona\nmaya_reads,Bus driver,You drove trams.\nnew_one,Bus driver,\n"

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import select
 
-from pdsapp.extensions import limiter
 from pdsapp.models import Account, SignInLink, utc_now
 from pdsapp.services.accounts import add_account, make_link
+from pdsapp.web.extensions import limiter
 from tests.conftest import NOON
 from tests.web.conftest import PASSWORD
 

@@ -1,0 +1,190 @@
+"""What a worker takes: resident memory at 1, 64, 256 and 512 attempts at once, and over 10,000 of them.
+
+A real `flask worker` on a Valkey of its own, with a model server in another process. Its parent keeps nothing
+of what its work-horses did; a work-horse is measured while it runs, and another process runs a batch of all
+10,000 attempts in one piece, which no worker ever does, so that growth would show.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from secrets import token_urlsafe
+
+import redis
+import sqlalchemy as sa
+from cryptography.fernet import Fernet
+
+from pdsapp import create_app
+from pdsapp.attempts.create import Request, add_for_twin
+from pdsapp.config import Settings, read_settings
+from pdsapp.database import reading, transaction
+from pdsapp.domain.reasons import TERMINAL_STATES, Trigger
+from pdsapp.extensions import db
+from pdsapp.models import Attempt, DigitalTwin, utc_now
+from pdsapp.scheduling import queue
+from pdsapp.services import bulk, database, experiments
+
+from . import servers
+
+ROOT = Path(__file__).resolve().parent.parent
+AT_ONCE = (1, 64, 256, 512)
+ATTEMPTS, TWINS, STEPS = 10_000, 600, 5
+BYTES_PER_CALL = 250_000
+# What 10,000 attempts may leave behind in a process that ran them all.
+MOST_GROWTH_BYTES = 30_000_000
+SECONDS = 600
+ONE_PROCESS = "import sys; from bench import memory; memory.one_process(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+def lines() -> Iterator[str]:
+    """The tables in Markdown."""
+    yield "| at once | worker | its work-horse, at most | of it its own |"
+    yield "| ---: | ---: | ---: | ---: |"
+    for at_once in AT_ONCE:
+        with _installation(at_once) as settings:
+            parent, horse, own = _worker(settings, max(TWINS, at_once))
+        yield f"| {at_once} | {_mb(parent)} | {_mb(horse)} | {_mb(own)} |"
+    found = grown(ATTEMPTS, STEPS)
+    yield ""
+    yield f"| attempts in one process, {AT_ONCE[1]} at once | resident |"
+    yield "| ---: | ---: |"
+    for count, size in found:
+        yield f"| {count:,} | {_mb(size)} |"
+    yield ""
+    growth = found[-1][1] - found[1][1]
+    yield f"Growth after the first {found[1][0]:,}: {_mb(growth)}. Bound: {_mb(MOST_GROWTH_BYTES)}."
+
+
+def grown(attempts: int, steps: int, at_once: int = AT_ONCE[1]) -> list[tuple[int, int]]:
+    """How many attempts a process of its own had run, and its resident bytes then; at first none."""
+    with _installation(at_once) as settings:
+        _twins(TWINS)
+        found = subprocess.run(
+            [sys.executable, "-c", ONE_PROCESS, str(attempts), str(steps)],
+            cwd=ROOT, env=_environment(settings), stdout=subprocess.PIPE, text=True, check=True, timeout=SECONDS,
+        )  # fmt: skip
+    return [tuple(int(word) for word in line.split()) for line in found.stdout.splitlines()]
+
+
+def one_process(attempts: int, steps: int) -> None:
+    """What that process does; it prints how many are done, and its resident bytes."""
+    import logging
+
+    from pdsapp.attempts.batch import Batch
+    from pdsapp.attempts.workshop import make_workshop
+    from pdsapp.dt_service import load_service
+
+    settings = read_settings()
+    with create_app(settings, with_web=False).app_context():
+        logging.getLogger().setLevel(logging.WARNING)
+        print(0, _memory(os.getpid())[0], flush=True)
+        for step in range(steps):
+            _ask_all(attempts // steps, step)
+            workshop = make_workshop(settings, load_service(settings))
+            batch = Batch(workshop, "bench", None, attempts, settings.at_once)
+            asyncio.run(batch.drain())
+            if sum(batch.ended.values()) != attempts // steps:
+                raise RuntimeError(f"not all attempts ended: {batch.ended}")
+            print((step + 1) * (attempts // steps), _memory(os.getpid())[0], flush=True)
+
+
+def _worker(settings: Settings, attempts: int) -> tuple[int, int, int]:
+    """Resident bytes of a worker, the most its work-horse had, and how much of that was its own."""
+    _twins(attempts)
+    _ask_all(attempts, 0)
+    command = [sys.executable, "-m", "flask", "worker", "--lanes", "default"]
+    environment = _environment(settings)
+    worker = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    parent = horse = own = 0
+    with servers.ended(worker), redis.from_url(settings.require("redis_url")) as client:
+        queue.wake(client, "default", 1)
+        deadline = time.monotonic() + SECONDS
+        while _left() and time.monotonic() < deadline:
+            children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+            parent = max(parent, _memory(worker.pid)[0])
+            for child in children:
+                resident, private = _memory(int(child))
+                horse, own = max(horse, resident), max(own, private)
+            time.sleep(0.05)
+    if not horse:
+        raise RuntimeError("no work-horse was seen")
+    return parent, horse, own
+
+
+@contextmanager
+def _installation(at_once: int) -> Iterator[Settings]:
+    """An installation in its context, with an offline writer and a Valkey of its own; nothing is left."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        settings = read_settings(
+            PDS_DATA_DIR=str(folder),
+            PDS_DEMO="0",
+            PDS_OFFLINE_WRITER_URL=stack.enter_context(servers.offline_writer()),
+            REDIS_URL=stack.enter_context(servers.valkey(folder)),
+            PDS_AT_ONCE=str(at_once),
+            PDS_MIN_FREE="0",
+            SECRET_KEY=token_urlsafe(),
+            PDS_FERNET_KEYS=Fernet.generate_key().decode(),
+        )
+        app = create_app(settings, with_web=False)
+        database.prepare(app)
+        with app.app_context():
+            yield settings
+            db.engine.dispose()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    names = ("secret_key", "fernet_keys", "redis_url", "offline_writer_url")
+    fields = type(settings).model_fields
+    return {
+        **os.environ,
+        **{fields[name].alias: settings.require(name) for name in names},
+        "PDS_DATA_DIR": str(settings.data_dir),
+        "PDS_AT_ONCE": str(settings.at_once),
+        "PDS_DEMO": "0",
+        "PDS_MIN_FREE": "0",
+    }
+
+
+def _twins(count: int) -> None:
+    with transaction() as session:
+        experiment = experiments.add_experiment(session, "Bench", "UTC", utc_now(), is_demo=True)
+        session.flush()
+        bulk.set_up_twins(session, experiment, bulk.built_in_rows(), count, utc_now())
+
+
+def _ask_all(count: int, step: int) -> None:
+    """Adds so many due attempts, one after the other of each twin."""
+    with transaction() as session:
+        twins = session.scalars(sa.select(DigitalTwin).order_by(DigitalTwin.id)).all()
+        for number in range(count):
+            request = Request(Trigger.cli, f"bench-{step}-{number}", is_forced=True, lane="default")
+            add_for_twin(session, twins[number % len(twins)], request, utc_now())
+
+
+def _left() -> bool:
+    with reading() as session:
+        query = sa.select(Attempt.id).where(Attempt.state.not_in(TERMINAL_STATES)).limit(1)
+        return session.scalar(query) is not None
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """Resident bytes of a process, and those that it shares with none; 0 once it has ended."""
+    try:
+        rows = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        )
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0, 0
+    kilobytes = {name: int(value.split()[0]) for name, value in rows.items()}
+    return kilobytes["Rss"] * 1024, (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]) * 1024
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.0f} MB"
