@@ -52,8 +52,6 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "lateness": lateness.lines,
     "lists": lists.lines,
     "control-room": control_room.lines,
-    "startup": startup.lines,
-    "memory": memory.lines,
     "growth": data.growth,
     "backup": data.backup,
     "move": data.moving,

@@ -67,7 +67,8 @@ def grown(attempts: int, steps: int, at_once: int = AT_ONCE[1]) -> list[tuple[in
         _twins(TWINS)
         found = subprocess.run(
             [sys.executable, "-c", ONE_PROCESS, str(attempts), str(steps)],
-            cwd=ROOT, env=_environment(settings), stdout=subprocess.PIPE, text=True, check=True, timeout=SECONDS,
+            cwd=ROOT, env=_environment(settings), stdout=subprocess.PIPE, text=True,
+            check=True, timeout=SECONDS,
         )  # fmt: skip
     return [tuple(int(word) for word in line.split()) for line in found.stdout.splitlines()]
 
