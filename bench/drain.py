@@ -19,7 +19,7 @@ from .workers import workers
 ATTEMPTS, AT_ONCE = 10_000, 256
 BARE_CALLS = 1000
 WORKERS_ON_SQLITE, WORKERS_ON_POSTGRESQL = (1,), (1, 2, 4)
-SHORT_SECONDS, LONGEST_SECONDS = 45, 600
+SHORT_SECONDS, LONGEST_SECONDS = 30, 600
 LOOK_SECONDS, WAKE_SECONDS = 0.1, 1.0
 
 
@@ -42,9 +42,10 @@ def _run(url: str | None, count: int, longest_seconds: float) -> Figure:
         messages = due.prompts(town.settings, town.experiment)
         bare, _ = floor.bare(town.base_url(0), messages, BARE_CALLS, AT_ONCE)
         with workers(town.settings, count, "default", AT_ONCE):
-            empty = town.size()
+            due.add(town.experiment, ATTEMPTS)
+            waiting = town.size()
             done, seconds = _drained(town, longest_seconds)
-        sums, grown = due.require_sums(), town.size() - empty
+        sums, grown = due.require_sums(), town.size() - waiting
     stopped = "" if done == ATTEMPTS else f", {done:,} of them in {seconds:.0f} s"
     return Figure(
         f"{ATTEMPTS:,} attempts by {count} worker{'s' * (count > 1)}, "
@@ -60,7 +61,6 @@ def _run(url: str | None, count: int, longest_seconds: float) -> Figure:
 def _drained(town: due.Town, longest_seconds: float) -> tuple[int, float]:
     """How many attempts have ended, and after how many seconds. Wakes the lane as the scheduler does."""
     connection = queue.connection(town.settings)
-    due.add(town.experiment, ATTEMPTS)
     began = woken_at = time.perf_counter()
     queue.wake(connection, "default", ATTEMPTS)
     while left := due.left():

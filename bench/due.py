@@ -45,6 +45,7 @@ from .filled import TEXT, insert, installation
 PERSONAS, PEOPLE, KEY = 50, 20, "sk-bench-0123456789abcdef"
 SAMPLE = 64
 LIMIT = 1_000_000
+LONGEST_SECONDS, LOOK_SECONDS = 300, 0.05
 
 
 @dataclass(frozen=True)
@@ -147,15 +148,25 @@ def add(experiment: int, count: int, lane: str = "default") -> None:
                      for n, twin in enumerate(twins)))  # fmt: skip
 
 
-def drain(settings: Settings, at_once: int, lane: str = "default", service=None) -> dict[AttemptState, int]:
-    """Runs what is due in this process, as a worker's job does, and says how many ended in which state."""
+def drain(
+    settings: Settings, at_once: int, lane: str = "default", service: DTService | None = None
+) -> dict[AttemptState, int]:
+    """Runs what is due in this process, as a worker's job does, and says how many ended in which state.
+
+    Raises RuntimeError when that takes longer than LONGEST_SECONDS.
+    """
     ended: dict[AttemptState, int] = {}
-    while left(lane):
+    until = time.monotonic() + LONGEST_SECONDS
+    while count := left(lane):
+        if time.monotonic() > until:
+            raise RuntimeError(f"{count:,} attempts are still due or running after {LONGEST_SECONDS} s.")
         shop = make_workshop(settings, service or load_service(settings))
         batch = Batch(shop, "bench", lane, LIMIT, at_once)
         asyncio.run(batch.drain())
         for state, count in batch.ended.items():
             ended[state] = ended.get(state, 0) + count
+        if not batch.ended:
+            time.sleep(LOOK_SECONDS)
     return ended
 
 

@@ -80,6 +80,7 @@ def _cpu_ms(stages: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def _of_database(drains: list[dict[str, Any]], calls: float) -> Iterator[str]:
+    drains = [row for row in drains if row["raw"]["done"]]
     rows = [row for row in drains if row["raw"]["database"] == "PostgreSQL"] or drains
     if not rows:
         return
