@@ -151,12 +151,23 @@ def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None
                            for number, at in posted))  # fmt: skip
     if with_calls:
         insert(ModelCall, (_call(number, key, at) for number, at in turns if _end(number)[0] != "skipped"))
+    _count_on()
     with db.engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE")
     while rollups.roll_up(utc_now()):
         pass
     with db.engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE")
+
+
+def _count_on() -> None:
+    """PostgreSQL numbers new rows from where it was, not from the ids that were written."""
+    if db.engine.dialect.name != "postgresql":
+        return
+    with db.engine.begin() as connection:
+        for table in ("user_profile", "digital_twin", "attempt", "post"):
+            top = f"(SELECT max(id) FROM {table})"
+            connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {top})")
 
 
 def _end(number: int) -> tuple[str, str, str]:

@@ -93,7 +93,7 @@ def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
     )
     states: dict[int, Counter] = defaultdict(Counter)
     try:
-        for slot_id, state, count in session.execute(counted):
+        for slot_id, state, count in session.execute(counted) if fired else ():
             states[slot_id][state] = count
     except UNREADABLE:  # a state somebody has written by hand: what can be told is told
         states.clear()

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, event, func, select, update
 
 from pdsapp.attempts import cancel, ranks
 from pdsapp.attempts.obstacles import obstacle_to_going_on
@@ -12,6 +12,7 @@ from pdsapp.database import reading, snapshot, transaction
 from pdsapp.domain.reasons import AttemptState, Reason, SlotKind, SlotStage
 from pdsapp.domain.targets import EVERYBODY, Target
 from pdsapp.dt_service import DTService
+from pdsapp.extensions import db
 from pdsapp.models import (
     Attempt,
     DigitalTwin,
@@ -23,7 +24,7 @@ from pdsapp.models import (
     TwinTag,
 )
 from pdsapp.scheduling import expansion, slots
-from pdsapp.services import lifecycle, pauses, slot_stops
+from pdsapp.services import lifecycle, pauses, schedule_health, slot_stops
 from pdsapp.services.ledger import ledger
 from pdsapp.services.ledger_turns import newest_slots
 from tests import builders
@@ -396,8 +397,16 @@ def test_when_all_have_ended_the_sums_are_written_down_once(crowd):
     slot = the_slot()
     assert (slot.ends, slot.stage) == ({"skipped": COUNT - 3, "failed": 3}, None)
     assert expansion.sum_up() == 0
+    seen = []
+    listener = lambda *args: seen.append(args[2])  # noqa: E731
+    event.listen(db.engine, "before_cursor_execute", listener)
     with reading() as session:
         turns = newest_slots(session, None, START - MINUTE)
+        facts = schedule_health.facts_of(session, [slot.schedule_id])[slot.schedule_id]
+    event.remove(db.engine, "before_cursor_execute", listener)
+    assert facts.states[slot.id] == {AttemptState.skipped: COUNT - 3, AttemptState.failed: 3}
+    looked_at = [sql for sql in seen if "FROM attempt" in sql]
+    assert looked_at == [], "no attempt is counted"
     assert (turns.wanted, turns.expanded, turns.attempts_of_slots) == (COUNT, COUNT, COUNT)
 
 
