@@ -34,8 +34,7 @@ from . import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_ONCE = (1, 64, 256, 512)
-ATTEMPTS, TWINS, STEPS = 10_000, 600, 5
-BYTES_PER_CALL = 250_000
+ATTEMPTS, TWINS, STEPS, LEAST = 10_000, 600, 5, 64
 # What 10,000 attempts may leave behind in a process that ran them all.
 MOST_GROWTH_BYTES = 30_000_000
 SECONDS = 600
@@ -48,7 +47,7 @@ def lines() -> Iterator[str]:
     yield "| ---: | ---: | ---: | ---: |"
     for at_once in AT_ONCE:
         with _installation(at_once) as settings:
-            parent, horse, own = _worker(settings, max(TWINS, at_once))
+            parent, horse, own = _worker(settings, max(LEAST, 2 * at_once))
         yield f"| {at_once} | {_mb(parent)} | {_mb(horse)} | {_mb(own)} |"
     found = grown(ATTEMPTS, STEPS)
     yield ""
@@ -67,8 +66,8 @@ def grown(attempts: int, steps: int, at_once: int = AT_ONCE[1]) -> list[tuple[in
         _twins(TWINS)
         found = subprocess.run(
             [sys.executable, "-c", ONE_PROCESS, str(attempts), str(steps)],
-            cwd=ROOT, env=_environment(settings), stdout=subprocess.PIPE, text=True,
-            check=True, timeout=SECONDS,
+            cwd=ROOT, env=_environment(settings), stdout=subprocess.PIPE, text=True, check=True,
+            timeout=SECONDS,
         )  # fmt: skip
     return [tuple(int(word) for word in line.split()) for line in found.stdout.splitlines()]
 

@@ -114,7 +114,7 @@ def test_the_data_base_has_room_for_the_processes_as_they_are_counted():
     """The formula of docs/deploying.md, with what stands in compose.yaml and in the settings."""
     page = (ROOT / "docs" / "deploying.md").read_text()
     most = int(re.search(r"max_connections=\$\{[A-Z_]+:-(\d+)\}", FILES["compose.yaml"])[1])
-    assert f"`PDS_DATABASE_CONNECTIONS` | {most} " in page
+    assert f"`TWINS_DATABASE_CONNECTIONS` | {most} " in page
     field = Settings.model_fields
     assert f"`PDS_DATABASE_POOL` | {field['database_pool'].default} " in page
     assert f"`PDS_DATABASE_OVERFLOW` | {field['database_overflow'].default} " in page

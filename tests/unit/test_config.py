@@ -82,3 +82,45 @@ def test_an_empty_secret_file_is_refused_by_name(monkeypatch, tmp_path, name):
     monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "empty"))
     with pytest.raises(NotConfigured, match=f"{name}_FILE names an empty file"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "prefix", "is_https"),
+    [
+        (None, "http://127.0.0.1:8000", "", False),
+        ("https://example.org", "https://example.org", "", True),
+        ("https://example.org/", "https://example.org", "", True),
+        ("http://example.org:8080/labs/twins/", "http://example.org:8080/labs/twins", "/labs/twins", False),
+    ],
+)
+def test_where_people_open_the_site(given, address, prefix, is_https):
+    settings = read_settings(**({"PDS_PUBLIC_URL": given} if given else {}))
+    assert (settings.address, settings.path_prefix, settings.is_https) == (address, prefix, is_https)
+
+
+@pytest.mark.parametrize(
+    "given", ["example.org/twins", "https://u:p@example.org", "https://example.org//x", "https://e.org/../x",
+              "https://e.org/x?y=1", "https://e.org/x y", "ftp://example.org"],
+)  # fmt: skip
+def test_an_address_that_cannot_be_the_sites_is_refused(given):
+    with pytest.raises(NotConfigured, match="PDS_PUBLIC_URL"):
+        read_settings(PDS_PUBLIC_URL=given)
+
+
+def test_pools_are_as_large_as_the_settings_say():
+    from pdsapp.database import engine_options
+
+    given = {
+        "SECRET_KEY": "x",
+        "PDS_FERNET_KEYS": "x",
+        "PDS_DATABASE_POOL": "3",
+        "PDS_DATABASE_OVERFLOW": "4",
+    }
+    app = create_app(
+        read_settings(DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/none", **given), with_web=False
+    )
+    from pdsapp.extensions import db
+
+    with app.app_context():
+        assert (db.engine.pool.size(), db.engine.pool._max_overflow) == (3, 4)
+    assert "pool_size" not in engine_options("sqlite:///x")
