@@ -61,7 +61,8 @@ class Permits:
         self._held: dict[str, Permit] = {}
         self._keeper: asyncio.Task | None = None
         self._try_at = 0.0
-        self._was_away = False
+        self._was_away = self._has_told = False
+        self._why_away = "no queue is known"
 
     async def take(self, asked: Asked, until: float, patience: float = PATIENCE_SECONDS) -> Permit:
         """A permit, after a short wait if need be, never beyond `until` (of time.monotonic).
@@ -119,15 +120,19 @@ class Permits:
                 raise
             if found is not None:
                 return found, True
+        if not self._has_told and not asked.limits.is_empty:
+            log.warning("limits are counted by this worker alone", why=self._why_away)
+            self._has_told = True
         return self._local.answer(asked, patience), False
 
     def _ask(self, key: str, asked: Asked, patience: float) -> Answer | None:
         """What the server says; None if it does not answer. Runs in a thread."""
         names = scripts.keys_of(asked.subject)
+        tells_of_outage = self._was_away
         at_once, per_minute, tokens = (limit or 0 for limit in asked.limits.values)
         arguments = [
             key, at_once, per_minute, tokens, asked.estimate, self._window_ms, _ms(EXPIRY_SECONDS),
-            0 if asked.goes_first else 1, asked.group, _ms(patience), int(self._was_away),
+            0 if asked.goes_first else 1, asked.group, _ms(patience), int(tells_of_outage),
             _ms(HALF_SECONDS), _ms(GRACE_SECONDS), _ms(MOST_AHEAD_SECONDS), MARKER_DAYS * 86_400_000,
         ]  # fmt: skip
         try:
@@ -135,9 +140,10 @@ class Permits:
         except redis.RedisError as error:
             self._away(error)
             return None
-        if self._was_away:
+        if tells_of_outage and self._has_told:
             log.info("limits are counted together again")
-        self._was_away = False
+        if tells_of_outage:  # not one that went away while this was on its way
+            self._was_away = self._has_told = False
         granted, milliseconds, refused, why, bucket = found
         return Answer(bool(granted), milliseconds / 1000, bool(refused), why.decode(), bucket)
 
@@ -175,9 +181,7 @@ class Permits:
             self._away(error)
 
     def _away(self, error: Exception) -> None:
-        if not self._was_away:
-            log.warning("limits are counted by each worker alone", why=type(error).__name__)
-        self._was_away = True
+        self._was_away, self._why_away = True, type(error).__name__
         self._try_at = time.monotonic() + TRY_AGAIN_SECONDS
 
 
