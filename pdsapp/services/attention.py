@@ -22,6 +22,7 @@ from ..models import Experiment, ModelSeen, Notice, Withdrawal
 from . import attention_finds, disk, endpoints_down, model_changes, pauses
 from .attention_finds import Question, SilentTwins
 from .downtimes import Sleep
+from .endpoints_down import EndpointDown
 from .heartbeats import LifeSign
 from .ledger import Ledger
 from .reports import TwinCounts
@@ -133,16 +134,8 @@ def lines(
         )
         for schedule in known.schedules
     )
-    found.extend(
-        Line(
-            f"endpoint_down:{each.breaker.uuid}",
-            "bad",
-            f"Endpoint {each.breaker.place} does not work.",
-            each.words(at),
-            Target(Screen.due_attempts) if each.token_id is None else Target(Screen.token, each.token_id),
-        )
-        for each in endpoints_down.down(session, settings, experiment, at)
-    )
+    if signs.of_endpoints_down:
+        found.extend(_down(each, at) for each in endpoints_down.down(session, settings, experiment, at))
     if not books.adds_up:
         scope = str(experiment.uuid) if experiment else "all"
         words = " ".join(books.problems)
@@ -174,6 +167,12 @@ def lines(
     found.extend(_silent(each) for each in attention_finds.silent_twins(session, experiment, at))
     found.extend(_of_experiment(experiment, twins))
     return tuple(found)
+
+
+def _down(endpoint: EndpointDown, at: datetime) -> Line:
+    target = Target(Screen.token, endpoint.token_id) if endpoint.token_id else Target(Screen.due_attempts)
+    title = f"Endpoint {endpoint.breaker.place} does not work."
+    return Line(f"endpoint_down:{endpoint.breaker.uuid}", "bad", title, endpoint.words(at), target)
 
 
 def _of_withdrawals(session: Session, experiment: Experiment | None, at: datetime) -> list[Line]:

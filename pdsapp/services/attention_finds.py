@@ -31,6 +31,7 @@ from ..models import (
     AuthorTally,
     DigitalTwin,
     Downtime,
+    EndpointBreaker,
     Experiment,
     Installation,
     ModelCall,
@@ -98,6 +99,7 @@ class Signs:
     of_troubles: bool
     of_withdrawals: bool
     of_other_models: bool
+    of_endpoints_down: bool
 
 
 def signs(session: Session, now: datetime) -> Signs:
@@ -117,6 +119,7 @@ def _signs() -> sa.Select:
         ),
         sa.exists().where(Withdrawal.finished_at.is_(None)),
         sa.exists().where(ModelSeen.model_before.is_not(None), ModelSeen.since > sa.bindparam("known_since")),
+        sa.exists().where(EndpointBreaker.opened_at.is_not(None)),
     )
 
 
