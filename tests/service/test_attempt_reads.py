@@ -50,7 +50,7 @@ def test_claiming_and_taking_back_read_the_small_indexes_only(session, twin, wri
     assert len(leases) == 1
     plans = assert_few_are_read(session, seen)
     used = {name for words in plans for name in re.findall(r"USING (?:COVERING )?INDEX (\w+)", words)}
-    assert used >= {"ix_attempt_due", "ix_attempt_lease", "uq_attempt_one_running_per_twin"}
+    assert used >= {"ix_attempt_due_experiment", "ix_attempt_lease", "uq_attempt_one_running_per_twin"}
 
 
 @pytest.mark.parametrize("scope", ["experiment", "schedule", "token", "everything"])
