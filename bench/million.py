@@ -93,5 +93,5 @@ def _of_database(drains: list[dict[str, Any]], calls: float) -> Iterator[str]:
     )
     yield (
         f"| what this machine has written in all | {number(best['measured'])} posts/s | "
-        f"{best['raw']['workers']} workers, {name}, model server and queue on the same processors |"
+        f"with {best['raw']['workers']} of the workers; {name}, model server and queue beside them |"
     )

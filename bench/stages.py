@@ -22,6 +22,7 @@ from .sampling import Place, sampled
 ATTEMPTS, AT_ONCE = 1000, 256
 REST = "all else (event loop, sums)"
 LOG = "log lines"
+LIMITS = "limits (asking the queue server)"
 # Where a stack belongs: the first of these found from the inside out. A function, or a whole file or folder.
 STAGES = {
     "scheduling/": "select (draw, add, claim)",
@@ -104,16 +105,21 @@ def _fire(town: due.Town) -> None:
 
 def place_of(stack: list[Place]) -> tuple[str, str]:
     """The stage of a stack, and the package that was at work in it ("python" for what comes with it)."""
-    packages = (file.rpartition("/site-packages/")[2].split("/")[0] for file, _ in stack)
-    ours = next((n for n, (file, _) in enumerate(stack) if "/pdsapp/" in file), len(stack))
-    others = (name for name in list(packages)[:ours] if name)
-    return stage_of(stack), next(others, "pdsapp" if ours < len(stack) else "python")
+    for file, _ in stack:
+        if "/pdsapp/" in file:
+            return stage_of(stack), "pdsapp"
+        _, is_package, path = file.rpartition("/site-packages/")
+        if is_package:
+            return stage_of(stack), path.split("/")[0].removesuffix(".py")
+    return stage_of(stack), "python"
 
 
 def stage_of(stack: list[Place]) -> str:
     """The stage of a stack of (file, function), the innermost first."""
     if any("/structlog/" in file or "/logging/" in file for file, _ in stack[:12]):
         return LOG
+    if any("/site-packages/redis/" in file for file, _ in stack):
+        return LIMITS
     for file, function in stack:
         _, is_ours, path = file.rpartition("/pdsapp/")
         if is_ours and (stage := _stage(path, function)) is not None:
