@@ -1,8 +1,8 @@
 """What a worker takes: resident memory at 1, 64, 256 and 512 attempts at once, and over 10,000 of them.
 
-A real `flask worker` on a Valkey of its own, with a model server in another process. Its parent keeps nothing
-of what its work-horses did; a work-horse is measured while it runs, and another process runs a batch of all
-10,000 attempts in one piece, which no worker ever does, so that growth would show.
+A real `flask worker` with its work-horse, on a Valkey of its own. Beside it, processes that run a batch each
+against a model that answers after a second, so that as many calls as may be are on their way. Last a process
+that runs 10,000 attempts in one piece, which no worker does, so that growth would show.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from secrets import token_urlsafe
+from urllib.request import ProxyHandler, build_opener
 
 import redis
 import sqlalchemy as sa
@@ -34,7 +35,7 @@ from . import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_ONCE = (1, 64, 256, 512)
-ATTEMPTS, TWINS, STEPS, LEAST = 10_000, 600, 5, 64
+ATTEMPTS, TWINS, STEPS, MODEL_SECONDS = 10_000, 600, 5, 1.0
 # What 10,000 attempts may leave behind in a process that ran them all.
 MOST_GROWTH_BYTES = 30_000_000
 SECONDS = 600
@@ -43,12 +44,15 @@ ONE_PROCESS = "import sys; from bench import memory; memory.one_process(int(sys.
 
 def lines() -> Iterator[str]:
     """The tables in Markdown."""
-    yield "| at once | worker | its work-horse, at most | of it its own |"
-    yield "| ---: | ---: | ---: | ---: |"
+    yield "| process | calls at once, seen by the model | resident, at most | of it its own |"
+    yield "| --- | ---: | ---: | ---: |"
+    with _installation(AT_ONCE[1]) as settings:
+        parent, horse, own = _worker(settings, TWINS)
+    yield f"| worker, {AT_ONCE[1]} at once | | {_mb(parent)} | |"
+    yield f"| its work-horse | | {_mb(horse)} | {_mb(own)} |"
     for at_once in AT_ONCE:
-        with _installation(at_once) as settings:
-            parent, horse, own = _worker(settings, max(LEAST, 2 * at_once))
-        yield f"| {at_once} | {_mb(parent)} | {_mb(horse)} | {_mb(own)} |"
+        most, resident, own = at_peak(at_once)
+        yield f"| a batch, {at_once} at once | {most} | {_mb(resident)} | {_mb(own)} |"
     found = grown(ATTEMPTS, STEPS)
     yield ""
     yield f"| attempts in one process, {AT_ONCE[1]} at once | resident |"
@@ -72,8 +76,32 @@ def grown(attempts: int, steps: int, at_once: int = AT_ONCE[1]) -> list[tuple[in
     return [tuple(int(word) for word in line.split()) for line in found.stdout.splitlines()]
 
 
+def at_peak(at_once: int) -> tuple[int, int, int]:
+    """The most calls the model had at once, and the most resident and own bytes of a process meanwhile."""
+    with _installation(at_once, slow=True) as settings:
+        count = max(8, at_once)
+        _twins(count)
+        process = subprocess.Popen(
+            [sys.executable, "-c", ONE_PROCESS, str(count), "0"],
+            cwd=ROOT, env=_environment(settings), stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        resident = own = 0
+        with servers.ended(process):
+            deadline = time.monotonic() + SECONDS
+            while process.poll() is None and time.monotonic() < deadline:
+                found = _memory(process.pid)
+                resident, own = max(resident, found[0]), max(own, found[1])
+                time.sleep(0.05)
+        if process.returncode != 0:
+            raise RuntimeError(f"the batch ended with {process.returncode}")
+        with build_opener(ProxyHandler({})).open(
+            settings.offline_writer_url.replace("/v1", "/most"), timeout=10
+        ) as answer:
+            return int(answer.read()), resident, own
+
+
 def one_process(attempts: int, steps: int) -> None:
-    """What that process does; it prints how many are done, and its resident bytes."""
+    """What that process does; it prints how many are done, and its resident bytes. No steps: one batch."""
     import logging
 
     from pdsapp.attempts.batch import Batch
@@ -83,14 +111,23 @@ def one_process(attempts: int, steps: int) -> None:
     settings = read_settings()
     with create_app(settings, with_web=False).app_context():
         logging.getLogger().setLevel(logging.WARNING)
+
+        def drain() -> None:
+            workshop = make_workshop(settings, load_service(settings))
+            asyncio.run(Batch(workshop, "bench", None, attempts, settings.at_once).drain())
+
+        if not steps:
+            _ask_all(attempts, 0)
+            return drain()
         print(0, _memory(os.getpid())[0], flush=True)
         for step in range(steps):
             _ask_all(attempts // steps, step)
-            workshop = make_workshop(settings, load_service(settings))
-            batch = Batch(workshop, "bench", None, attempts, settings.at_once)
-            asyncio.run(batch.drain())
-            if sum(batch.ended.values()) != attempts // steps:
-                raise RuntimeError(f"not all attempts ended: {batch.ended}")
+            until = time.monotonic() + SECONDS
+            while _left():  # an attempt of a twin that is busy, or one that was given back, waits a moment
+                if time.monotonic() > until:
+                    raise RuntimeError("not all attempts have ended in time")
+                drain()
+                time.sleep(0.05)
             print((step + 1) * (attempts // steps), _memory(os.getpid())[0], flush=True)
 
 
@@ -118,14 +155,17 @@ def _worker(settings: Settings, attempts: int) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _installation(at_once: int) -> Iterator[Settings]:
-    """An installation in its context, with an offline writer and a Valkey of its own; nothing is left."""
+def _installation(at_once: int, slow: bool = False) -> Iterator[Settings]:
+    """An installation in its context, with a model and a Valkey of its own; nothing is left.
+
+    The model is the offline writer, or one that takes a second for each call.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = read_settings(
             PDS_DATA_DIR=str(folder),
             PDS_DEMO="0",
-            PDS_OFFLINE_WRITER_URL=stack.enter_context(servers.offline_writer()),
+            PDS_OFFLINE_WRITER_URL=stack.enter_context(_slow_model() if slow else servers.offline_writer()),
             REDIS_URL=stack.enter_context(servers.valkey(folder)),
             PDS_AT_ONCE=str(at_once),
             PDS_MIN_FREE="0",
@@ -137,6 +177,13 @@ def _installation(at_once: int) -> Iterator[Settings]:
         with app.app_context():
             yield settings
             db.engine.dispose()
+
+
+@contextmanager
+def _slow_model() -> Iterator[str]:
+    command = [sys.executable, "-m", "bench.slow_model", str(MODEL_SECONDS)]
+    with servers.ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)) as server:
+        yield server.stdout.readline().strip()
 
 
 def _environment(settings: Settings) -> dict[str, str]:
