@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 
 from ..config import Settings
 from ..dt_service import DTService
@@ -40,6 +41,15 @@ def make_client(settings: Settings) -> ModelClient:
         ca_file=str(settings.llm_ca_file) if settings.llm_ca_file else None,
         swaps=_SWAPS,
     )
+
+
+def warm_up(settings: Settings) -> None:
+    """Loads what every call needs and no fork has to load again: the openai package, the certificates.
+
+    Nothing of it connects. Raises NotConfigured for certificates that cannot be used.
+    """
+    import_module("openai.resources.chat.completions")
+    make_client(settings).ssl_context()
 
 
 def make_workshop(

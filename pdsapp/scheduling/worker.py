@@ -25,9 +25,10 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegist
 from rq.utils import now as rq_now
 from rq.worker import WorkerStatus
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, configure_mappers
 
 from ..attempts import claim
+from ..attempts.workshop import warm_up
 from ..config import Settings
 from ..database import reading, transaction
 from ..dt_service import load_service
@@ -325,7 +326,8 @@ def run_worker(app: Flask, lanes: Sequence[str]) -> int:
         # Loaded before the first fork, so that no work-horse loads it again; nothing of it connects.
         for name in {name.rpartition(".")[0] for name in queue.ALLOWED}:
             import_module(name)
-        import_module("openai")
+        warm_up(settings)
+        configure_mappers()
         load_service(settings)
         connection = queue.connection(settings, answer_seconds=ANSWER_SECONDS)
         worker = TwinWorker(lanes, connection, settings)
