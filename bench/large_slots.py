@@ -1,12 +1,11 @@
 """What it costs to expand a slot that asks each active twin: its claim, pieces of 1,000 attempts, all of it.
 
-On SQLite and, where `BENCH_DATABASE_URL` names a server, on PostgreSQL, by the clock. At the end the sums of
-the ledger are compared.
+On SQLite in processor time, and on PostgreSQL, where `BENCH_DATABASE_URL` names a server, by the clock, as in
+bench/selection.py. At the end the sums of the ledger are compared.
 """
 
 import os
 import statistics
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
@@ -20,6 +19,7 @@ from pdsapp.services.ledger import ledger
 
 from . import servers
 from .filled import fill, installation
+from .selection import clock
 
 SIZES = (10_000, 100_000)
 
@@ -42,16 +42,16 @@ def _measured(server: str | None, twins: int) -> str:
     with own as url, installation(url):
         fill(twins, 100, 1)
         due = _due_in_a_minute()
-        began = time.perf_counter()
+        began = clock()
         with transaction() as session:
             slots.claim_due(session, DTService(), [due], utc_now() + timedelta(minutes=1), "bench")
-        claimed = time.perf_counter() - began
+        claimed = clock() - began
         took = []
         while (key := expansion._next_open()) is not None:
-            began = time.perf_counter()
+            began = clock()
             with transaction() as session:
                 expansion.do_piece(session, key, utc_now())
-            took.append(time.perf_counter() - began)
+            took.append(clock() - began)
         with reading() as session:
             asked = session.query(Slot.expanded_count).order_by(Slot.id.desc()).limit(1).scalar()
         with snapshot() as session:

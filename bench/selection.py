@@ -82,7 +82,7 @@ def _measured(server: str | None, twins: int) -> tuple[float, ...]:
         return tuple(_median(step) for step in (_draw_one, _draw_ten, _decide, _switch))
 
 
-def _clock() -> float:
+def clock() -> float:
     """Seconds; of the processor where the database is in this process."""
     return time.thread_time() if db.engine.dialect.name == "sqlite" else time.perf_counter()
 
@@ -103,9 +103,9 @@ def _draw_ten(number: int) -> float:
 def _draw(number: int, count: int) -> float:
     with transaction() as session:
         experiment = session.get_one(Experiment, 1)
-        began = _clock()
+        began = clock()
         picks = draw_twins(session, experiment, count, request_key("bench", f"{count}-{number}"))
-        took = _clock() - began
+        took = clock() - began
         assert len(picks) == count
     return took
 
@@ -118,7 +118,7 @@ def _decide(number: int) -> float:
         twin = session.get_one(DigitalTwin, pick.twin_id)
         add_for_twin(session, twin, Request(Trigger.cli, f"bench-{number}"), now)
     with transaction() as session:
-        began = _clock()
+        began = clock()
         (lease,) = claim(session, "bench", now, 1)
         attempt = session.get_one(Attempt, lease.attempt_id)
         assert obstacle_to_going_on(session, attempt, now) is None
@@ -128,7 +128,7 @@ def _decide(number: int) -> float:
         limit_on(session, twin, policy, now)
         assert len(recent_context(session, twin, policy.context_size)) == policy.context_size
         session.flush()
-        took = _clock() - began
+        took = clock() - began
         assert 0 <= verdict.skip_probability <= 1
         session.execute(
             sa.update(Attempt)
@@ -142,7 +142,7 @@ def _switch(number: int) -> float:
     with transaction() as session:
         pick = draw_twins(session, session.get_one(Experiment, 1), 1, request_key("bench", f"s{number}"))[0]
         twin = session.get_one(DigitalTwin, pick.twin_id)
-        began = _clock()
+        began = clock()
         set_active(session, twin, False)
         set_active(session, twin, True)
-        return _clock() - began
+        return clock() - began
