@@ -38,7 +38,7 @@ AT_ONCE = (1, 64, 256, 512)
 ATTEMPTS, TWINS, STEPS, MODEL_SECONDS = 10_000, 600, 5, 1.0
 # What 10,000 attempts may leave behind in a process that ran them all.
 MOST_GROWTH_BYTES = 30_000_000
-SECONDS = 600
+SECONDS = 1_800
 ONE_PROCESS = "import sys; from bench import memory; memory.one_process(int(sys.argv[1]), int(sys.argv[2]))"
 
 
