@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from pdsapp.attempts.batch import Batch
-from pdsapp.attempts.workshop import make_workshop
+from pdsapp.attempts.workshop import make_workshop, warm_up
 from pdsapp.config import Settings
 from pdsapp.database import reading, transaction
 from pdsapp.domain.draft import Ask, Brief, Draft
@@ -160,6 +160,7 @@ def drain(
     while count := left(lane):
         if time.monotonic() > until:
             raise RuntimeError(f"{count:,} attempts are still due or running after {LONGEST_SECONDS} s.")
+        warm_up(settings)  # as a worker does before it takes anything
         shop = make_workshop(settings, service or load_service(settings))
         batch = Batch(shop, "bench", lane, LIMIT, at_once)
         asyncio.run(batch.drain())

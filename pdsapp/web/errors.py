@@ -25,6 +25,7 @@ from ..errors import (
     NobodyEligible,
     NotConfigured,
     NotFound,
+    NotNow,
     PdsError,
     QueueDown,
     ReadOnly,
@@ -48,6 +49,7 @@ STATUS: dict[type[PdsError], int] = {
     CopyFailed: 500,
     DiskLow: 503,
     NotConfigured: 503,
+    NotNow: 503,
     DatabaseNotReady: 503,
     QueueDown: 503,
 }

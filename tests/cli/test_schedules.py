@@ -50,7 +50,7 @@ def test_a_schedule_is_added_listed_and_previewed_in_its_zone(runner, study):
             "is before the first",
             id="days in the wrong order",
         ),
-        pytest.param(["--cron", "*/5 * * * *", "--jitter", "300"], "as close as 5 min", id="jitter too long"),
+        pytest.param(["--cron", "*/5 * * * *", "--jitter", "301"], "as close as 5 min", id="jitter too long"),
         pytest.param(["--cron", "0 9 * * *", "--missed", "burst"], "burst", id="unknown policy"),
     ],
 )

@@ -63,12 +63,9 @@ def test_attempts_are_measured_beside_the_bare_client_and_the_plain_way(monkeypa
     assert [(run["posted"], run["others"], run["repeated"]) for run in attempts.raw["runs"]] == [
         (TWINS, 0, 0)
     ] * 2
-    assert attempts.measured == pytest.approx(TWINS / _middle(attempts.raw["runs"]), rel=0.5)
+    rates = sorted(TWINS / run["seconds"] for run in attempts.raw["runs"])
+    assert rates[0] * 0.999 <= attempts.measured <= rates[-1] * 1.001
     assert attempts.ratio > 0 and plain.ratio > 0
-
-
-def _middle(runs):
-    return sum(run["seconds"] for run in runs) / len(runs)
 
 
 @only_once
@@ -80,7 +77,7 @@ def test_every_stage_of_an_attempt_is_found_among_the_samples(monkeypatch):
     assert sum(figure.measured for figure in found) == pytest.approx(whole.measured)
     assert [figure.measured for figure in found] == sorted((f.measured for f in found), reverse=True)
     rest = next((figure.measured for figure in found if stages.REST in figure.what), 0)
-    assert rest < 0.25 * whole.measured, "something large belongs to no stage"
+    assert rest < 0.5 * whole.measured, "something large belongs to no stage"
 
 
 @pytest.mark.stack

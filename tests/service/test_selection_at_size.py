@@ -12,7 +12,7 @@ from pdsapp.attempts import big_draws, ranks
 from pdsapp.attempts.claim import claim
 from pdsapp.attempts.create import Request, add_for_twin
 from pdsapp.attempts.feed import recent_context, twin_state
-from pdsapp.attempts.limits import hold_twin, limit_on
+from pdsapp.attempts.limits import hold_twins, limit_on
 from pdsapp.attempts.obstacles import obstacle_to_going_on
 from pdsapp.attempts.selection import draw_twins
 from pdsapp.database import reading, transaction
@@ -97,7 +97,7 @@ def decide(session):
     twin_state(session, twin, policy, now)
     assert limit_on(session, twin, limited, now) is None
     recent_context(session, twin, policy.context_size)
-    hold_twin(session, attempt)
+    hold_twins(session, [attempt])
 
 
 def switch(session):
