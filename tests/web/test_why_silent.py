@@ -8,10 +8,20 @@ from pathlib import Path
 import pytest
 
 from pdsapp.database import reading
-from pdsapp.models import Cadence, DigitalTwin, Downtime, Experiment, ProcessKind, Schedule, utc_now
+from pdsapp.llm.endpoint import place_of
+from pdsapp.models import (
+    Cadence,
+    DigitalTwin,
+    Downtime,
+    EndpointBreaker,
+    Experiment,
+    ProcessKind,
+    Schedule,
+    utc_now,
+)
 from pdsapp.services import heartbeats, pauses, twins
 from tests.attempt_rows import add_row
-from tests.builders import make_experiment, make_twin
+from tests.builders import make_experiment, make_token, make_twin
 from tests.service.slot_helpers import claim, make_schedule
 from tests.web.looking import words_of
 
@@ -118,9 +128,26 @@ def test_a_night_asleep_leads_to_the_schedule_and_its_missed_slots(researcher, t
     assert "Daytime" in details and "Passed before a scheduler claimed it." in details
 
 
+def test_an_endpoint_that_does_not_work_leads_to_its_token(researcher, alive, settings, write):
+    token = make_token(settings, "https://llm.example.org/v1", "lab")
+    make_twin(make_experiment("Harbour", "UTC"), token=token)
+    now = utc_now()
+    with write() as session:
+        session.add(
+            EndpointBreaker(
+                place=place_of(token.base_url), failures=7, detail="It answered with status 502.",
+                failed_at=now, opened_at=now - timedelta(minutes=3),
+                next_probe_at=now + timedelta(seconds=40),
+            )
+        )  # fmt: skip
+    answer = researcher.get("/admin/")
+    assert re.search(r"Endpoint \S+ does not work\.", words_of(answer))
+    assert "lab" in words_of(researcher.get(link_in(answer, "See the token")))
+
+
 def test_every_row_of_the_walk_is_tried():
     rows = re.findall(r"^\| ([a-z][^|]*?) \|", WALK, re.M)[1:]
     assert set(rows) == {
         "recency", "share", "daily limit", "quiet hours", "wrong key", "paused", "no worker", "nobody active",
-        "the schedule never fires", "the laptop slept",
+        "the schedule never fires", "the laptop slept", "its endpoint",
     }  # fmt: skip
