@@ -153,7 +153,7 @@ class Stored:
 def start(session: Session, shop: Workshop, orders: Sequence[Start]) -> list[int | Exception]:
     """Writes down calls as started, behind the gate; ids, or why one is not made. The caller commits."""
     now = shop.clock()
-    _kept = pass_gate(session)  # else every look at it would be a query
+    pass_gate(session)
     leases = [order.calls.lease for order in orders]
     attempts = held_by(session, leases, load_only(*_LOOKED_AT))
     made = dict(

@@ -55,7 +55,7 @@ def prepare(session: Session, shop: Workshop, leases: Sequence[Lease]) -> list[P
     endpoint does not work, and nothing is decided before it does. The caller commits.
     """
     now = shop.clock()
-    _kept = pass_gate(session)  # else every look at it would be a query
+    pass_gate(session)
     attempts = held_by(session, leases)
     load_beside(session, attempts.values())
     found: dict[int, Prepared] = {}

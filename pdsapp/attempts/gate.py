@@ -20,7 +20,9 @@ _ROW = sa.select(Installation).where(Installation.id == 1).execution_options(pop
 
 def pass_gate(session: Session) -> Installation:
     """The installation as it is and stays until the caller's commit; others may pass at the same time."""
-    return session.scalars(_ROW.with_for_update(read=True, of=Installation)).one()
+    row = session.scalars(_ROW.with_for_update(read=True, of=Installation)).one()
+    session.info["gate"] = row  # else the session would let it go, and every later look would be a query
+    return row
 
 
 def close_gate(session: Session, waits_seconds: int = CLOSING_SECONDS) -> Installation:

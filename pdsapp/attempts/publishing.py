@@ -36,7 +36,7 @@ def publish(session: Session, shop: Workshop, ready: Sequence[Written]) -> list[
 
     Behind the gate, so that none commits after a stop has.
     """
-    _kept = pass_gate(session)  # else every look at it would be a query
+    pass_gate(session)
     attempts = held_by(session, [each.lease for each in ready])
     hold_twins(session, attempts.values())
     load_beside(session, attempts.values())

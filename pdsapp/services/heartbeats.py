@@ -82,7 +82,7 @@ def life_sign(session: Session, kind: ProcessKind, now: datetime) -> LifeSign:
 def life_signs(session: Session, now: datetime) -> dict[ProcessKind, LifeSign]:
     """The life signs of all workers and of all schedulers, in one query."""
     rows = session.execute(_freshest_beats()).all()
-    return {kind: _life_sign([row for row in rows if row.kind == kind], now) for kind in ProcessKind}
+    return {kind: life_sign_of([row for row in rows if row.kind == kind], now) for kind in ProcessKind}
 
 
 @cache
@@ -99,7 +99,8 @@ def _freshest_beats() -> CompoundSelect:
     return union_all(*(select(each) for each in freshest))
 
 
-def _life_sign(rows: Sequence, now: datetime) -> LifeSign:
+def life_sign_of(rows: Sequence, now: datetime) -> LifeSign:
+    """The life sign of processes of one kind, from what has their `beat_at` and `stopped_at`."""
     if not rows:
         return LifeSign(False, None, 0)
     alive = [row.beat_at for row in rows if row.stopped_at is None and is_fresh(row.beat_at, now)]

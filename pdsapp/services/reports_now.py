@@ -30,7 +30,7 @@ from ..models import (
 )
 from ..scheduling.cadence import words_of
 from .downtimes import Sleep, costly_sleeps
-from .heartbeats import LifeSign, is_fresh
+from .heartbeats import LifeSign, is_fresh, life_sign_of
 from .reports import in_scope
 
 SEEN_FOR = timedelta(hours=1)
@@ -161,8 +161,10 @@ def _beats(session: Session, now: datetime) -> Sequence[Heartbeat]:
 def _alive(session: Session, processes: Sequence[Process], now: datetime) -> dict[str, Any]:
     return {
         "lanes": _lanes(session, processes, now),
-        "worker": _life_sign(processes, ProcessKind.worker, now),
-        "scheduler": _life_sign(processes, ProcessKind.scheduler, now),
+        **{
+            kind.value: life_sign_of([process for process in processes if process.kind == kind], now)
+            for kind in ProcessKind
+        },
     }
 
 
@@ -270,14 +272,6 @@ def _process(beat: Heartbeat, now: datetime, busy: dict[str, int]) -> Process:
         is_alive=beat.stopped_at is None and is_fresh(beat.beat_at, now),
         busy_count=busy.get(beat.name, 0),
     )
-
-
-def _life_sign(processes: Sequence[Process], kind: ProcessKind, now: datetime) -> LifeSign:
-    of_kind = [process for process in processes if process.kind == kind]
-    alive = [process for process in of_kind if process.is_alive]
-    freshest = max((process.beat_at for process in alive or of_kind), default=None)
-    seconds = None if freshest is None else max(0.0, (now - freshest).total_seconds())
-    return LifeSign(bool(alive), seconds, len(alive))
 
 
 def _lanes(session: Session, processes: Sequence[Process], now: datetime) -> tuple[Lane, ...]:
