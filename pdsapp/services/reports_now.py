@@ -32,6 +32,7 @@ from ..scheduling.cadence import words_of
 from .downtimes import Sleep, costly_sleeps
 from .heartbeats import LifeSign, is_fresh, life_sign_of
 from .reports import in_scope
+from .schedule_health import due_at_newest
 
 SEEN_FOR = timedelta(hours=1)
 STRIP_SLOTS = 16
@@ -343,15 +344,7 @@ def _at_work_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Prog
 @cache
 def _last_slots() -> sa.Select:
     """The last 16 slots of each schedule, newest first, each with the worst its attempts have come to."""
-    sixteenth = (
-        select(Slot.slot_at)
-        .where(Slot.schedule_id == Schedule.id)
-        .order_by(Slot.slot_at.desc())
-        .offset(STRIP_SLOTS - 1)
-        .limit(1)
-        .correlate(Schedule)
-        .scalar_subquery()
-    )
+    sixteenth = due_at_newest(STRIP_SLOTS)
     # One look into an index for each, however many twins a slot asks.
     worst = sa.case(
         *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[:1]),

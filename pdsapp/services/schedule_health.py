@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Select, exists, func, or_, select
+from sqlalchemy import Column, ScalarSelect, Select, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from ..database import UNREADABLE, read_each
@@ -63,18 +63,23 @@ class Facts:
         return found
 
 
-def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
-    """The facts of each of these schedules, in three queries however many there are."""
+def due_at_newest(number: int) -> ScalarSelect[datetime]:
+    """When the so many-th newest slot of the `Schedule` of a statement was due; null where it has fewer."""
     inner = aliased(Slot)
-    oldest = (
+    return (
         select(inner.slot_at)
         .where(inner.schedule_id == Schedule.id)
         .order_by(inner.slot_at.desc())
-        .offset(SLOTS_KEPT - 1)
+        .offset(number - 1)
         .limit(1)
         .correlate(Schedule)
         .scalar_subquery()
     )
+
+
+def facts_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Facts]:
+    """The facts of each of these schedules, in three queries however many there are."""
+    oldest = due_at_newest(SLOTS_KEPT)
     newest = (
         select(*(getattr(Slot, name) for name in READ))
         .join(Schedule, Schedule.id == Slot.schedule_id)
