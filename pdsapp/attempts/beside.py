@@ -1,10 +1,12 @@
 """What attempts point at, read for many of them together, and read into shape once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ..domain.policy import PostingPolicy
 from ..domain.prompt import PromptTemplates
@@ -17,6 +19,7 @@ from ..models import (
     PostingPolicyVersion,
     PromptVersion,
     Schedule,
+    Slot,
 )
 
 # By row, so as long as the session that has read it.
@@ -27,27 +30,44 @@ _templates: WeakKeyDictionary[PromptVersion, PromptTemplates] = WeakKeyDictionar
 def load_beside(session: Session, attempts: Iterable[Attempt]) -> None:
     """Reads what these attempts point at, a query for each kind of row, so that none is read by itself."""
     found = list(attempts)
-    twins = _load(session, DigitalTwin, (each.digital_twin_id for each in found))
-    experiments = _load(session, Experiment, (each.experiment_id for each in found))
-    _load(session, ApiToken, (each.api_token_id for each in twins))
-    _load(session, Schedule, (each.schedule_id for each in found))
-    for kind, own, of_others in (
-        (PostingPolicyVersion, "policy_id", experiments),
-        (PromptVersion, "prompt_version_id", experiments),
-        (PersonaVersion, "persona_version_id", twins),
+    twins = _load(session, DigitalTwin, found, "digital_twin")
+    experiments = _load(session, Experiment, found, "experiment")
+    _load(session, Schedule, found, "schedule")
+    load_slots(session, found)
+    _load(session, ApiToken, twins, "api_token")
+    _load(session, Experiment, twins, "experiment", experiments)
+    for kind, name, others in (
+        (PostingPolicyVersion, "policy", experiments),
+        (PromptVersion, "prompt_version", experiments),
+        (PersonaVersion, "persona_version", twins),
     ):
-        _load(session, kind, (getattr(row, own) for row in (*found, *of_others)))
+        _load(session, kind, [*found, *others], name)
 
 
-def _load(session: Session, kind: type, keys: Iterable[int | None]) -> list:
-    """The rows with these keys, all read with one query; held by the session as long as the list is."""
-    wanted = sorted({key for key in keys if key is not None})
-    if not wanted:
-        return []
-    query = select(kind).where(inspect(kind).primary_key[0].in_(wanted))
-    rows = session.scalars(query.execution_options(populate_existing=True)).unique().all()
-    session.info.setdefault("beside", []).append(rows)  # else the identity map would let them go
-    return list(rows)
+def load_slots(session: Session, attempts: Sequence[Attempt]) -> None:
+    """Reads the slots of these attempts with one query; none where none has one."""
+    _load(session, Slot, attempts, "slot")
+
+
+def _load(
+    session: Session, kind: type, pointing: Sequence[Any], name: str, known: Sequence[Any] = ()
+) -> Sequence[Any]:
+    """Reads the rows that `pointing` have under this name, with one query, and has them point there.
+
+    Those `known` are not read again. The session holds them, or its identity map would let them go.
+    """
+    column = f"{name}_id"
+    rows = {row.id: row for row in known}
+    wanted = {key for each in pointing if (key := getattr(each, column)) is not None}
+    if missing := sorted(wanted - rows.keys()):
+        query = select(kind).where(inspect(kind).primary_key[0].in_(missing))
+        read = session.scalars(query.execution_options(populate_existing=True)).unique().all()
+        session.info.setdefault("beside", []).append(read)
+        rows |= {row.id: row for row in read}
+    for each in pointing:  # else each would look for it by itself, which costs more than reading it
+        if (key := getattr(each, column)) in rows:
+            set_committed_value(each, name, rows[key])
+    return list(rows.values())
 
 
 def policy_of(version: PostingPolicyVersion) -> PostingPolicy:

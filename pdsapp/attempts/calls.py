@@ -20,6 +20,7 @@ from ..llm.client import CallOutcome
 from ..llm.endpoint import Endpoint
 from ..models import ApiToken, Attempt, ModelCall
 from ..services import disk, model_changes, model_pauses
+from .beside import load_slots
 from .claim import Lease, held_by, lost
 from .desk import Desk, Urgency
 from .gate import pass_gate
@@ -34,7 +35,7 @@ CAME_BACK = (
 )
 _LOOKED_AT = (
     Attempt.id, Attempt.state, Attempt.lease_token, Attempt.experiment_id, Attempt.is_rehearsal,
-    Attempt.stop_asked_at, Attempt.detail, Attempt.stage, Attempt.changed_at,
+    Attempt.stop_asked_at, Attempt.detail, Attempt.stage, Attempt.changed_at, Attempt.slot_id,
 )  # fmt: skip
 
 
@@ -156,6 +157,7 @@ def start(session: Session, shop: Workshop, orders: Sequence[Start]) -> list[int
     pass_gate(session)
     leases = [order.calls.lease for order in orders]
     attempts = held_by(session, leases, load_only(*_LOOKED_AT))
+    load_slots(session, list(attempts.values()))
     made = dict(
         session.execute(
             select(ModelCall.attempt_id, func.count(ModelCall.id))

@@ -104,13 +104,17 @@ def _latest(session: Session, experiment_id: int, size: int) -> list[tuple[Conte
 
 def _authors(session: Session, experiment_id: int, size: int) -> Sequence[int]:
     """Who wrote the last `size` posts, by profile."""
-    query = (
-        select(Post.user_profile_id)
-        .where(Post.experiment_id == experiment_id, IS_IN_FEED)
-        .order_by(Post.created_at.desc(), Post.id.desc())
-        .limit(size)
-    )
-    return _once(session, ("authors", experiment_id, size), lambda: session.scalars(query).all())
+
+    def read() -> Sequence[int]:
+        query = (
+            select(Post.user_profile_id)
+            .where(Post.experiment_id == experiment_id, IS_IN_FEED)
+            .order_by(Post.created_at.desc(), Post.id.desc())
+            .limit(size)
+        )
+        return session.scalars(query).all()
+
+    return _once(session, ("authors", experiment_id, size), read)
 
 
 def _once(session: Session, key: tuple, read: Callable[[], Found]) -> Found:

@@ -52,7 +52,7 @@ class Limits:
 
     @property
     def is_empty(self) -> bool:
-        return not self.to_dict()
+        return all(value is None for value in vars(self).values())
 
 
 @dataclass(frozen=True)

@@ -147,17 +147,18 @@ class Attempt(Base, HasUuid):
     completion_tokens: Mapped[int | None]
     latency_ms: Mapped[int | None]
 
-    experiment: Mapped[Experiment] = relationship()
-    digital_twin: Mapped[DigitalTwin] = relationship()
-    schedule: Mapped[Schedule | None] = relationship()
-    slot: Mapped[Slot | None] = relationship()
-    policy: Mapped[PostingPolicyVersion | None] = relationship()
-    prompt_version: Mapped[PromptVersion | None] = relationship()
-    persona_version: Mapped[PersonaVersion | None] = relationship()
-    post: Mapped[Post | None] = relationship()
-    context: Mapped[list["AttemptContext"]] = relationship(order_by="AttemptContext.position")
-    calls: Mapped[list["ModelCall"]] = relationship(back_populates="attempt", order_by="ModelCall.id")
-    lost_leases: Mapped[list["LostLease"]] = relationship(order_by="LostLease.id")
+    # To look along, not to write by: a flush looks through none of them, for hundreds of attempts.
+    experiment: Mapped[Experiment] = relationship(viewonly=True)
+    digital_twin: Mapped[DigitalTwin] = relationship(viewonly=True)
+    schedule: Mapped[Schedule | None] = relationship(viewonly=True)
+    slot: Mapped[Slot | None] = relationship(viewonly=True)
+    policy: Mapped[PostingPolicyVersion | None] = relationship(viewonly=True)
+    prompt_version: Mapped[PromptVersion | None] = relationship(viewonly=True)
+    persona_version: Mapped[PersonaVersion | None] = relationship(viewonly=True)
+    post: Mapped[Post | None] = relationship(viewonly=True)
+    context: Mapped[list["AttemptContext"]] = relationship(order_by="AttemptContext.position", viewonly=True)
+    calls: Mapped[list["ModelCall"]] = relationship(order_by="ModelCall.id", viewonly=True)
+    lost_leases: Mapped[list["LostLease"]] = relationship(order_by="LostLease.id", viewonly=True)
 
 
 # For queries: spelled out, not bound, as SQLite uses a partial index only for a condition it can read.
@@ -246,4 +247,4 @@ class ModelCall(Base):
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
 
-    attempt: Mapped[Attempt | None] = relationship(back_populates="calls")
+    attempt: Mapped[Attempt | None] = relationship(viewonly=True)

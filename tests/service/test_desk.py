@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
@@ -14,13 +15,23 @@ from pdsapp.attempts.batch import Batch
 from pdsapp.attempts.desk import Desk, Urgency
 from pdsapp.attempts.workshop import make_workshop
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, CallState, Reason
+from pdsapp.domain.reasons import AttemptState, CallState, Reason, SlotKind
 from pdsapp.dt_service import DTService
 from pdsapp.extensions import db
-from pdsapp.models import Attempt, AttemptContext, Experiment, ModelCall, Post
+from pdsapp.models import (
+    Attempt,
+    AttemptContext,
+    Experiment,
+    ModelCall,
+    Post,
+    ScheduleRevision,
+    Slot,
+)
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests.model_server import text
+
+from .slot_helpers import MINUTE, START, make_schedule
 
 pytestmark = pytest.mark.database
 MANY = 24
@@ -162,6 +173,31 @@ def test_a_crowd_is_decided_asked_and_published_in_few_transactions(settings, se
     calls = session.execute(select(ModelCall.attempt_id, ModelCall.state)).all()
     assert sorted(calls) == [(number, CallState.answered) for number in crowd]
     assert ledger(session).problems == ()
+
+
+def test_nothing_is_read_for_each_of_a_crowd_by_itself(settings, study, crowd, write):
+    schedule = make_schedule(study, is_enabled=False)
+    with write() as session:
+        revision = session.scalars(select(ScheduleRevision.id)).one()
+        for number, key in enumerate(crowd):
+            slot = Slot(
+                schedule_id=schedule.id, revision_id=revision, experiment_id=study.id,
+                kind=SlotKind.fired, slot_at=START + number * MINUTE,
+            )  # fmt: skip
+            session.add(slot)
+            session.flush()
+            session.get_one(Attempt, key).slot_id = slot.id
+    committed, read = commits(), Counter()
+
+    def note(_connection, _cursor, statement, *_):
+        if statement.startswith(("SELECT", "WITH")):
+            read[re.sub(r"\([?%][^()]*\)", "(…)", statement)] += 1
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    assert builders.run_due(settings, at_once=MANY) == {AttemptState.posted: MANY}
+    event.remove(db.engine, "before_cursor_execute", note)
+    ((statement, count),) = read.most_common(1)
+    assert count <= len(committed) < MANY, statement
 
 
 def test_each_of_a_crowd_has_its_own_figures(settings, session, study, crowd):
