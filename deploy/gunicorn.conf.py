@@ -23,3 +23,10 @@ forwarded_allow_ips = ""
 control_socket_disable = True
 # Signs of life of the processes are touched every second: in memory, also where nothing else can be written.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def when_ready(_server):
+    """Settle the garbage collector before the processes are forked, which take it over as it is."""
+    from pdsapp import collector
+
+    collector.settle()

@@ -5,7 +5,6 @@ passes signals on. SIGTERM: the work-horse gives back what it cannot finish with
 happens when somebody migrates the database: this code must not write to another schema.
 """
 
-import gc
 import os
 import secrets
 import signal
@@ -27,6 +26,7 @@ from rq.worker import WorkerStatus
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, configure_mappers
 
+from .. import collector
 from ..attempts import claim
 from ..attempts.workshop import warm_up
 from ..config import Settings
@@ -332,7 +332,7 @@ def run_worker(app: Flask, lanes: Sequence[str]) -> int:
         connection = queue.connection(settings, answer_seconds=ANSWER_SECONDS)
         worker = TwinWorker(lanes, connection, settings)
         # What is loaded stays shared with the work-horses, and the end of the process is quick.
-        gc.freeze()
+        collector.settle()
         log.info("worker started", name=worker.name, lanes=",".join(lanes))
         worker.work()
     end_undisturbed()

@@ -87,14 +87,16 @@ def main() -> None:
 
 def run(listener: socket.socket, heartbeat_file: Path | None) -> None:
     """Serve the application with the settings of the environment until SIGTERM or Ctrl-C."""
-    from .. import create_app
+    from .. import collector, create_app
     from ..config import read_settings
     from ..services import hand_backups
 
     settings = read_settings()
     hand_backups.clear(settings)
+    app = create_app(settings)
+    collector.settle()
     serve(
-        create_app(settings),
+        app,
         listener,
         heartbeat_file,
         has_proxy=settings.trusted_proxies > 0,
