@@ -136,28 +136,29 @@ def slot_sums(session: Session, experiment: Experiment | None, since: datetime |
 def newest_slots(session: Session, experiment: Experiment | None, since: datetime) -> TurnSum:
     """What the newest 500 fired slots from `since` on say of their attempts, and how many they have.
 
-    Two queries, whose cost grows neither with what there is nor with how many twins a slot asks: of slots
-    with 100 attempts and more, the sums written down at their end count, and those at work are left out.
+    One query, or two, whose cost grows neither with what there is nor with how many twins a slot asks: of
+    slots with 100 attempts and more, the sums written down at their end count; those at work are left out.
     """
     is_small = Slot.wanted_count < SUMMED_FROM
     newest = (
-        select(Slot.id, *SLOT_SUMS, Slot.ends)
+        select(Slot.id, *(column.label(f"sum_{n}") for n, column in enumerate(SLOT_SUMS)), Slot.ends)
         .where(*_slots(experiment, since), Slot.kind == SlotKind.fired)
         .where(or_(is_small, Slot.ends.is_not(None)))
         .order_by(Slot.slot_at.desc())
         .limit(NEWEST)
+        .cte("newest")
     )
-    found, to_count = TurnSum(), []
-    for key, wanted, expanded, unasked, to_make, ends in session.execute(newest):
-        found.wanted, found.expanded = found.wanted + wanted, found.expanded + expanded
-        found.unasked, found.to_make = found.unasked + unasked, found.to_make + to_make
-        if ends is None:
-            to_count.append(key)
-        else:
-            found.attempts_of_slots += sum(ends.values())
-    if to_count:
-        made = select(func.count(Attempt.id)).where(Attempt.slot_id.in_(to_count))
-        found.attempts_of_slots += session.scalar(made)
+    to_count = select(newest.c.id).where(newest.c.ends.is_(None))
+    made = select(func.count(Attempt.id)).where(Attempt.slot_id.in_(to_count)).scalar_subquery()
+    sums = (func.coalesce(func.sum(newest.c[f"sum_{n}"]), 0) for n in range(len(SLOT_SUMS)))
+    found = TurnSum()
+    *told, found.attempts_of_slots, written_down = session.execute(
+        select(*sums, made, func.count(sa.case((newest.c.ends.is_not(None), 1)))).select_from(newest)
+    ).one()
+    found.wanted, found.expanded, found.unasked, found.to_make = map(int, told)
+    if written_down:
+        ends = session.scalars(select(newest.c.ends).where(newest.c.ends.is_not(None)))
+        found.attempts_of_slots += sum(sum(each.values()) for each in ends)
     return found
 
 

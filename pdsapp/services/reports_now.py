@@ -332,7 +332,8 @@ def _at_work_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Prog
             Slot.schedule_id, Slot.wanted_count, Slot.expanded_count, Slot.gone_count + Slot.stopped_count,
             unfinished.scalar_subquery(),
         )
-        .where(Slot.stage.is_not(None), Slot.schedule_id.in_(schedule_ids))
+        # By the index of those at work, which are few: by schedule SQLite would read all its slots.
+        .where(Slot.stage.in_(list(SlotStage)), (Slot.schedule_id + 0).in_(schedule_ids))
         .order_by(Slot.slot_at)
     )  # fmt: skip
     return {
@@ -364,8 +365,10 @@ def _last_slots() -> sa.Select:
     )
 
 
-def _has_attempt(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
-    return sa.exists().where(Attempt.slot_id == Slot.id, *conditions).correlate(Slot)
+def _has_attempt(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    # Not EXISTS: PostgreSQL may answer that by reading every attempt there is into a table of slots.
+    one = select(sa.literal_column("1")).where(Attempt.slot_id == Slot.id, *conditions)
+    return one.limit(1).correlate(Slot).scalar_subquery().is_not(None)
 
 
 def _utc(at: datetime | str | None) -> datetime | None:

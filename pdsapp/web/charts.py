@@ -2,12 +2,15 @@
 
 Positions and sizes are percentages of the plot, so that a chart fits any width with its type unscaled.
 Labels are given by the caller; nothing here knows of times, zones or rows. The drawing is
-`templates/macros/chart.html`; colours come from CSS classes named after the series.
+`templates/macros/chart.html`, but for bars, of which a chart can have hundreds: they write themselves.
+Colours come from CSS classes named after the series.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+
+from markupsafe import Markup, escape
 
 LEAST_VISIBLE_PERCENT = 1.0
 BAR_FILL = 0.76
@@ -60,6 +63,17 @@ class Bar:
     counts: tuple[int, ...]
     words: str
     segments: tuple[Segment, ...]
+
+    def __html__(self) -> Markup:
+        """The bar as SVG, with its numbers to be read on pointing at it; nothing where it has no segment."""
+        if not self.segments:
+            return Markup()
+        at = f'x="{self.x}%" width="{self.width}%"'
+        parts = "".join(
+            f'<rect class="{escape(part.series)}" {at} y="{part.y}%" height="{part.height}%"/>'
+            for part in self.segments
+        )
+        return Markup(f'<g class="bar"><title>{escape(self.words)}</title>{parts}</g>\n')
 
 
 @dataclass(frozen=True)

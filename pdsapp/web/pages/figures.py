@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from flask import url_for
+from markupsafe import Markup, escape
 
 from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
 from ...models import Experiment
@@ -36,10 +37,15 @@ class Figure:
     csv_url: str = ""
 
     @property
-    def written(self) -> Iterator[tuple[Value, list[Value]]]:
-        """What each row is of, and its values as a table shows them: whole numbers with commas."""
-        for first, *others in self.rows:
-            yield first, [f"{each:,}" if isinstance(each, int) else each for each in others]
+    def body(self) -> Markup:
+        """The rows of the table, of which there can be hundreds; whole numbers with commas."""
+        return Markup("".join(_row(*row) for row in self.rows))
+
+
+def _row(first: Value, *others: Value) -> str:
+    cells = (f"{each:,}" if isinstance(each, int) else escape(each) for each in others)
+    numbers = "".join(f'<td class="num">{each}</td>' for each in cells)
+    return f'<tr><th scope="row">{escape(first)}</th>{numbers}</tr>'
 
 
 @dataclass(frozen=True)
