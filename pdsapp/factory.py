@@ -19,11 +19,7 @@ def build(settings: Settings | None, with_web: bool) -> Flask:
     """The application; see `pdsapp.create_app`."""
     # Screens read zones as slots do (domain.zones): from the locked package, not from this machine.
     reset_tzpath(())
-    settings = settings or read_settings()
-    if settings.is_embedded:
-        settings = ensure_local_secrets(settings)
-        if settings.redis_url is None:
-            settings = settings.model_copy(update={"redis_url": SecretStr(redis_url(settings.data_dir))})
+    settings = completed(settings or read_settings())
     app = Flask("pdsapp", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.config.update(
         SECRET_KEY=settings.require("secret_key"),
@@ -51,3 +47,16 @@ def build(settings: Settings | None, with_web: bool) -> Flask:
         web.init_app(app)
         admin.init_app(app)
     return app
+
+
+def completed(settings: Settings) -> Settings:
+    """The settings with what a local installation has of its own: secrets, made once, and a queue server.
+
+    Those of a deployment as they are.
+    """
+    if not settings.is_embedded:
+        return settings
+    settings = ensure_local_secrets(settings)
+    if settings.redis_url is None:
+        settings = settings.model_copy(update={"redis_url": SecretStr(redis_url(settings.data_dir))})
+    return settings

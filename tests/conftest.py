@@ -29,6 +29,7 @@ from pdsapp.services import accounts
 from pdsapp.services.database import prepare
 
 from . import shifted_clock
+from .kept_apps import KeptApps
 from .model_server import ModelServer
 
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
@@ -153,10 +154,22 @@ def with_web(request) -> bool:
     return request.path.relative_to(ROOT).parts[1] not in WITHOUT_WEB
 
 
+@pytest.fixture(scope="session")
+def kept_apps() -> KeptApps:
+    """The applications of this run that tests have in turn."""
+    return KeptApps()
+
+
 @pytest.fixture
-def app(settings, with_web) -> Flask:
+def is_own_app(overrides) -> bool:
+    """Whether this test needs an application that nobody had before: for other settings, or to add to it."""
+    return bool(overrides)
+
+
+@pytest.fixture
+def app(settings, with_web, is_own_app, kept_apps) -> Flask:
     """The application on this test's database, within an application context."""
-    app = create_app(settings, with_web=with_web)
+    app = create_app(settings, with_web) if is_own_app else kept_apps.take(settings, with_web)
     app.jinja_env.bytecode_cache = TEMPLATES
     app.config.update(TESTING=True, WTF_CSRF_ENABLED=False, FLASK_ADMIN_RAISE_ON_VIEW_EXCEPTION=True)
     with app.app_context():

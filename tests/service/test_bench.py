@@ -46,7 +46,7 @@ def test_writers_are_measured_alone_and_beside_both_kinds_of_backup():
 
 @pytest.mark.skipif(TEST_DATABASE_URL is not None, reason="the embedded database is SQLite")
 def test_a_process_does_not_grow_with_the_attempts_it_has_run():
-    """The short version of `make bench ARGS=memory`: what is loaded with the first attempts is no growth."""
+    """The short version of `make bench ARGS=growing`: what is loaded with the first attempts is no growth."""
     (_, empty), (first, loaded), *_, (last, grown) = memory.grown(600, 3)
     assert (first, last) == (200, 600)
     assert loaded - empty < 60_000_000, "what one worker takes beside what it has imported"

@@ -7,6 +7,11 @@ from pdsapp import errors
 
 
 @pytest.fixture
+def is_own_app():
+    return True  # it gets a page more
+
+
+@pytest.fixture
 def raising(app, sign_in):
     """`raising(error)` asks for a page whose code raises it, as on a server that is not under test."""
     app.config.update(TESTING=False, PROPAGATE_EXCEPTIONS=False)

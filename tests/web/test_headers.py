@@ -62,6 +62,11 @@ def overrides(request):
     return getattr(request, "param", {})
 
 
+@pytest.fixture
+def is_own_app():
+    return True  # one gets a page more
+
+
 @pytest.mark.parametrize(
     ("overrides", "seen"),
     [({}, "127.0.0.1 http"), ({"PDS_TRUSTED_PROXIES": "1"}, "198.51.100.7 https")],
