@@ -58,6 +58,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "backup": data.backup,
     "move": data.moving,
     "drain": lambda: figures.table(drain.figures()),
+    "growing": memory.growth_lines,
     "million": million.lines,
     "throughput-server": lambda: figures.table(throughput.on_server()),
     **BELOW,
@@ -91,9 +92,12 @@ def _all_in_one() -> int:
         _print([f"\n## {name}\n"])
         _print(_kept(name, part, below[name], errors))
     results |= {"seconds": time.monotonic() - began, "load_after": os.getloadavg()[0], "errors": errors}
+    results["loop_ms_after"] = figures.loop_ms()
     results |= {"parts": {name: figures.as_rows(found) for name, found in parts.items()}, "below": below}
     figures.write(results)
-    _print(["", f"{results['seconds']:.0f} seconds. Everything measured: bench/{figures.RESULTS.name}."])
+    after = f"load {results['load_after']:.2f}, the loop {results['loop_ms_after']:.0f} ms"
+    _print(["", f"{results['seconds']:.0f} seconds; afterwards {after}."])
+    _print([f"Everything measured: bench/{figures.RESULTS.name}."])
     for name, words in errors.items():
         print(f"ERROR in {name}: {words}", file=sys.stderr)
     return 1 if errors else 0

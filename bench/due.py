@@ -17,6 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from flask import Flask
 
+from pdsapp import collector
 from pdsapp.attempts.batch import Batch
 from pdsapp.attempts.workshop import make_workshop, warm_up
 from pdsapp.config import Settings
@@ -161,6 +162,7 @@ def drain(
         if time.monotonic() > until:
             raise RuntimeError(f"{count:,} attempts are still due or running after {LONGEST_SECONDS} s.")
         warm_up(settings)  # as a worker does before it takes anything
+        collector.settle()
         shop = make_workshop(settings, service or load_service(settings))
         batch = Batch(shop, "bench", lane, LIMIT, at_once)
         asyncio.run(batch.drain())

