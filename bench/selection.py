@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from itertools import count
 
 import sqlalchemy as sa
 from flask import Flask
@@ -71,7 +72,7 @@ def _table(database: str, server: str | None) -> Iterator[str]:
     with _filled(server, SIZES[0]) as few:
         for size in sizes():
             with _filled(server, size) if size > SIZES[0] else nullcontext(few) as many:
-                floor, took = _in_turns(few, many)
+                floor, took = _in_turns(few, many, size)
             ratio = max(now / then for now, then in zip(took, floor, strict=True))
             shown = " | ".join(f"{now:.2f} ({now / then:.1f})" for now, then in zip(took, floor, strict=True))
             yield f"| {size:,} | {shown} | {ratio:.1f} | {'✓' if ratio <= MOST_RATIO else '✗'} |"
@@ -87,15 +88,16 @@ def _filled(server: str | None, twins: int) -> Iterator[Flask]:
         yield app
 
 
-def _in_turns(few: Flask, many: Flask) -> tuple[list[float], list[float]]:
+def _in_turns(few: Flask, many: Flask, size: int) -> tuple[list[float], list[float]]:
     """For each step its median in milliseconds with few twins and with many."""
     floor, took = [], []
+    numbers = count()  # no two requests of an application may be the same
     for step in (_draw_one, _draw_ten, _decide, _switch):
         rounds: tuple[list[float], list[float]] = ([], [])
-        for number in range(-20, ROUNDS):
+        for _ in range(-20, ROUNDS):
             for app, found in zip((few, many), rounds, strict=True):
                 with app.app_context():
-                    found.append(step(2 * number + (found is rounds[1])))
+                    found.append(step(f"{size}-{next(numbers)}"))
         for kept, found in zip((floor, took), rounds, strict=True):
             kept.append(1000 * statistics.median(found[20:]))
     return floor, took
@@ -106,15 +108,15 @@ def clock() -> float:
     return time.thread_time() if db.engine.dialect.name == "sqlite" else time.perf_counter()
 
 
-def _draw_one(number: int) -> float:
+def _draw_one(number: str) -> float:
     return _draw(number, 1)
 
 
-def _draw_ten(number: int) -> float:
+def _draw_ten(number: str) -> float:
     return _draw(number, 10)
 
 
-def _draw(number: int, count: int) -> float:
+def _draw(number: str, count: int) -> float:
     with transaction() as session:
         experiment = session.get_one(Experiment, 1)
         began = clock()
@@ -124,7 +126,7 @@ def _draw(number: int, count: int) -> float:
     return took
 
 
-def _decide(number: int) -> float:
+def _decide(number: str) -> float:
     """What a worker's first transaction does with an attempt, without writing the verdict down."""
     now = utc_now()
     with transaction() as session:
@@ -152,7 +154,7 @@ def _decide(number: int) -> float:
     return took
 
 
-def _switch(number: int) -> float:
+def _switch(number: str) -> float:
     with transaction() as session:
         pick = draw_twins(session, session.get_one(Experiment, 1), 1, request_key("bench", f"s{number}"))[0]
         twin = session.get_one(DigitalTwin, pick.twin_id)
