@@ -18,7 +18,7 @@ from . import due, floor, servers
 from .figures import Figure
 from .job_worker import KINDS, LANE
 
-EMPTY, ATTEMPTS, AT_ONCE = queue.MAX_WAITING, 1000, 256
+EMPTY, ATTEMPTS, AT_ONCE = queue.MAX_WAITING, 500, 256
 DIRECT = 50
 
 

@@ -24,7 +24,7 @@ from .figures import Figure
 from .filled import EMAIL, PASSWORD, signed_in
 from .workers import workers
 
-CLICKS, FLOOD, AT_ONCE = 30, 10_000, 256
+CLICKS, FLOOD, AT_ONCE = 20, 10_000, 256
 BARE_CALLS = 50
 LOOK_SECONDS, PATIENCE_SECONDS, PAUSE_SECONDS = 0.005, 60, 0.2
 

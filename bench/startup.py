@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROUNDS = 7
+ROUNDS = 4
 FLOOR = ("-c", "import flask, sqlalchemy, flask_migrate")
 APPLICATION = "from pdsapp import create_app; create_app(with_web={})"
 WORKER = "from pdsapp.scheduling import worker; import pdsapp.tasks, openai"

@@ -15,7 +15,7 @@ from .figures import Figure
 
 AT_ONCE = 256
 # (milliseconds of the model server, attempts, rounds, the ratio that is wanted)
-CASES = ((2000, 1536, 2, 0.8), (0, 768, 3, 0.5))
+CASES = ((2000, 1024, 2, 0.8), (0, 768, 2, 0.5))
 PLAIN_CALLS = {2000: 3, 0: 50}
 
 

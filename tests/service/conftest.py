@@ -10,8 +10,10 @@ from pdsapp.services.database import prepare
 from tests import builders
 from tests.conftest import _create_database, _drop_database
 from tests.model_server import ModelServer
+from tests.service.big_slot_helpers import COUNT
 from tests.service.moving import installation
 from tests.service.tls import make_certificate
+from tests.twins import add_many
 
 
 @pytest.fixture
@@ -73,3 +75,10 @@ def tls_server(certificate):
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     with ModelServer(tls=context) as server:
         yield server
+
+
+@pytest.fixture
+def crowd(study):
+    """An experiment with as many twins as no slot asks in one piece."""
+    add_many(study, COUNT)
+    return study

@@ -30,12 +30,6 @@ from .slot_helpers import MINUTE, claim, make_schedule, rows_of
 pytestmark = pytest.mark.database
 
 
-@pytest.fixture
-def crowd(study):
-    add_many(study, COUNT)
-    return study
-
-
 def test_each_active_twin_is_asked_once_in_pieces_of_a_thousand(crowd):
     schedule = make_schedule(crowd, asks_all=True)
     claimed = claim(NOW)

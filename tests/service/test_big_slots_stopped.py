@@ -17,18 +17,11 @@ from pdsapp.models import (
 from pdsapp.scheduling import expansion
 from pdsapp.services import lifecycle, pauses, schedule_health, slot_stops
 from pdsapp.services.ledger_turns import newest_slots
-from tests.twins import add_many
 
 from .big_slot_helpers import COUNT, NOW, counts, problems, tend, the_slot
 from .slot_helpers import MINUTE, START, claim, make_schedule
 
 pytestmark = pytest.mark.database
-
-
-@pytest.fixture
-def crowd(study):
-    add_many(study, COUNT)
-    return study
 
 
 def pause_it(session, crowd, _schedule):
