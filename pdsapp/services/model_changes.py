@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from hashlib import sha256
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -74,7 +74,10 @@ def note(session: Session, call: ModelCall) -> ModelSeen | None:
 
 
 def _answer_before(session: Session, call: ModelCall) -> tuple[str, str] | None:
-    """Model and fingerprint of the answer before this one to the same question; asked for changes only."""
+    """Model and fingerprint of the last answer before this one to the same question that was another.
+
+    Asked for changes only. Others of the same batch may have been answered as this one was, and be stored.
+    """
     query = (
         select(ModelCall.model_returned, ModelCall.system_fingerprint)
         .where(
@@ -84,6 +87,10 @@ def _answer_before(session: Session, call: ModelCall) -> tuple[str, str] | None:
             ModelCall.endpoint == call.endpoint,
             ModelCall.model_asked == call.model_asked,
             ModelCall.state == CallState.answered,
+            or_(
+                ModelCall.model_returned != call.model_returned,
+                ModelCall.system_fingerprint != call.system_fingerprint,
+            ),
         )
         .order_by(ModelCall.started_at.desc(), ModelCall.id.desc())
         .limit(1)

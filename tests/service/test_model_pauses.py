@@ -10,15 +10,25 @@ from sqlalchemy.exc import OperationalError
 from pdsapp.attempts import calls
 from pdsapp.attempts.gate import pass_gate
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, ExperimentState, Reason, SlotKind
-from pdsapp.models import Attempt, AuditEvent, Experiment, ModelSeen, ProtocolChange, Schedule, Slot, utc_now
+from pdsapp.domain.reasons import AttemptState, CallState, ExperimentState, Reason, SlotKind
+from pdsapp.models import (
+    Attempt,
+    AuditEvent,
+    Experiment,
+    ModelCall,
+    ModelSeen,
+    ProtocolChange,
+    Schedule,
+    Slot,
+    utc_now,
+)
 from pdsapp.scheduling import slots
-from pdsapp.services import cloning, lifecycle, model_pauses, pauses, schedules
+from pdsapp.services import cloning, lifecycle, model_changes, model_pauses, pauses, schedules
 from pdsapp.services.editing import hold_experiment
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
-from tests.conftest import TEST_DATABASE_URL
+from tests.conftest import NOON, TEST_DATABASE_URL
 
 from .pause_helpers import pause, resume
 from .slot_helpers import MINUTE
@@ -221,6 +231,23 @@ def test_several_that_see_it_at_the_same_time_pause_once(app, session, settings,
     assert state_of(session, study) == PAUSED
     assert len(pauses_of(session)) == 1
     assert ledger(session).adds_up
+
+
+def test_answers_stored_together_are_not_each_others_before(study, write):
+    def answered(minutes, model):
+        at = NOON + minutes * MINUTE
+        return ModelCall(
+            experiment_id=study.id, endpoint="https://llm.example.org/v1", model_asked="small",
+            state=CallState.answered, model_returned=model, system_fingerprint="fp_1",
+            started_at=at, finished_at=at,
+        )  # fmt: skip
+
+    with write() as session:
+        for group in ([answered(0, "gpt-4")], [answered(2, "gpt-5"), answered(1, "gpt-5")]):
+            session.add_all(group)
+            session.flush()
+            *_, seen = model_changes.note_all(session, group)
+    assert model_changes.difference(seen) == ("model", "gpt-4", "gpt-5")
 
 
 def test_two_changes_at_once_are_one_pause(session, study, answer, not_at_once):
