@@ -148,17 +148,23 @@ def newest_slots(session: Session, experiment: Experiment | None, since: datetim
         .limit(NEWEST)
         .cte("newest")
     )
-    to_count = select(newest.c.id).where(newest.c.ends.is_(None))
+    has_sums = newest.c.ends.is_not(None)
+    to_count = select(newest.c.id).where(~has_sums)
     made = select(func.count(Attempt.id)).where(Attempt.slot_id.in_(to_count)).scalar_subquery()
-    sums = (func.coalesce(func.sum(newest.c[f"sum_{n}"]), 0) for n in range(len(SLOT_SUMS)))
+    columns = [newest.c[f"sum_{number}"] for number in range(len(SLOT_SUMS))]
+    sums = (func.coalesce(func.sum(sa.case((~has_sums, column), else_=0)), 0) for column in columns)
     found = TurnSum()
     *told, found.attempts_of_slots, written_down = session.execute(
-        select(*sums, made, func.count(sa.case((newest.c.ends.is_not(None), 1)))).select_from(newest)
+        select(*sums, made, func.count(sa.case((has_sums, 1)))).select_from(newest)
     ).one()
     found.wanted, found.expanded, found.unasked, found.to_make = map(int, told)
-    if written_down:
-        ends = session.scalars(select(newest.c.ends).where(newest.c.ends.is_not(None)))
-        found.attempts_of_slots += sum(sum(each.values()) for each in ends)
+    if written_down:  # each row by itself: another may be written down between the two queries
+        for wanted, expanded, unasked, to_make, ends in session.execute(
+            select(*columns, newest.c.ends).where(has_sums)
+        ):
+            found.wanted, found.expanded = found.wanted + wanted, found.expanded + expanded
+            found.unasked, found.to_make = found.unasked + unasked, found.to_make + to_make
+            found.attempts_of_slots += sum((ends or {}).values())
     return found
 
 

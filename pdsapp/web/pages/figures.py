@@ -43,7 +43,9 @@ class Figure:
 
 
 def _row(first: Value, *others: Value) -> str:
-    cells = (f"{each:,}" if isinstance(each, int) else escape(each) for each in others)
+    cells = (
+        "" if each is None else f"{each:,}" if isinstance(each, int) else escape(each) for each in others
+    )
     numbers = "".join(f'<td class="num">{each}</td>' for each in cells)
     return f'<tr><th scope="row">{escape(first)}</th>{numbers}</tr>'
 
