@@ -84,6 +84,7 @@ def town(twins: int, url: str | None = None, with_web: bool = False, **others: s
         own = stack.enter_context(servers.own_database(url)) if url else None
         allowed = {"PDS_LLM_ALLOWED_HOSTS": "127.0.0.0/8"}
         app = stack.enter_context(installation(own, with_web=with_web, **allowed, **others))
+        collector.settle()  # as a worker does, once it has loaded everything; the floor has it too
         settings = app.extensions["settings"]
         stack.enter_context(_logged_to(settings.data_dir / "bench.log"))
         yield Town(app, settings, server, _set_up(settings, server, twins))
@@ -162,7 +163,6 @@ def drain(
         if time.monotonic() > until:
             raise RuntimeError(f"{count:,} attempts are still due or running after {LONGEST_SECONDS} s.")
         warm_up(settings)  # as a worker does before it takes anything
-        collector.settle()
         shop = make_workshop(settings, service or load_service(settings))
         batch = Batch(shop, "bench", lane, LIMIT, at_once)
         asyncio.run(batch.drain())

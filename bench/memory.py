@@ -22,7 +22,7 @@ import redis
 import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
-from pdsapp import create_app
+from pdsapp import collector, create_app
 from pdsapp.attempts.create import Request, add_for_twin
 from pdsapp.config import Settings, read_settings
 from pdsapp.database import reading, transaction
@@ -111,12 +111,14 @@ def one_process(attempts: int, steps: int) -> None:
     import logging
 
     from pdsapp.attempts.batch import Batch
-    from pdsapp.attempts.workshop import make_workshop
+    from pdsapp.attempts.workshop import make_workshop, warm_up
     from pdsapp.dt_service import load_service
 
     settings = read_settings()
     with create_app(settings, with_web=False).app_context():
         logging.getLogger().setLevel(logging.WARNING)
+        warm_up(settings)
+        collector.settle()
 
         def drain() -> None:
             workshop = make_workshop(settings, load_service(settings))

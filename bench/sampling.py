@@ -2,7 +2,8 @@
 
 The kernel counts CPU of all threads together (ITIMER_PROF), which says when to look, and of each, which says
 how much of it counts for what it is at: a thread that waits, for a lock or for its turn, counts nothing. What
-is measured is hardly slowed, which a tracing profiler would do by half, and unevenly.
+is measured is hardly slowed, which a tracing profiler would do by half, and unevenly. Other threads than the
+main one are seen where they let go of the interpreter: calls into a database get more than their part.
 """
 
 import signal

@@ -131,7 +131,7 @@ def settings(database_url, tmp_path, overrides) -> Settings:
 
 
 class CompiledTemplates(BytecodeCache):
-    """Keeps compiled templates for the whole run: each test makes an application of its own."""
+    """Keeps compiled templates for the whole run: some tests make an application of their own."""
 
     def __init__(self):
         self._code: dict[str, bytes] = {}

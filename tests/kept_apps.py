@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask
+from limits.storage import MemoryStorage
 
 from pdsapp import create_app
 from pdsapp.config import Settings
@@ -78,12 +79,14 @@ def _lead(kept: Kept, settings: Settings, with_web: bool) -> None:
         app.extensions["queue_sign"] = QueueSign(settings)
         if "probe_engine" in app.extensions:
             app.extensions.pop("probe_engine").dispose()
-        _rate_limits()._fallback_storage.reset()  # what counts tries where no queue server is
+        for storage in (kept.storage, _rate_limits()._fallback_storage):  # tries are counted in one of them
+            if isinstance(storage, MemoryStorage):
+                storage.reset()
 
 
 def _listeners(engine: sa.Engine) -> dict[str, list]:
     found = {}
-    for of in (engine.dispatch, engine.pool.dispatch):
+    for of in (engine.dispatch, engine.pool.dispatch, engine.dialect.dispatch):
         found |= {name: list(getattr(of, name)) for name in of._event_names}
     return found
 
