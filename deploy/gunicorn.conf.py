@@ -6,7 +6,11 @@ WEB_CONCURRENCY processes answer, each with THREADS threads: sizing stands in do
 import os
 from pathlib import Path
 
+from dotenv import load_dotenv
+
 THREADS = 8
+
+load_dotenv(".env")  # as `flask` does; what the environment says wins
 
 bind = f"{os.environ.get('PDS_HOST') or '127.0.0.1'}:{os.environ.get('PDS_PORT') or 8000}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)

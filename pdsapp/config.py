@@ -1,6 +1,6 @@
 """Settings: read once from the environment (and `.env`), validated, secrets never shown.
 
-Names and defaults are the contract of the README's settings table. `NAME_FILE` gives a secret by file.
+Names and defaults are the contract of the table in docs/operating.md. `NAME_FILE` gives a secret by file.
 """
 
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -19,6 +20,7 @@ SECRET_NAMES = (
     "PDS_FERNET_KEYS",
     "OPENAI_API_KEY",
     "PDS_ADMIN_PASSWORD",
+    "PDS_LLM_PROXY",
     "PDS_METRICS_TOKEN",
     "PDS_NOTICE_URL",
     "PDS_NOTICE_SECRET",
@@ -196,7 +198,14 @@ def read_settings(**overrides: Any) -> Settings:
 
 def secret_file(name: str) -> str | None:
     """The file NAME_FILE names, if the secret NAME is taken from it: NAME itself wins."""
-    return (os.environ.get(f"{name}_FILE") or None) if not os.environ.get(name) else None
+    given = {**_dotenv(), **os.environ}
+    return (given.get(f"{name}_FILE") or None) if not given.get(name) else None
+
+
+def _dotenv() -> dict[str, str | None]:
+    """What `.env` sets: the flask command has put it into the environment, other processes have not."""
+    path = Settings.model_config["env_file"]
+    return dotenv_values(path) if path else {}
 
 
 def _secrets_from_files() -> dict[str, str]:

@@ -56,6 +56,9 @@ def _python(settings: Settings, now: datetime) -> Found:
 
 def _data_dir(settings: Settings, now: datetime) -> Found:
     path = settings.data_dir.resolve()
+    if not path.exists():
+        yield "fail", f"{path} does not exist. Make it, or set PDS_DATA_DIR to a folder you own."
+        return
     if not path.is_dir() or not os.access(path, os.W_OK):
         yield "fail", f"{path} cannot be written. Set PDS_DATA_DIR to a folder you own."
         return
@@ -104,7 +107,10 @@ def _queue(settings: Settings, now: datetime) -> Found:
     try:
         queue.ping(queue.connection(settings))
     except PdsError as error:
-        yield "warn" if settings.is_embedded else "fail", f"{error} Start the local stack: make run"
+        if settings.is_embedded:
+            yield "warn", f"{error} Start the local stack: make run"
+        else:
+            yield "fail", f"{error} Start the server that REDIS_URL names, or see why it is not reached."
         return
     yield "ok", "answers"
 

@@ -59,6 +59,20 @@ def test_processes_of_ours_may_do_little(name):
     }
 
 
+def test_one_service_builds_the_image_that_all_of_ours_run():
+    assert [name for name in SERVICES if "build" in SERVICES[name]] == ["migrate"]
+    assert len({SERVICES[name]["image"] for name in APP}) == 1
+
+
+@pytest.mark.parametrize("name", ["queue", "proxy"])
+def test_servers_of_others_may_do_no_more_than_they_need(name):
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert name == "proxy" or service["user"] == "valkey"
+
+
 def test_every_setting_that_is_given_is_one_that_is_read():
     known = KNOWN | {f"{name}_FILE" for name in SECRET_NAMES} | {"WEB_CONCURRENCY"}
     for name in APP:

@@ -3,7 +3,7 @@
 import pytest
 
 from pdsapp import create_app
-from pdsapp.config import read_settings
+from pdsapp.config import Settings, read_settings
 from pdsapp.errors import NotConfigured
 
 
@@ -124,3 +124,12 @@ def test_pools_are_as_large_as_the_settings_say():
     with app.app_context():
         assert (db.engine.pool.size(), db.engine.pool._max_overflow) == (3, 4)
     assert "pool_size" not in engine_options("sqlite:///x")
+
+
+def test_a_file_for_a_secret_may_be_named_in_dotenv_too(tmp_path, monkeypatch):
+    (tmp_path / "url").write_text("postgresql+psycopg://twins:hidden@db.example/twins\n")
+    (tmp_path / "dotenv").write_text(f"DATABASE_URL_FILE={tmp_path / 'url'}\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", str(tmp_path / "dotenv"))
+    assert read_settings().sqlalchemy_url.endswith("@db.example/twins"), "not an empty SQLite beside it"
+    monkeypatch.setenv("DATABASE_URL", "postgresql+psycopg://other.example/twins")
+    assert read_settings().sqlalchemy_url.endswith("//other.example/twins")
