@@ -20,7 +20,7 @@ from pdsapp.scheduling import slots
 from pdsapp.services import pauses, schedules
 from pdsapp.services.ledger import ledger
 from tests import builders
-from tests.conftest import TEST_DATABASE_URL
+from tests.conftest import IS_IN_FULL
 
 pytestmark = pytest.mark.database
 
@@ -216,8 +216,7 @@ CLAIMED = tuple(
     schedules.Wish(f"S{number}", None, zone="America/New_York", is_enabled=True, **CADENCES[number])
     for number in (1, 3)
 )
-# On a server each statement is a journey; the sums are the same SQL there.
-EXAMPLES = 1_000 if TEST_DATABASE_URL is None else 60
+EXAMPLES = 1_000 if IS_IN_FULL else 60
 SECONDS = st.integers(0, 3 * 3600)
 CLAIMS = st.tuples(st.just("claim"), SECONDS, st.sets(st.integers(0, 1)))
 EDITS = st.tuples(st.just("edit"), SECONDS, st.sets(st.integers(0, 1), min_size=1, max_size=1))

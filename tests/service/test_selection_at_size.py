@@ -23,10 +23,12 @@ from pdsapp.domain.targets import EVERYBODY, Target
 from pdsapp.extensions import db
 from pdsapp.models import Attempt, DigitalTwin, Experiment, utc_now
 from pdsapp.services import removals, twins
+from tests.conftest import IS_IN_FULL
 from tests.statistics import chi_square, p_value
 from tests.twins import add_many
 
 pytestmark = pytest.mark.database
+DRAWS = 4_000 if IS_IN_FULL else 1_500
 COUNT = 20_000
 GROWS = ("digital_twin", "user_profile", "twin_tag")
 
@@ -157,14 +159,14 @@ def test_draws_stay_uniform_after_many_left_were_banned_and_were_deleted(study):
         found = session.scalars(select(DigitalTwin.active_rank).where(DigitalTwin.active_rank.is_not(None)))
         assert sorted(found) == list(range(len(left)))
         single, several, odd = Counter(), Counter(), Counter()
-        for number in range(4_000):
+        for number in range(DRAWS):
             single.update(p.twin_id for p in draw_twins(session, experiment, 1, f"one|{number}"))
             several.update(p.twin_id for p in draw_twins(session, experiment, 4, f"four|{number}"))
             odd.update(
                 p.twin_id for p in draw_twins(session, experiment, 1, f"t|{number}", Target.tagged(["odd"]))
             )
     odd_left = left & set(ids[1::2])
-    for counts, those, drawn in ((single, left, 4_000), (several, left, 16_000), (odd, odd_left, 4_000)):
+    for counts, those, drawn in ((single, left, DRAWS), (several, left, 4 * DRAWS), (odd, odd_left, DRAWS)):
         assert set(counts) == those
         expected = [drawn / len(those)] * len(those)
         assert p_value(chi_square(list(counts.values()), expected), len(those) - 1) > 1e-4
