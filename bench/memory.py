@@ -7,6 +7,7 @@ growth would show.
 """
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def one_process(attempts: int, steps: int) -> None:
         if not steps:
             _ask_all(attempts, 0)
             return drain()
-        print(0, _memory(os.getpid())[0], flush=True)
+        print(0, _left_behind(), flush=True)
         for step in range(steps):
             _ask_all(attempts // steps, step)
             until = time.monotonic() + SECONDS
@@ -136,7 +137,13 @@ def one_process(attempts: int, steps: int) -> None:
                     raise RuntimeError("not all attempts have ended in time")
                 drain()
                 time.sleep(0.05)
-            print((step + 1) * (attempts // steps), _memory(os.getpid())[0], flush=True)
+            print((step + 1) * (attempts // steps), _left_behind(), flush=True)
+
+
+def _left_behind() -> int:
+    """Resident bytes of this process without what only waits for the collector."""
+    gc.collect()
+    return _memory(os.getpid())[0]
 
 
 def _worker(settings: Settings, attempts: int) -> tuple[int, int, int]:
