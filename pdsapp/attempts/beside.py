@@ -41,7 +41,7 @@ def load_beside(session: Session, attempts: Iterable[Attempt]) -> None:
         (PromptVersion, "prompt_version", experiments),
         (PersonaVersion, "persona_version", twins),
     ):
-        _load(session, kind, [*found, *others], name)
+        _load(session, kind, found, name, [getattr(each, name) for each in others])  # they came with them
 
 
 def load_slots(session: Session, attempts: Sequence[Attempt]) -> None:
