@@ -4,7 +4,6 @@ Redis says when to look; SQL says what is due. Without Redis the rows alone are 
 schedulers may run: one leads by a short lock in Redis, and the rows keep them apart if that fails.
 """
 
-import gc
 import os
 import secrets
 import signal
@@ -21,6 +20,7 @@ from flask import Flask
 from rq_scheduler.scheduler import Scheduler
 from sqlalchemy.exc import SQLAlchemyError
 
+from .. import collector
 from ..attempts import claim
 from ..database import UNREADABLE, reading, transaction
 from ..dt_service import DTService, load_service
@@ -390,7 +390,7 @@ def run_scheduler(app: Flask) -> int:
         connection = queue.connection(settings, CONNECT_SECONDS, ANSWER_SECONDS)
         scheduler = TwinScheduler(connection, load_service(settings))
         # What is loaded stays: not looking through it again makes the end of the process quick.
-        gc.freeze()
+        collector.settle()
         log.info("scheduler started", name=scheduler.name)
         notifier.start(app)
         try:
