@@ -217,16 +217,11 @@ def _slots(now: datetime, days: int) -> None:
 def insert(model, rows) -> None:
     """Straight into the table, all rows with the same columns: the ORM would take ten times as long."""
     table = model.__table__
-    given = {
-        column.name: column.default.arg
-        for column in table.columns
-        if column.default is not None and column.default.is_scalar
-    }
     # What is worked out for a row (now, an empty list) is the same for all; but each has a uuid of its own.
-    given |= {
-        column.name: column.default.arg(None)
+    given = {
+        column.name: column.default.arg(None) if column.default.is_callable else column.default.arg
         for column in table.columns
-        if column.default is not None and column.default.is_callable and column.name != "uuid"
+        if column.default is not None and column.name != "uuid"
     }
     made = {column.name: new_uuid for column in table.columns if column.name == "uuid"}
     chunk: list[dict] = []

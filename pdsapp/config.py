@@ -198,20 +198,23 @@ def read_settings(**overrides: Any) -> Settings:
 
 def secret_file(name: str) -> str | None:
     """The file NAME_FILE names, if the secret NAME is taken from it: NAME itself wins."""
-    given = {**_dotenv(), **os.environ}
+    return _named_file(name, _environment())
+
+
+def _named_file(name: str, given: dict[str, str | None]) -> str | None:
     return (given.get(f"{name}_FILE") or None) if not given.get(name) else None
 
 
-def _dotenv() -> dict[str, str | None]:
-    """What `.env` sets: the flask command has put it into the environment, other processes have not."""
+def _environment() -> dict[str, str | None]:
+    """With what `.env` sets: the flask command has put it into the environment, other processes have not."""
     path = Settings.model_config["env_file"]
-    return dotenv_values(path) if path else {}
+    return {**(dotenv_values(path) if path else {}), **os.environ}
 
 
 def _secrets_from_files() -> dict[str, str]:
-    found = {}
+    found, given = {}, _environment()
     for name in SECRET_NAMES:
-        if path := secret_file(name):
+        if path := _named_file(name, given):
             try:
                 found[name] = Path(path).read_text().strip()
             except OSError as error:
