@@ -38,14 +38,15 @@ class Visitor:
         self.pressed = 0
 
     def ask(self, path, **fields):
-        until = time.monotonic() + 30
+        until, refusals = time.monotonic() + 30, []
         while True:
             try:
                 data = urlencode(fields).encode() if fields else None
                 with self._open(self.address + path, data, timeout=10) as answer:
                     return answer.read().decode()
-            except (URLError, ConnectionError, TimeoutError):
-                assert time.monotonic() < until, "the web server stayed away"
+            except (URLError, ConnectionError, TimeoutError) as error:
+                refusals.append((round(time.monotonic() - until + 30, 1), repr(error)))
+                assert time.monotonic() < until, f"the web server stayed away: {refusals}"
                 time.sleep(0.1)
 
     def sign_in(self):

@@ -13,6 +13,7 @@ TIERS = {
     "domain": 0,
     "errors": 0,
     "wall_clock": 0,
+    "collector": 0,
     "config": 1,
     "models": 1,
     "extensions": 2,
