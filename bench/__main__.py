@@ -1,14 +1,16 @@
 """`make bench`: one table of what many twins cost, each figure beside its floor, under ten minutes.
 
 `ARGS="rules"` chooses parts, of the table or others; some take minutes each, and "drain" is not cut short
-there. Without ARGS the figures also go to `bench/results.json`. Set BENCH_DATABASE_URL to a PostgreSQL server
-to measure there too.
+there. Without ARGS the figures also go to `bench/results.json`, and the drains share what is left of the ten
+minutes. Set BENCH_DATABASE_URL to a PostgreSQL server to measure there too.
 """
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 
 from . import (
     clocks,
@@ -25,6 +27,7 @@ from . import (
     overhead,
     rules,
     selection,
+    servers,
     single_post,
     stages,
     startup,
@@ -36,15 +39,18 @@ TABLE: dict[str, Callable[[], Iterator[figures.Figure]]] = {
     "throughput": throughput.figures,
     "stages": stages.figures,
     "single-post": single_post.figures,
-    "drain": drain.short_figures,
     "jobs": jobs.figures,
+    "drain": lambda: drain.figures(_seconds_for_drains()),
 }
-# What stands below it, as tables of its own.
+# What stands below it, as tables of its own. They are measured side by side: they are of memory, or in turns
+# with their floor.
 BELOW: dict[str, Callable[[], Iterator[str]]] = {
     "selection": selection.lines,
     "memory": memory.lines,
     "startup": startup.lines,
 }
+LONGEST_SECONDS, BELOW_SECONDS = 600, 170
+BEGAN = time.monotonic()
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "rules": rules.lines,
     "clocks": clocks.lines,
@@ -82,16 +88,14 @@ def _all_in_one() -> int:
     """Exit code 0, or 1 if a part was an error; what the others have measured is written all the same."""
     results = figures.machine(os.environ.get("BENCH_DATABASE_URL"))
     _print([figures.machine_words(results), ""])
-    began = time.monotonic()
     parts: dict[str, list[figures.Figure]] = {name: [] for name in TABLE}
-    below: dict[str, list[str]] = {name: [] for name in BELOW}
+    seconds: dict[str, float] = {}
     errors: dict[str, str] = {}
-    rows = (row for name, part in TABLE.items() for row in _kept(name, part, parts[name], errors))
+    rows = (row for name in TABLE for row in _kept(name, parts[name], seconds, errors))
     _print(figures.table(rows))
-    for name, part in BELOW.items():
-        _print([f"\n## {name}\n"])
-        _print(_kept(name, part, below[name], errors))
-    results |= {"seconds": time.monotonic() - began, "load_after": os.getloadavg()[0], "errors": errors}
+    results["load_after"] = os.getloadavg()[0]
+    below = _side_by_side(seconds, errors)
+    results |= {"seconds": time.monotonic() - BEGAN, "seconds_by_part": seconds, "errors": errors}
     results["loop_ms_after"] = figures.loop_ms()
     results |= {"parts": {name: figures.as_rows(found) for name, found in parts.items()}, "below": below}
     figures.write(results)
@@ -103,14 +107,45 @@ def _all_in_one() -> int:
     return 1 if errors else 0
 
 
-def _kept(name: str, part: Callable[[], Iterator], into: list, errors: dict[str, str]) -> Iterator:
+def _seconds_for_drains() -> float:
+    """How long the drains may take together, so that all ends within ten minutes."""
+    return LONGEST_SECONDS - BELOW_SECONDS - (time.monotonic() - BEGAN)
+
+
+def _kept(
+    name: str, into: list[figures.Figure], seconds: dict[str, float], errors: dict[str, str]
+) -> Iterator[figures.Figure]:
     """Gives what a part gives, and keeps it; of a part that fails, what it gave before, and why."""
+    began = time.monotonic()
     try:
-        for each in part():
+        for each in TABLE[name]():
             into.append(each)
             yield each
     except RuntimeError as error:
         errors[name] = str(error)
+    seconds[name] = time.monotonic() - began
+
+
+def _side_by_side(seconds: dict[str, float], errors: dict[str, str]) -> dict[str, list[str]]:
+    """The lines of what stands below the table, each part in a process of its own; prints them too."""
+    began = time.monotonic()
+    found = {}
+    with ExitStack() as stack:
+        command = (sys.executable, "-m", "bench")
+        running = {
+            name: subprocess.Popen((*command, name), cwd=servers.ROOT, stdout=subprocess.PIPE, text=True)
+            for name in BELOW
+        }
+        for process in running.values():
+            stack.enter_context(servers.ended(process))
+        for name, process in running.items():
+            said, _ = process.communicate()
+            _print([said.rstrip("\n")])
+            found[name] = said.splitlines()[3:]  # without its heading
+            seconds[name] = time.monotonic() - began
+            if process.returncode:
+                errors[name] = f"it ended with {process.returncode}; what it said stands above."
+    return found
 
 
 def _print(lines: Iterable[str]) -> None:

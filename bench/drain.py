@@ -1,9 +1,9 @@
 """10,000 attempts drained by real workers over a real queue: by 1, 2 and 4 on PostgreSQL, by 1 on SQLite.
 
 Time counts from the first wake-up until nothing is due or running, and the ledger must add up then. In the
-table of all parts each run ends after a while, and what it has done until then is what counts; by itself
-(`make bench ARGS=drain`) it goes on. PostgreSQL only where BENCH_DATABASE_URL names a server. The floor is
-the bare client in one process with as many calls at once.
+table of all parts each run ends when its share of the time is over, and what it has done until then is what
+counts; by itself (`make bench ARGS=drain`) it goes on. PostgreSQL only where BENCH_DATABASE_URL names a
+server. The floor is the bare client in one process with as many calls at once.
 """
 
 import os
@@ -17,24 +17,25 @@ from .figures import Figure
 from .workers import workers
 
 ATTEMPTS, AT_ONCE = 10_000, 256
-BARE_CALLS = 1000
+BARE_CALLS = 500
 WORKERS_ON_SQLITE, WORKERS_ON_POSTGRESQL = (1,), (1, 2, 4)
-SHORT_SECONDS, LONGEST_SECONDS = 15, 600
+# A run takes so long before and after its drain: twins, floor, workers, ledger.
+AROUND_SECONDS, LEAST_SECONDS, LONGEST_SECONDS = 25, 15, 600
 LOOK_SECONDS, WAKE_SECONDS = 0.1, 1.0
 
 
-def figures(longest_seconds: float = LONGEST_SECONDS) -> Iterator[Figure]:
-    """A row for each number of workers on each database; none of the runs takes longer than that."""
+def figures(seconds: float = 0) -> Iterator[Figure]:
+    """A row for each number of workers on each database.
+
+    Together they take about so many seconds at most, if that is not 0, but each drains for LEAST_SECONDS.
+    """
+    until = time.monotonic() + seconds
     runs = [(None, count) for count in WORKERS_ON_SQLITE]
     if url := os.environ.get("BENCH_DATABASE_URL"):
         runs += [(url, count) for count in WORKERS_ON_POSTGRESQL]
-    for where, count in runs:
-        yield _run(where, count, longest_seconds)
-
-
-def short_figures() -> Iterator[Figure]:
-    """The same, but each run ends after SHORT_SECONDS."""
-    yield from figures(SHORT_SECONDS)
+    for number, (where, count) in enumerate(runs):
+        left = (until - time.monotonic()) / (len(runs) - number) - AROUND_SECONDS
+        yield _run(where, count, max(LEAST_SECONDS, left) if seconds else LONGEST_SECONDS)
 
 
 def _run(url: str | None, count: int, longest_seconds: float) -> Figure:

@@ -40,7 +40,7 @@ from . import servers
 from .filled import fill, installation
 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
-ATTEMPTS, DAYS, ROUNDS = 2_000, 30, 100
+ATTEMPTS, DAYS, ROUNDS = 2_000, 30, 60
 MOST_RATIO = 2.0
 LIMITS = Limits(posts_per_day=3, min_gap_seconds=60)
 STEPS = ("draw one", "draw ten", "claim and decide", "switch one off and on")

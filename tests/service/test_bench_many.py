@@ -100,7 +100,7 @@ def test_workers_drain_what_is_due_and_the_ledger_adds_up(monkeypatch):
     monkeypatch.setattr(drain, "WORKERS_ON_POSTGRESQL", (2,))
     monkeypatch.setattr(drain, "ATTEMPTS", TWINS)
     monkeypatch.setattr(drain, "BARE_CALLS", 4)
-    (figure,) = drain.short_figures()
+    (figure,) = drain.figures(1)
     assert f"{TWINS} attempts by {'2 workers, PostgreSQL' if TEST_DATABASE_URL else '1 worker, SQLite'}" == (
         figure.what
     )
@@ -157,16 +157,16 @@ def test_a_row_says_whether_the_ratio_is_as_wanted():
 def test_the_usual_run_prints_one_table_and_writes_what_it_is_made_of(monkeypatch, tmp_path, capsys):
     row = figures.Figure("attempts", 80, "/s", 100, "bare client", raw={"seconds": [1.5]})
     monkeypatch.setattr(command, "TABLE", {"some": lambda: iter([row])})
-    monkeypatch.setattr(command, "BELOW", {"starting": lambda: iter(["| floor | 1 |"])})
+    monkeypatch.setattr(command, "BELOW", {"million": million.lines})
     monkeypatch.setattr(figures, "RESULTS", tmp_path / "results.json")
     assert command.main([]) == 0
     printed = capsys.readouterr().out
     assert printed.count(figures.HEAD[0]) == 1 and row.line in printed
-    assert "## starting\n\n| floor | 1 |" in printed
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["parts"]["some"][0]["raw"] == {"seconds": [1.5]}
     assert written["parts"]["some"][0]["ratio"] == 0.8
-    assert written["below"] == {"starting": ["| floor | 1 |"]}
+    assert written["below"]["million"]
+    assert "\n".join(["\n## million\n", *written["below"]["million"]]) in printed
     assert {"processors", "memory_mb", "python", "date", "servers", "packages"} <= written.keys()
 
 
@@ -178,12 +178,15 @@ def test_a_part_that_fails_is_an_error_and_leaves_the_others_their_figures(monke
         raise RuntimeError("The ledger does not add up: 1 post is missing.")
 
     monkeypatch.setattr(command, "TABLE", {"drain": failing, "jobs": lambda: iter([row])})
+    monkeypatch.setattr(command, "BELOW", {"nowhere": failing})
     monkeypatch.setattr(figures, "RESULTS", tmp_path / "results.json")
     assert command.main([]) == 1
-    assert "ERROR in drain: The ledger does not add up" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "ERROR in drain: The ledger does not add up" in said
+    assert "ERROR in nowhere: it ended with 2" in said
     written = json.loads((tmp_path / "results.json").read_text())
     assert [len(found) for found in written["parts"].values()] == [1, 1]
-    assert written["errors"] == {"drain": "The ledger does not add up: 1 post is missing."}
+    assert written["errors"]["drain"] == "The ledger does not add up: 1 post is missing."
 
 
 def test_a_part_that_does_not_exist_is_named(capsys):
