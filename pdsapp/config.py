@@ -67,6 +67,18 @@ def _can_be_asked(url: str) -> bool:
     return is_plain and has_place and "@" not in parts.netloc
 
 
+def _is_proxy_address(url: str) -> bool:
+    """Whether this is where a proxy answers: scheme, host and port, a user and password, nothing behind."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    is_plain = url.isascii() and url.isprintable() and " " not in url and url.count("@") <= 1
+    has_place = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+    return is_plain and has_place and parts.path in ("", "/") and not set("?#") & set(url)
+
+
 class Settings(BaseSettings):
     """Everything a process may be told from outside. Immutable; `repr` hides every secret."""
 
@@ -120,6 +132,16 @@ class Settings(BaseSettings):
     def _is_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _can_be_asked(value.get_secret_value()):
             raise ValueError("must be an http or https address in plain ASCII, without user and password")
+        return value
+
+    @field_validator("llm_proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_proxy_address(value.get_secret_value()):
+            raise ValueError(
+                "must be an address such as http://proxy.example.org:3128, with http or https; in a user's "
+                "name or password write @ : / ? # as %40 %3A %2F %3F %23"
+            )
         return value
 
     @field_validator("public_url")

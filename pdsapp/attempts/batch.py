@@ -20,7 +20,9 @@ from .desk import Desk
 from .run import run_attempt
 from .workshop import Workshop
 
-CLAIMING_SECONDS = 45.0
+# As long as anything may be running a lane that nobody else serves stands still when nothing is claimed.
+# What is claimed last has to end within the time of the job: it waits for a line, and then it writes.
+CLAIMING_SECONDS = 360.0
 DATABASE_WAIT = timedelta(seconds=5)
 # From 16 calls at once on, a quarter more attempts are held.
 MANY, AHEAD = 16, 4
@@ -80,8 +82,7 @@ class Batch:
         while True:
             may_claim = left > 0 and time.monotonic() < until and not self._stopping.is_set()
             room = min(left, self._room()) if may_claim else 0
-            leases = await self._desk.aside(partial(self._claim, room)) if room > 0 else []
-            self._claimed_at = time.monotonic() if room > 0 else self._claimed_at
+            leases = await self._claimed(room) if room > 0 else []
             left -= len(leases)
             self._start(leases)
             if not self._running:
@@ -99,6 +100,19 @@ class Batch:
         is_time = time.monotonic() - self._claimed_at > LONGEST_GAP_SECONDS
         return free if not self._is_alone and (is_worth_it or is_time) else 0
 
+    async def _claimed(self, room: int) -> list[Lease]:
+        """What is due and may be run now. Raises what the database raises if nothing runs; else what runs
+        goes on, and the next claim tries again."""
+        try:
+            return await self._desk.aside(partial(self._claim, room))
+        except DBAPIError as error:
+            if not is_outage(error) or not self._running:
+                raise
+            log.warning("nothing claimed, the database failed", why=type(error).__name__)
+            return []
+        finally:
+            self._claimed_at = time.monotonic()
+
     async def _run_given(self, leases: list[Lease]) -> None:
         self._start(leases)
         while self._running:
@@ -112,14 +126,17 @@ class Batch:
             return []
         now = self.shop.clock()
         with transaction() as session:
-            return claim.claim(
-                session, self.worker, now, room, lane=self.lane, may_be_struck=not self._running
-            )
+            return claim.claim(session, self.worker, now, room, lane=self.lane, strikes=self._strikes)
+
+    @property
+    def _strikes(self) -> int | None:
+        """How many workers those that run have lost: nothing else may run beside them. None: nothing runs."""
+        return max((lease.strikes for lease in self._running.values()), default=None)
 
     @property
     def _is_alone(self) -> bool:
-        """Whether an attempt runs that has lost a worker before: nothing else may run beside it."""
-        return any(lease.strikes for lease in self._running.values())
+        """Whether an attempt runs beside which no other may."""
+        return (self._strikes or 0) >= claim.ALONE_FROM
 
     def _start(self, leases: list[Lease]) -> None:
         for lease in leases:
@@ -144,20 +161,36 @@ class Batch:
 
     async def _collect(self) -> None:
         failed: list[Lease] = []
+        broken: list[tuple[Lease, str]] = []
         for task in [task for task in self._running if task.done()]:
             try:
                 state = task.result()
-            except DBAPIError as error:
-                if not is_outage(error):
-                    raise
-                log.warning("database failed during an attempt", why=type(error).__name__)
-                failed.append(self._running[task])
+            except self.shop.passes:  # it is given back with the rest
+                raise
+            except Exception as error:
                 state = None
-            del self._running[task]  # only now: what raises something else is given back with the rest
+                if is_outage(error):
+                    log.warning("database failed during an attempt", why=type(error).__name__)
+                    failed.append(self._running[task])
+                else:  # its own trouble alone
+                    lease = self._running[task]
+                    log.exception("an attempt could not be run", attempt=str(lease.attempt_uuid))
+                    broken.append((lease, f"{type(error).__name__} while the attempt was run."))
+            del self._running[task]
             if state is not None:
                 self.ended[state] = self.ended.get(state, 0) + 1
         if failed:
             await self._desk.aside(partial(self._give_back_later, failed))
+        for lease, words in broken:
+            await self._desk.aside(partial(self._strike, lease, words))
+
+    def _strike(self, lease: Lease, words: str) -> None:
+        """Returns an attempt to due with a strike; if that fails too, its lease runs out."""
+        try:
+            with transaction() as session:
+                claim.strike(session, lease, self.shop.clock(), DATABASE_WAIT, words)
+        except SQLAlchemyError as error:
+            log.warning("attempt not given back: its lease runs out", why=type(error).__name__)
 
     def _give_back_later(self, leases: list[Lease]) -> None:
         """Returns attempts to due, some seconds from now; if that fails too, their leases run out."""

@@ -123,6 +123,12 @@ class Breakers:
             return None
         return self._wait(known, now, waited, spread)
 
+    def needs_database(self, place: str) -> bool:
+        """Whether `enter` would open a transaction: what is known is old, or the breaker is open."""
+        known = self._known.get(place)
+        is_old = time.monotonic() - self._read_at >= LOOK_AGAIN_SECONDS
+        return is_old or (known is not None and known.opened_at is not None)
+
     def enter(self, place: str, since: datetime, spread: float) -> Pass:
         """The right to ask: always, unless the breaker is open; then for one at a time, once a minute.
 
@@ -157,6 +163,12 @@ class Breakers:
         if known is None or known.opened_at is None:  # it was closed in this moment
             return Pass(place)
         raise self._wait(known, now, timedelta(0), spread)
+
+    def is_told(self, given: Pass, outcome: CallOutcome | None) -> bool:
+        """Whether `leave` would open no transaction: nothing changes."""
+        health = Health.unclear if outcome is None else health_of(outcome)
+        is_news = health == Health.down or (health == Health.works and given.place in self._known)
+        return given.probe_key is None and not is_news
 
     def leave(self, given: Pass, outcome: CallOutcome | None) -> None:
         """Notes how the call went; None: it was not made, or nobody waited for its end.

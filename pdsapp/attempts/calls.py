@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,8 +15,8 @@ from ..domain.draft import CallFailed
 from ..domain.length import whole_sentences
 from ..domain.prompt import Messages, messages_hash
 from ..domain.reasons import AttemptStage, CallState, Reason, TokenState
-from ..domain.reply import Reply
-from ..errors import LeaseLost, Stopped
+from ..domain.reply import BadReply, Reply
+from ..errors import LeaseLost, NotNow, Stopped
 from ..llm.client import CallOutcome
 from ..llm.endpoint import Endpoint
 from ..models import ApiToken, Attempt, ModelCall
@@ -25,6 +26,7 @@ from .claim import Lease, held_by, lost
 from .desk import Desk, Urgency
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
+from .permits import PATIENCE_SECONDS
 from .turns import Waiter
 from .workshop import Workshop
 
@@ -43,8 +45,10 @@ _LOOKED_AT = (
 class RecordedCalls:
     """Asks an endpoint on behalf of one attempt and writes down every call.
 
-    At most `max_calls` calls and 90 s in all, whatever happens; a wait that would pass the deadline
-    ends in CallFailed(rate_limited). A refused key pauses its token, once, visibly.
+    At most `max_calls` calls and 90 s in all, whatever happens, without what it waits for one of the
+    process's lines: others' slow calls are not its own. For an endpoint that asks to wait longer than a
+    moment the attempt is given back. A refused key pauses its token, once, visibly. `clock` is that of the
+    writing, if it has a time limit too.
     """
 
     lease: Lease
@@ -54,6 +58,7 @@ class RecordedCalls:
     max_calls: int
     shop: Workshop
     desk: Desk
+    clock: asyncio.Timeout | None = None
     deadline_at: float = field(default_factory=lambda: time.monotonic() + TOTAL_DEADLINE_SECONDS)
     wait_seconds: float = 0.0
     last_reply: Reply | None = None
@@ -77,27 +82,34 @@ class RecordedCalls:
                 raise CallFailed(bad.reason, bad.detail)
             self.wait_seconds = self._wait_for(bad.retry_after_seconds, failures)
             failures += 1
-            if time.monotonic() + self.wait_seconds >= self.deadline_at:
-                if bad.retry_after_seconds is not None:
-                    raise CallFailed(
-                        Reason.rate_limited,
-                        f"The endpoint asks to wait {self.wait_seconds:.0f} s, longer than an attempt may "
-                        "take. "
-                        f"{bad.detail}",
-                    )
-                raise CallFailed(bad.reason, bad.detail)
             if self.calls_made >= self.max_calls:
                 raise CallFailed(bad.reason, f"{bad.detail} Tried {self.max_calls} times.")
+            if time.monotonic() + self.wait_seconds >= self.deadline_at:
+                raise self._too_long(bad)
+            if self.wait_seconds > PATIENCE_SECONDS and not is_rewrite:
+                raise NotNow(self._asked_to_wait(bad), self.wait_seconds)
             await asyncio.sleep(self.wait_seconds)
 
     def _wait_for(self, retry_after: float | None, failures: int) -> float:
         return retry_after if retry_after is not None else BACK_OFF_SECONDS[min(failures, 1)]
 
+    def _too_long(self, bad: BadReply) -> CallFailed:
+        if bad.retry_after_seconds is None:
+            return CallFailed(bad.reason, bad.detail)
+        words = self._asked_to_wait(bad, ", longer than an attempt may take")
+        return CallFailed(Reason.rate_limited, words)
+
+    def _asked_to_wait(self, bad: BadReply, what: str = "") -> str:
+        return f"The endpoint asks to wait {self.wait_seconds:.0f} s{what}. {bad.detail}"
+
     async def _call_once(self, messages: Messages, is_rewrite: bool) -> CallOutcome:
         if (room := disk.look(self.shop.settings)).is_low:  # what could not be stored is not paid for
             raise CallFailed(Reason.disk_low, room.sentence)
-        turn = self.shop.turns.turn(self.waiter, self.endpoint, messages, is_rewrite, self.deadline_at)
-        async with turn as turn, self.desk.lines:
+        turns, lines = self.shop.turns, self.desk.lines
+        async with (
+            self._line(lines),
+            turns.turn(self.waiter, self.endpoint, messages, is_rewrite, self.deadline_at) as turn,
+        ):
             remaining = self.deadline_at - time.monotonic()
             call_id = await self._start(messages, is_rewrite, remaining)
             outcome = await self.shop.client.complete(
@@ -106,6 +118,19 @@ class RecordedCalls:
             await turn.over(outcome)
         await self._store(call_id, outcome)
         return outcome
+
+    @asynccontextmanager
+    async def _line(self, lines: asyncio.Semaphore) -> AsyncIterator[None]:
+        """One of the process's lines. What the attempt waits for it is not counted."""
+        began, until = time.monotonic(), self.clock and self.clock.when()
+        if until is not None:
+            self.clock.reschedule(None)
+        async with lines:
+            waited = time.monotonic() - began
+            self.deadline_at += waited
+            if until is not None:
+                self.clock.reschedule(until + waited)
+            yield
 
     async def _start(self, messages: Messages, is_rewrite: bool, remaining: float) -> int:
         call_id = await self.desk.do(start, Start(self, messages, is_rewrite, remaining), Urgency.calling)

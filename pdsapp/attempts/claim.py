@@ -23,6 +23,8 @@ log = structlog.get_logger()
 LEASE = timedelta(seconds=45)
 RENEW_SECONDS = 15.0
 MAX_STRIKES = 3
+# One attempt that kills its worker takes those beside it along once, and no further.
+ALONE_FROM = 2
 BUSY_WAIT = timedelta(seconds=2)
 MOST_REAPED = 200
 
@@ -44,32 +46,33 @@ def claim(
     limit: int,
     lane: str | None = None,
     only: set[int] | None = None,
-    may_be_struck: bool = True,
+    strikes: int | None = None,
 ) -> list[Lease]:
     """Up to `limit` due attempts leased to this worker, of each experiment about as many, of one the oldest
     first; the caller commits.
 
-    An attempt that lost a worker before is handed out alone. Of a twin that is at work already,
-    scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. Those of an experiment
-    that a participant is being erased from wait too. `only` names the
-    attempts that may be taken; `may_be_struck=False` leaves those that lost a worker.
+    Attempts that lost a worker once are handed out with their like, one that lost two alone. Of a twin that
+    is at work already, scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. Those
+    of an experiment that a participant is being erased from wait too. `only` names the attempts that may be
+    taken; of `strikes` those that lost so many workers.
     """
     found, broken = take_turns(session, now, limit, lane, only)
     for number, error in broken.items():  # it stays due, and keeps nobody else from being taken
         log.warning("attempt cannot be read", attempt=number, why=f"{type(error).__name__}: {error}")
     # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
-    # One that lost a worker goes first where it may: it ends the claim, so it cannot close a circle either,
-    # and it does not wait for ever behind those that can run together.
+    # Those that lost a worker go first where they may, and nothing else with them: so they do not wait for
+    # ever behind those that can run together.
     busy, free = _busy_twins(session, found), []
-    for attempt in sorted(found, key=lambda a: (not (a.strikes and may_be_struck), a.digital_twin_id)):
-        if attempt.strikes and (free or not may_be_struck):
+    for attempt in sorted(found, key=lambda a: (-a.strikes, a.digital_twin_id)):
+        if strikes not in (None, attempt.strikes):
             continue
         if attempt.digital_twin_id in busy:
             _busy(attempt, now)
             continue
+        strikes = attempt.strikes
         free.append(attempt)
         busy.add(attempt.digital_twin_id)
-        if attempt.strikes:
+        if attempt.strikes >= ALONE_FROM:
             break
     session.flush()
     return _lease_all(session, free, worker, now)
@@ -118,6 +121,27 @@ def give_back_all(
     for attempt in attempts.values():
         attempt.not_before = now if attempt.stop_asked_at is not None else now + wait
         attempt.waits_for = words[:300]
+
+
+def strike(session: Session, lease: Lease, now: datetime, wait: timedelta, words: str) -> None:
+    """Returns an attempt to due that our own code could not run, with a strike as if its worker had died; the
+    third ends it as `failed: service_error`. The caller commits.
+
+    It is not taken again before `wait` is over; `words` say what went wrong.
+    """
+    attempt = held_by(session, [lease]).get(lease.attempt_id)
+    if attempt is None:
+        record_return(session, lease.token, now)
+        return
+    record_loss(session, attempt, now)
+    attempt.strikes += 1
+    if attempt.strikes >= MAX_STRIKES:
+        _mark_calls_lost(session, [attempt], now)
+        end(attempt, AttemptState.failed, Reason.service_error, now, words)
+        return
+    _to_due(session, [attempt], now)
+    attempt.not_before = now + wait
+    attempt.waits_for = words[:300]
 
 
 def give_back_all_of(session: Session, worker: str, now: datetime) -> int:

@@ -11,6 +11,8 @@ from ..domain.reasons import REASON_CLASS, TERMINAL_STATES, AttemptState, Reason
 from ..models import Attempt, ModelCall
 
 DETAIL_LENGTH = 1000
+# What the columns of sums hold on PostgreSQL: an attempt must be able to end, whatever its calls say.
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -64,5 +66,9 @@ def usage_of(session: Session, attempt_ids: Collection[int]) -> dict[int, Usage]
         .where(ModelCall.attempt_id.in_(attempt_ids))
         .group_by(ModelCall.attempt_id)
     )
-    found = {number: Usage(*each) for number, *each in session.execute(sums)}
+    found = {number: Usage(*map(_kept, each)) for number, *each in session.execute(sums)}
     return {number: found.get(number, Usage()) for number in attempt_ids}
+
+
+def _kept(total: int | None) -> int | None:
+    return None if total is None else min(int(total), MOST)

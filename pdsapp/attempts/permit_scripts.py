@@ -110,11 +110,13 @@ if wait > 0 then
   end
   redis.call('ZREM', line, permit)
   redis.call('ZREM', seen, permit)
-  local last = tonumber(redis.call('HGET', places, group) or '0')
+  -- what a person waits for has places of its own, not behind those of a batch
+  local queue = group .. ':' .. order
+  local last = tonumber(redis.call('HGET', places, queue) or '0')
   local at = math.max(now + wait, last + spacing)
   local furthest = now + wait + most_ahead
   if at > furthest then at = furthest end
-  redis.call('HSET', places, group, string.format('%.0f', at))
+  redis.call('HSET', places, queue, string.format('%.0f', at))
   redis.call('PEXPIRE', places, math.ceil(at - now + 60000))
   return {0, math.ceil(at - now), 1, why, bucket}
 end
@@ -171,6 +173,9 @@ redis.call('PEXPIRE', KEYS[1], 2 * ARGV[1])
 return 1
 """
 )
+
+# KEYS: held. ARGV: permits …
+DROP = "return redis.call('ZREM', KEYS[1], unpack(ARGV))"
 
 
 def keys_of(subject: str) -> dict[str, str]:

@@ -63,7 +63,7 @@ async def _run(lease: Lease, shop: Workshop, desk: Desk) -> AttemptState:
             return order
         calls = order.brief.policy.max_model_calls
         ask = RecordedCalls(lease, order.experiment_id, order.endpoint, order.waiter, calls, shop, desk)
-        async with asyncio.timeout(WRITING_SECONDS):
+        async with asyncio.timeout(WRITING_SECONDS) as ask.clock:
             draft = await shop.service.generate_original_post_content(order.brief, ask)
         return await _publish(lease, draft, ask, desk)
     except (LeaseLost, NotNow, asyncio.CancelledError, *shop.passes):

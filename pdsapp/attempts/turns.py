@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -32,12 +35,15 @@ from ..services.heartbeats import DEAD_AFTER
 from .breaker import Breakers, Pass
 from .permit_terms import Asked
 from .permits import PATIENCE_SECONDS, Permit, Permits
+from .words import span_words
 
 # What an answer is taken to cost until it is there, if the endpoint is not told how long it may be.
 ANSWER_TOKENS = 150
 # A rewrite waits longer: the text it is to mend has been paid for.
 REWRITE_PATIENCE_SECONDS = 15.0
 RESTS = frozenset({429, 503})
+# For a permit an attempt waits so long in all; then it ends, with a reason.
+LONGEST_WAIT = timedelta(hours=24)
 log = structlog.get_logger()
 
 
@@ -129,7 +135,7 @@ class Turns:
             yield turn
         finally:
             turn.abandon()
-            self._leave(given, turn.outcome)
+            await self._leave(given, turn.outcome)
 
     async def _enter(
         self, waiter: Waiter, endpoint: Endpoint, messages: Messages, is_rewrite: bool, until: float
@@ -139,17 +145,33 @@ class Turns:
         permit = None
         if endpoint.source != "offline":
             patience = REWRITE_PATIENCE_SECONDS if is_rewrite else PATIENCE_SECONDS
-            permit = await self.permits.take(_asked(waiter, endpoint, messages), until, patience)
+            permit = await self._permit(waiter, _asked(waiter, endpoint, messages), until, patience)
         try:
-            return self.breakers.enter(endpoint.place, waiter.since, waiter.spread), permit
+            enter = partial(self.breakers.enter, endpoint.place, waiter.since, waiter.spread)
+            needs_database = self.breakers.needs_database(endpoint.place)
+            return await _aside(enter) if needs_database else enter(), permit
         except BaseException:
             if permit is not None:
                 self.permits.give_back(permit, tokens=0, is_over=False)
             raise
 
-    def _leave(self, given: Pass, outcome: CallOutcome | None) -> None:
+    async def _permit(self, waiter: Waiter, asked: Asked, until: float, patience: float) -> Permit:
         try:
-            self.breakers.leave(given, outcome)
+            return await self.permits.take(asked, until, patience)
+        except NotNow as error:
+            waited = self._clock() - waiter.since
+            if waited < LONGEST_WAIT:
+                raise
+            words = f"{error} The attempt has waited for {span_words(waited.total_seconds())}."
+            raise CallFailed(Reason.rate_limited, words) from error
+
+    async def _leave(self, given: Pass, outcome: CallOutcome | None) -> None:
+        leave = partial(self.breakers.leave, given, outcome)
+        try:
+            if self.breakers.is_told(given, outcome):
+                leave()
+            else:
+                await _aside(leave)
         except SQLAlchemyError as error:  # a probe's place is free again when its time is over
             log.warning("state of an endpoint not written", why=type(error).__name__)
 
@@ -164,6 +186,11 @@ class Turns:
         )
         with reading() as session:
             return session.scalar(query) or 1
+
+
+async def _aside(call: Callable[[], Any]) -> Any:
+    """What a call gives that opens transactions: in a thread, as other attempts' leases must not wait."""
+    return await asyncio.get_running_loop().run_in_executor(None, copy_context().run, call)
 
 
 def _asked(waiter: Waiter, endpoint: Endpoint, messages: Messages) -> Asked:

@@ -24,6 +24,8 @@ from .phrases import (
 
 MAX_DRAFT_LENGTH = 6_000
 MAX_REFUSAL_LENGTH = 600
+# Wrappers within wrappers: what has more is no post. A round looks through the whole text.
+MOST_ROUNDS = 40
 _MAX_NESTED_MARKS = 8
 _QUOTES = {
     '"': '"',
@@ -64,7 +66,8 @@ def clean(text: str, *, names: Sequence[str] = ()) -> Cleaned:
     """The post inside a model's text; empty if there is none.
 
     `names` are the writer's own user and display names: a "@name:" in front is taken off.
-    Trailing hashtags, joined emoji and inner quotation marks stay.
+    Trailing hashtags, joined emoji and inner quotation marks stay. Empty too for a text in more than
+    MOST_ROUNDS wrappers, one in the other.
     """
     steps: list[str] = []
     moves: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -85,7 +88,7 @@ def clean(text: str, *, names: Sequence[str] = ()) -> Cleaned:
         ("emphasis", _out_of_emphasis),
         ("quotes", _out_of_quotes),
     )
-    while True:
+    for _ in range(MOST_ROUNDS):
         before = text
         for name, move in moves:
             after = move(text)
@@ -94,6 +97,7 @@ def clean(text: str, *, names: Sequence[str] = ()) -> Cleaned:
             text = after
         if text == before:
             return Cleaned(text, tuple(steps))
+    return Cleaned("", tuple(steps))
 
 
 def is_refusal(text: str) -> bool:

@@ -11,7 +11,8 @@ from .policy import MAX_POST_LENGTH, LengthBand, PostingPolicy
 from .randomness import Stream
 
 LENGTH_PURPOSE = "length"
-_SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)")
+# Each run of marks is looked at once, from its start: a text of dots alone must not take hours.
+_SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++[\"'”’)\]]*+(?=\s|$)")
 _JOINERS = {0x200D, 0xFE0E, 0xFE0F}
 
 

@@ -27,7 +27,10 @@ __all__ = [
 ]
 
 LONGEST_WAIT_SECONDS = 1e9
-_MAX_TOKENS = 10**9
+# More than any model takes. Several calls of an attempt are summed up in columns of 32 bits.
+_MAX_TOKENS = 10**8
+# More than any post with the thoughts before it. All of it would be stored.
+MOST_CHARACTERS = 100_000
 _WORDS = {
     "timeout": (Reason.endpoint_down, True, "The endpoint did not answer in time."),
     "connect": (
@@ -237,6 +240,13 @@ def _read_message(message: Mapping[str, Any], about: dict[str, Any]) -> Reply | 
         return _unusable(f"The model declined: {quote(refusal)}.", about, Reason.refused)
     if about["finish_reason"] == "content_filter":
         return _unusable("The endpoint's content filter stopped the answer.", about, Reason.refused)
+    if len(text) > MOST_CHARACTERS:
+        return _unusable(
+            f"The answer's text has {len(text):,} characters, and at most {MOST_CHARACTERS:,} are taken: "
+            "it was not used.",
+            about,
+            Reason.reply_too_large,
+        )
     if text.strip():
         return Reply(text, **{**_NOTHING, **about})
     if about["finish_reason"] == "length":

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..attempts.obstacles import (
@@ -21,7 +22,7 @@ from ..attempts.obstacles import (
 )
 from ..attempts.words import several
 from ..config import Settings
-from ..database import reading, transaction
+from ..database import is_outage, reading, transaction
 from ..domain.protocol import ProtocolPart
 from ..domain.reasons import OVER_STATES, UNDER_WAY, ExperimentState, Reason, Visibility
 from ..errors import BadInput
@@ -197,24 +198,39 @@ def keep_to_plan(now: datetime) -> None:
 def end_what_is_over(now: datetime) -> list[str]:
     """Ends every study whose end date has come, each in a transaction of its own; their identifiers.
 
-    Whoever schedules calls it, as often as it likes; done late, it is as if it had been done in time.
+    Whoever schedules calls it, as often as it likes; done late, it is as if it had been done in time. One
+    that cannot be ended keeps nobody else: it is told, and tried again.
     """
     with reading() as session:
         query = select(Experiment.id).where(Experiment.state.in_(UNDER_WAY), Experiment.ends_at <= now)
         keys = session.scalars(query.order_by(Experiment.id)).all()
     ended = []
     for key in keys:
-        with transaction() as session:
-            database.require_head_still(session)
-            experiment = session.get(Experiment, key)
-            if experiment is None:  # deleted since it was read
-                continue
-            pauses.hold(session, experiment)
-            if is_past_end(experiment, now):
-                end(session, experiment, now, actor=SYSTEM)
-                ended.append(experiment.identifier)
-                log.info("experiment ended", experiment=experiment.identifier)
+        try:
+            with transaction() as session:
+                identifier = _end_if_over(session, key, now)
+        except (SQLAlchemyError, ValueError) as error:
+            if is_outage(error):
+                raise
+            log.exception("experiment cannot be ended", experiment=key)
+            continue
+        if identifier is not None:
+            ended.append(identifier)
+            log.info("experiment ended", experiment=identifier)
     return ended
+
+
+def _end_if_over(session: Session, key: int, now: datetime) -> str | None:
+    """The identifier of the experiment, if it was to be ended. The caller commits."""
+    database.require_head_still(session)
+    experiment = session.get(Experiment, key)
+    if experiment is None:  # deleted since it was read
+        return None
+    pauses.hold(session, experiment)
+    if not is_past_end(experiment, now):
+        return None
+    end(session, experiment, now, actor=SYSTEM)
+    return experiment.identifier
 
 
 def _settle(session: Session, experiment: Experiment, now: datetime) -> None:

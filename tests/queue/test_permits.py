@@ -305,11 +305,35 @@ def test_a_server_that_was_killed_and_comes_back_empty_starts_at_half(monkeypatc
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def test_what_a_person_waits_for_has_no_place_behind_a_batch(counted, redis_url):
+    async def run():
+        permits, batch = Permits(redis_url, lambda: 1), asked(per_minute=60)
+        for _ in range(60):
+            await take(permits, batch)
+        sent_away = [(await refused(permits, batch)).seconds for _ in range(200)]
+        assert sent_away[-1] > 150
+        assert (await refused(permits, asked(per_minute=60, goes_first=True))).seconds < 65
+
+    asyncio.run(run())
+
+
+def test_a_renewal_that_comes_late_holds_nothing_for_nobody(counted, redis_url):
+    async def run():
+        permits, what = Permits(redis_url, lambda: 1), asked(at_once=2)
+        over, held = await take(permits, what), await take(permits, what)
+        await given_back(permits, over)
+        permits._renew({SUBJECT: [over.key, held.key]})  # as it had begun before
+        await take(permits, what)
+        await refused(permits, what)
+
+    asyncio.run(run())
+
+
 def _dead(_url):
     def fail(**_):
         raise redis.ConnectionError("away")
 
-    return module._Client(fail, fail, fail)
+    return module._Client(fail, fail, fail, fail)
 
 
 def test_a_call_that_is_called_off_leaves_no_permit_behind(counted, redis_url):

@@ -63,6 +63,24 @@ def test_before_its_end_date_nothing_ends(session, write, study):
     assert load(session, study).state == RUNNING
 
 
+def test_one_that_cannot_be_ended_keeps_no_other_from_it(session, write, study, monkeypatch):
+    other = builders.make_experiment()
+    for each in (study, other):
+        plan_end(write, each)
+    original = lifecycle.end
+
+    def end(writing, experiment, *arguments, **options):
+        if experiment.id == study.id:
+            raise ValueError("something is wrong with it")
+        return original(writing, experiment, *arguments, **options)
+
+    monkeypatch.setattr(lifecycle, "end", end)
+    assert lifecycle.end_what_is_over(END) == [other.identifier]
+    assert load(session, study).state == RUNNING
+    monkeypatch.undo()
+    assert lifecycle.end_what_is_over(END) == [study.identifier]
+
+
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(days=3)], ids=["on time", "after three days off"])
 def test_the_end_date_ends_it_however_late_that_is_noticed(session, write, study, late):
     schedule = make_schedule(study, now=END - 10 * MINUTE)

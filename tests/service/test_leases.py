@@ -232,7 +232,7 @@ def test_an_attempt_that_lost_a_worker_does_not_wait_behind_those_that_can_run_t
         writing.get_one(Attempt, struck).strikes = 1
     builders.add_attempt(twin)
     with write() as writing:
-        assert len(claim.claim(writing, "busy", utc_now(), 10, may_be_struck=False)) == 3
+        assert len(claim.claim(writing, "busy", utc_now(), 10, strikes=0)) == 3
     builders.add_attempt(builders.make_twin(study, "one_more", twin.api_token))
     with write() as writing:
         assert [lease.attempt_id for lease in claim.claim(writing, "free", utc_now(), 10)] == [struck]

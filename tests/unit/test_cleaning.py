@@ -279,3 +279,9 @@ def test_words_never_disappear_from_a_plain_sentence(text):
 @given(texts)
 def test_asking_whether_a_text_is_a_refusal_always_answers(text):
     assert is_refusal(text) in (True, False)
+
+
+@pytest.mark.parametrize("unit", [">", "> ", "```\n", "Post: ", "Sure! Here is the post: "])
+def test_what_is_wrapped_again_and_again_is_no_post(unit):
+    assert clean(unit * 30 + "hello world").text == "hello world"
+    assert clean(unit * (5_000 // len(unit)) + "hello world").text == ""

@@ -38,6 +38,25 @@ def test_a_bad_value_is_named_without_being_repeated(monkeypatch, name, value):
     assert f"'{value}'" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:Geheim#99@proxy:3128", "http://user:Geheim/99@proxy:3128", "http://u:Geh@eim@proxy:3128",
+        "proxy:3128", "socks5://user:Geheim@proxy:1080", "http://", "http://user:Geheim@proxy:port",
+        "http://user:Geheim@proxy:3128/path", "http://user:Geheim@proxy:0",
+    ],
+)  # fmt: skip
+def test_a_proxy_that_is_none_is_refused_without_a_part_of_its_password(proxy):
+    with pytest.raises(NotConfigured, match="PDS_LLM_PROXY") as error:
+        read_settings(PDS_LLM_PROXY=proxy)
+    assert "Geh" not in str(error.value)
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy:3128", "https://u%40x:p%23%2F@proxy.example.org:3128/"])
+def test_a_proxy_is_taken_as_it_is(proxy):
+    assert read_settings(PDS_LLM_PROXY=proxy).require("llm_proxy") == proxy
+
+
 @pytest.mark.parametrize("missing", ["SECRET_KEY", "PDS_FERNET_KEYS"])
 def test_a_deployment_without_its_secrets_refuses_to_start_and_says_which(missing):
     given = {

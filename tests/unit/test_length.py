@@ -2,10 +2,11 @@
 
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdsapp.domain.length import LengthTarget, draw_length, fit, is_within
+from pdsapp.domain.length import LengthTarget, draw_length, fit, is_within, whole_sentences
 from pdsapp.domain.policy import LengthBand, PostingPolicy
 from tests.statistics import chi_square, p_value
 
@@ -89,3 +90,10 @@ def test_no_text_ever_exceeds_its_band_or_280(text, target):
     assert len(fitted.text) <= min(280, target.maximum)
     if text.strip() and len(fitted.text) < target.minimum:
         assert "too_short" in fitted.flags
+
+
+@pytest.mark.parametrize("unit", [".", "…", "!?", '."', ". ", ".)"])
+def test_a_text_of_nothing_but_marks_is_looked_through_once(unit):
+    """Else this would take hours."""
+    text = unit * (1_000_000 // len(unit)) + "x"
+    assert text.startswith(whole_sentences(text))

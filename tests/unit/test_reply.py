@@ -172,3 +172,9 @@ def test_a_call_without_an_answer_has_a_reason_too(kind, expected):
     bad = classify_error(kind, "more about it")
     assert (bad.reason, bad.is_retryable, bad.pauses_token) == expected
     assert "more about it" in bad.detail
+
+
+def test_a_text_that_is_far_too_long_is_not_kept():
+    found = read(answer("word " * 30_000))
+    assert (found.reason, found.is_retryable) == (Reason.reply_too_large, False)
+    assert "150,000 characters" in found.detail and len(found.detail) < 200
