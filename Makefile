@@ -47,7 +47,8 @@ bench: dev ## Measure what many twins cost; ARGS chooses parts, or others
 faults: dev ## Kill and freeze real stacks and count what is left, and a thousand random histories; ARGS="--small" is a short one
 	@$(BIN)/python -m tests.faults $(ARGS)
 	$(if $(ARGS),,@TEST_IN_FULL=1 $(BIN)/python -m pytest -q tests/service/test_ledger_always.py \
-		tests/service/test_ranks.py tests/service/test_selection_at_size.py)
+		tests/service/test_ranks.py tests/service/test_selection_at_size.py \
+		tests/unit/test_reply_total.py tests/unit/test_cron_properties.py)
 
 screenshots: dev ## Take the pictures in docs/img anew, and one of every screen; ARGS="--screens-only" is quick
 	@$(BIN)/python -m tests.browser.screenshots $(ARGS)

@@ -36,6 +36,7 @@ TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
 # Random histories and draws: few each time, all of them with `make faults`.
 IS_IN_FULL = os.environ.get("TEST_IN_FULL") == "1"
+EXAMPLES = 1_000 if IS_IN_FULL else 250
 WORKER_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 TOGETHER = "tests/browser/"
 ROOT = Path(__file__).resolve().parent.parent

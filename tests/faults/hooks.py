@@ -105,8 +105,9 @@ def _running_one(original):
         _running.add(lease)
         if any(other.strikes for other in _running):
             orders.tell(folder, "struck", str(lease.attempt_uuid))
-            if len(_running) > 1:
-                orders.tell(folder, "violations", f"{lease.attempt_uuid} did not run alone")
+            strikes = {other.strikes for other in _running}
+            if len(strikes) > 1 or (len(_running) > 1 and max(strikes) > 1):
+                orders.tell(folder, "violations", f"{lease.attempt_uuid} did not run with its like")
         try:
             return await original(lease, *others)
         finally:

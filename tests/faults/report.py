@@ -73,8 +73,8 @@ def document(results: list[Result], size: Size, command: str) -> str:
             f"({_counts(facts.states)}; {facts.twin_busy} skipped because the twin was busy, "
             f"{facts.worker_lost} failed because workers were lost) in {result.seconds / 60:.0f} minutes; "
             f"{facts.posts} posts. {result.kills} kills. {facts.lost_leases} leases were lost and taken "
-            f"back, attempts ran alone {facts.struck_runs} times, {facts.calls_twice} attempts asked the "
-            "model more than once.",
+            f"back, attempts ran with a strike {facts.struck_runs} times, {facts.calls_twice} attempts "
+            "asked the model more than once.",
             "",
             *(f"- {problem}" for problem in result.problems or ["Nothing is otherwise than promised."]),
         ]

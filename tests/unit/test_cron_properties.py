@@ -23,6 +23,7 @@ from pdsapp.domain.cron import (
 from pdsapp.domain.jitter import MAX_JITTER_SECONDS, delay_of, shortest_spacing
 from pdsapp.domain.zones import zone_of
 from tests.clock_changes import CHANGES, DAY, HOUR, MINUTE, found
+from tests.conftest import EXAMPLES
 
 FIELD_CHOICES = (
     st.sampled_from(["*", "*", "0", "30", "59", "*/10", "0,30", "5-50/15"]),
@@ -41,7 +42,7 @@ offsets = st.one_of(
 )
 odd_bits = st.sampled_from([timedelta(), timedelta(), timedelta(seconds=17), timedelta(microseconds=1)])
 minutes = st.one_of(st.sampled_from([1, 7, 15, 30, 60, 90, 1440]), st.integers(1, 3000))
-thousand = settings(max_examples=1000, deadline=None, database=None, derandomize=True)
+many = settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
 
 
 @st.composite
@@ -61,14 +62,14 @@ def cadences_and_cuts(draw, cuts: int):
 
 
 @given(cadences_and_cuts(2))
-@thousand
+@many
 def test_occurrences_are_those_that_every_minute_tells(case):
     cadence, (after, until) = case
     assert found(cadence, after, until) == reference(cadence, after, until)
 
 
 @given(cadences_and_cuts(4))
-@thousand
+@many
 def test_a_period_cut_anywhere_gives_the_same_occurrences_as_the_whole(case):
     cadence, cuts = case
     whole = list(due_slots(cadence, cuts[0], cuts[-1]))
@@ -76,7 +77,7 @@ def test_a_period_cut_anywhere_gives_the_same_occurrences_as_the_whole(case):
 
 
 @given(cadences_and_cuts(1))
-@thousand
+@many
 def test_stepping_from_occurrence_to_occurrence_gives_the_same_as_the_whole(case):
     cadence, (after,) = case
     until, whole, cursor = after + 2 * HOUR, [], after
@@ -88,7 +89,7 @@ def test_stepping_from_occurrence_to_occurrence_gives_the_same_as_the_whole(case
 
 
 @given(cadences_and_cuts(2))
-@thousand
+@many
 def test_next_slots_strictly_increase_and_the_forecast_is_what_fires(case):
     cadence, (after, until) = case
     occurrences = list(due_slots(cadence, after, until))
@@ -105,7 +106,7 @@ def test_next_slots_strictly_increase_and_the_forecast_is_what_fires(case):
 
 
 @given(cadences_and_cuts(2))
-@thousand
+@many
 def test_walking_by_next_slot_meets_every_slot_that_is_due(case):
     cadence, (after, until) = case
     until = min(until, after + 5 * HOUR)
@@ -117,7 +118,7 @@ def test_walking_by_next_slot_meets_every_slot_that_is_due(case):
 
 
 @given(cadences_and_cuts(2))
-@thousand
+@many
 def test_nothing_is_due_outside_the_days_and_all_of_the_open_cadence_within_them(case):
     cadence, (after, until) = case
     zone = zone_of(cadence.zone)
@@ -139,7 +140,7 @@ def test_nothing_is_due_outside_the_days_and_all_of_the_open_cadence_within_them
 
 
 @given(cadences_and_cuts(2), st.integers(0, 10**9), st.floats(0, 1, exclude_max=True))
-@thousand
+@many
 def test_jitter_below_the_spacing_never_reaches_the_next_slot(case, key, part):
     cadence, (after, until) = case
     if isinstance(cadence, Interval) or after.year < 2000:
@@ -158,7 +159,7 @@ def test_jitter_below_the_spacing_never_reaches_the_next_slot(case, key, part):
 
 
 @given(expressions, st.integers(0, 4000))
-@thousand
+@many
 def test_in_utc_the_slots_are_croniter_s_own(expression, days):
     start = datetime(2024, 1, 1) + days * DAY
     theirs = croniter(expression, start, ret_type=datetime)
@@ -171,7 +172,7 @@ def test_in_utc_the_slots_are_croniter_s_own(expression, days):
     st.integers(-500_000, 500_000),
     st.lists(st.integers(-600_000, 600_000), min_size=3, max_size=3).map(sorted),
 )
-@thousand
+@many
 def test_an_interval_counts_finds_and_splits_as_it_lists(seconds, anchor, cuts):
     base = datetime(2026, 3, 8, 7, tzinfo=UTC)
     interval = parse_interval(seconds, base + timedelta(seconds=anchor), "Europe/Rome")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pdsapp.domain.reasons import Reason
 from pdsapp.domain.reply import BadReply, Reply, classify, classify_error, parse_retry_after
+from tests.conftest import EXAMPLES
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-THOUSAND = settings(max_examples=1000, deadline=None)
+MANY = settings(max_examples=EXAMPLES, deadline=None)
 KEYS = (
     *("error", "choices", "message", "content", "code", "type", "text", "usage", "model", "refusal"),
     *("metadata", "raw", "finish_reason", "prompt_tokens", "detail", "param", "status", "tool_calls"),
@@ -78,25 +79,25 @@ def check(status, headers, body):
     assert found.retry_after_seconds is None or (found.is_retryable and 0 <= found.retry_after_seconds <= 1e9)
 
 
-@THOUSAND
+@MANY
 @given(statuses, any_headers, st.binary(max_size=2000))
 def test_any_bytes_are_a_reply_or_a_named_reason(status, headers, body):
     check(status, headers, body)
 
 
-@THOUSAND
+@MANY
 @given(statuses, any_headers, documents)
 def test_any_json_is_a_reply_or_a_named_reason(status, headers, body):
     check(status, headers, body)
 
 
-@THOUSAND
+@MANY
 @given(statuses, any_headers, damaged())
 def test_any_damaged_answer_is_a_reply_or_a_named_reason(status, headers, body):
     check(status, headers, body)
 
 
-@THOUSAND
+@MANY
 @given(
     statuses, any_headers, st.text(alphabet="<>/htmlbody scriptdata: !-&;\n", max_size=200).map(str.encode)
 )
@@ -134,7 +135,7 @@ def test_any_number_is_a_named_reason(shape, digits):
             check(status, {}, shape.format(number).encode())
 
 
-@THOUSAND
+@MANY
 @given(st.text(), st.text())
 def test_any_call_without_an_answer_is_a_named_reason(kind, detail):
     bad = classify_error(kind, detail)
@@ -142,7 +143,7 @@ def test_any_call_without_an_answer_is_a_named_reason(kind, detail):
     assert can_be_shown(bad.detail)
 
 
-@THOUSAND
+@MANY
 @given(st.text(max_size=40), st.timedeltas(timedelta(days=-400), timedelta(days=400)))
 def test_any_retry_after_is_a_wait_or_nothing(value, shift):
     seconds = parse_retry_after(value, NOW + shift)
