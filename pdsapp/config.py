@@ -55,8 +55,8 @@ def _text(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret is not None else ""
 
 
-def _can_be_asked(url: str) -> bool:
-    """Whether this is an address a request can be sent to as it stands."""
+def _can_be_asked(url: str, with_user: bool = False) -> bool:
+    """Whether this is an address a request can be sent to as it stands; user and password only if allowed."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -64,19 +64,7 @@ def _can_be_asked(url: str) -> bool:
         return False
     is_plain = url.isascii() and url.isprintable() and not set(url) & set(" #")
     has_place = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
-    return is_plain and has_place and "@" not in parts.netloc
-
-
-def _is_proxy_address(url: str) -> bool:
-    """Whether this is where a proxy answers: scheme, host and port, a user and password, nothing behind."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    is_plain = url.isascii() and url.isprintable() and " " not in url and url.count("@") <= 1
-    has_place = parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
-    return is_plain and has_place and parts.path in ("", "/") and not set("?#") & set(url)
+    return is_plain and has_place and parts.netloc.count("@") <= with_user
 
 
 class Settings(BaseSettings):
@@ -137,10 +125,13 @@ class Settings(BaseSettings):
     @field_validator("llm_proxy")
     @classmethod
     def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_proxy_address(value.get_secret_value()):
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        if not _can_be_asked(url, with_user=True) or urlsplit(url).path.strip("/") or "?" in url:
             raise ValueError(
-                "must be an address such as http://proxy.example.org:3128, with http or https; in a user's "
-                "name or password write @ : / ? # as %40 %3A %2F %3F %23"
+                "must be an address in plain ASCII such as http://proxy.example.org:3128, http or https; in "
+                "a user's name or password write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D"
             )
         return value
 

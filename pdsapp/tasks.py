@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,7 +21,7 @@ from rq.timeouts import BaseTimeoutException
 from sqlalchemy.orm import Session
 
 from .attempts.batch import Batch
-from .attempts.claim import claim
+from .attempts.claim import claim, has_struck
 from .attempts.create import Request, add_for_picks
 from .attempts.selection import Pick, installation_seed, request_key
 from .attempts.workshop import make_workshop
@@ -29,10 +29,10 @@ from .config import Settings
 from .database import reading, transaction
 from .domain.reasons import Trigger
 from .dt_service import load_service
-from .errors import PdsError
+from .errors import PdsError, QueueDown
 from .models import Attempt, DigitalTwin, utc_now
 from .scheduling import projection, queue, slots
-from .services import bulk_imports, disk, lookup
+from .services import bulk_imports, disk, heartbeats, lookup
 
 # What giving attempts back takes at most, so that a worker is gone within PDS_STOP_SECONDS.
 GIVE_BACK_SECONDS = 0.4
@@ -54,6 +54,7 @@ def generate_attempts(lane: str, limit: int = MOST_IN_JOB) -> dict[str, int]:
         raise ValueError(f"{lane!r} cannot be a lane.")
     with _application() as settings:
         batch = _batch(settings, lane, limit)
+        batch.others_wait = partial(_others_wait, settings, batch.worker, lane)
         _run(batch, batch.drain())
         if sum(batch.ended.values()) >= limit:
             _quietly(lambda: queue.wake(queue.connection(settings), lane))
@@ -139,6 +140,19 @@ def _batch(settings: Settings, lane: str | None, limit: int) -> Batch:
     settings = settings.model_copy(update={"stop_seconds": patience})
     shop = make_workshop(settings, load_service(settings), passes=(BaseTimeoutException,))
     return Batch(shop, _worker_name(), lane, limit, settings.at_once)
+
+
+def _others_wait(settings: Settings, worker: str, lane: str) -> bool:
+    """Whether something else waits for this worker than attempts of the lane that have lost no worker: other
+    jobs, its other lanes, or those that run apart. True too while the queue does not answer."""
+    with reading() as session:
+        if has_struck(session, lane, utc_now()):
+            return True
+        lanes = heartbeats.lanes_of(session, worker) or [lane]
+    try:
+        return queue.has_others(queue.connection(settings), lane, lanes)
+    except QueueDown:
+        return True
 
 
 def _run(batch: Batch, work: Coroutine[Any, Any, None]) -> None:

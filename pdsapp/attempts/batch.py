@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -20,9 +21,11 @@ from .desk import Desk
 from .run import run_attempt
 from .workshop import Workshop
 
-# As long as anything may be running a lane that nobody else serves stands still when nothing is claimed.
-# What is claimed last has to end within the time of the job: it waits for a line, and then it writes.
-CLAIMING_SECONDS = 360.0
+# So long a batch claims in any case. Then it goes on as long as something runs and nobody else waits for the
+# worker: while what runs comes to its end, the lane would stand still. What is claimed last has to end within
+# the time of the job: it may wait for a line, and then it writes.
+CLAIMING_SECONDS, LONGEST_CLAIMING_SECONDS = 45.0, 330.0
+LOOK_SECONDS = 1.0
 DATABASE_WAIT = timedelta(seconds=5)
 # From 16 calls at once on, a quarter more attempts are held.
 MANY, AHEAD = 16, 4
@@ -36,10 +39,18 @@ class Batch:
 
     `ended` counts by terminal state. After `stop()` nothing more is claimed; what does not finish
     within `stop_seconds` goes back to due without a strike. `at_once` calls are out at a time; where that
-    are many, some more attempts are held, so that calls do not wait for the database.
+    are many, some more attempts are held, so that calls do not wait for the database. `others_wait` says
+    whether somebody else waits for the worker; it may look into the database and the queue.
     """
 
-    def __init__(self, shop: Workshop, worker: str, lane: str | None, limit: int, at_once: int):
+    def __init__(
+        self,
+        shop: Workshop,
+        worker: str,
+        lane: str | None,
+        limit: int,
+        at_once: int,
+    ):
         self.shop = shop
         self.worker = worker
         self.lane = lane
@@ -48,7 +59,8 @@ class Batch:
         self._ahead = at_once // AHEAD if at_once >= MANY else 0
         self.ended: dict[AttemptState, int] = {}
         self._running: dict[asyncio.Task, Lease] = {}
-        self._claimed_at = 0.0
+        self.others_wait: Callable[[], bool] = lambda: False
+        self._claimed_at = self._looked_at = 0.0
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -77,10 +89,11 @@ class Batch:
                 await self._give_back()
 
     async def _claim_and_run(self) -> None:
-        until = time.monotonic() + CLAIMING_SECONDS
-        left = self.limit
+        began = time.monotonic()
+        left, has_time = self.limit, True
         while True:
-            may_claim = left > 0 and time.monotonic() < until and not self._stopping.is_set()
+            has_time = has_time and await self._has_time(time.monotonic() - began)
+            may_claim = left > 0 and has_time and not self._stopping.is_set()
             room = min(left, self._room()) if may_claim else 0
             leases = await self._claimed(room) if room > 0 else []
             left -= len(leases)
@@ -92,6 +105,17 @@ class Batch:
                 if self._running and self._stopping.is_set():
                     await self._last_seconds()
                     return
+
+    async def _has_time(self, spent: float) -> bool:
+        """Whether more may be claimed after so many seconds."""
+        if spent < CLAIMING_SECONDS:
+            return True
+        if spent > LONGEST_CLAIMING_SECONDS or not self._running:
+            return False
+        if time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return True
+        self._looked_at = time.monotonic()
+        return not await self._desk.aside(self.others_wait)
 
     def _room(self) -> int:
         """How many more may be claimed now; a few are waited for, so that they are claimed together."""
@@ -162,35 +186,37 @@ class Batch:
     async def _collect(self) -> None:
         failed: list[Lease] = []
         broken: list[tuple[Lease, str]] = []
-        for task in [task for task in self._running if task.done()]:
-            try:
-                state = task.result()
-            except self.shop.passes:  # it is given back with the rest
-                raise
-            except Exception as error:
-                state = None
-                if is_outage(error):
-                    log.warning("database failed during an attempt", why=type(error).__name__)
-                    failed.append(self._running[task])
-                else:  # its own trouble alone
-                    lease = self._running[task]
-                    log.exception("an attempt could not be run", attempt=str(lease.attempt_uuid))
-                    broken.append((lease, f"{type(error).__name__} while the attempt was run."))
-            del self._running[task]
-            if state is not None:
-                self.ended[state] = self.ended.get(state, 0) + 1
-        if failed:
-            await self._desk.aside(partial(self._give_back_later, failed))
-        for lease, words in broken:
-            await self._desk.aside(partial(self._strike, lease, words))
-
-    def _strike(self, lease: Lease, words: str) -> None:
-        """Returns an attempt to due with a strike; if that fails too, its lease runs out."""
         try:
-            with transaction() as session:
-                claim.strike(session, lease, self.shop.clock(), DATABASE_WAIT, words)
-        except SQLAlchemyError as error:
-            log.warning("attempt not given back: its lease runs out", why=type(error).__name__)
+            for task in [task for task in self._running if task.done()]:
+                try:
+                    state = task.result()
+                except self.shop.passes:  # it is given back with the rest
+                    raise
+                except Exception as error:
+                    state, lease = None, self._running[task]
+                    if is_outage(error):
+                        log.warning("database failed during an attempt", why=type(error).__name__)
+                        failed.append(lease)
+                    else:  # its own trouble alone
+                        log.exception("an attempt could not be run", attempt=str(lease.attempt_uuid))
+                        broken.append((lease, f"{type(error).__name__} while the attempt was run."))
+                del self._running[task]
+                if state is not None:
+                    self.ended[state] = self.ended.get(state, 0) + 1
+        finally:
+            if failed or broken:
+                await self._desk.aside(partial(self._settle, failed, broken))
+
+    def _settle(self, failed: list[Lease], broken: list[tuple[Lease, str]]) -> None:
+        """Gives back what met a failing database, and with a strike what our own code could not run."""
+        if failed:
+            self._give_back_later(failed)
+        for lease, words in broken:
+            try:
+                with transaction() as session:
+                    claim.strike(session, lease, self.shop.clock(), DATABASE_WAIT, words)
+            except Exception as error:
+                log.warning("attempt not given back: its lease runs out", why=type(error).__name__)
 
     def _give_back_later(self, leases: list[Lease]) -> None:
         """Returns attempts to due, some seconds from now; if that fails too, their leases run out."""

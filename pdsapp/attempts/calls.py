@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,7 @@ from .desk import Desk, Urgency
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
 from .permits import PATIENCE_SECONDS
-from .turns import Waiter
+from .turns import REWRITE_PATIENCE_SECONDS, Waiter
 from .workshop import Workshop
 
 TOTAL_DEADLINE_SECONDS = 90.0
@@ -59,6 +59,9 @@ class RecordedCalls:
     shop: Workshop
     desk: Desk
     clock: asyncio.Timeout | None = None
+    _waiting: int = 0
+    _stands_since: float = 0.0
+    _clock_until: float | None = None
     deadline_at: float = field(default_factory=lambda: time.monotonic() + TOTAL_DEADLINE_SECONDS)
     wait_seconds: float = 0.0
     last_reply: Reply | None = None
@@ -86,7 +89,9 @@ class RecordedCalls:
                 raise CallFailed(bad.reason, f"{bad.detail} Tried {self.max_calls} times.")
             if time.monotonic() + self.wait_seconds >= self.deadline_at:
                 raise self._too_long(bad)
-            if self.wait_seconds > PATIENCE_SECONDS and not is_rewrite:
+            if is_rewrite and self.wait_seconds > REWRITE_PATIENCE_SECONDS:
+                raise CallFailed(Reason.rate_limited, self._asked_to_wait(bad))
+            if self.wait_seconds > PATIENCE_SECONDS and self.last_reply is None:
                 raise NotNow(self._asked_to_wait(bad), self.wait_seconds)
             await asyncio.sleep(self.wait_seconds)
 
@@ -105,10 +110,11 @@ class RecordedCalls:
     async def _call_once(self, messages: Messages, is_rewrite: bool) -> CallOutcome:
         if (room := disk.look(self.shop.settings)).is_low:  # what could not be stored is not paid for
             raise CallFailed(Reason.disk_low, room.sentence)
-        turns, lines = self.shop.turns, self.desk.lines
         async with (
-            self._line(lines),
-            turns.turn(self.waiter, self.endpoint, messages, is_rewrite, self.deadline_at) as turn,
+            self._line(),
+            self.shop.turns.turn(
+                self.waiter, self.endpoint, messages, is_rewrite, self.deadline_at, self.desk.aside
+            ) as turn,
         ):
             remaining = self.deadline_at - time.monotonic()
             call_id = await self._start(messages, is_rewrite, remaining)
@@ -120,17 +126,38 @@ class RecordedCalls:
         return outcome
 
     @asynccontextmanager
-    async def _line(self, lines: asyncio.Semaphore) -> AsyncIterator[None]:
+    async def _line(self) -> AsyncIterator[None]:
         """One of the process's lines. What the attempt waits for it is not counted."""
-        began, until = time.monotonic(), self.clock and self.clock.when()
-        if until is not None:
-            self.clock.reschedule(None)
-        async with lines:
-            waited = time.monotonic() - began
-            self.deadline_at += waited
-            if until is not None:
-                self.clock.reschedule(until + waited)
+        self._stand_still()
+        try:
+            await self.desk.lines.acquire()
+        finally:
+            self._go_on()
+        try:
             yield
+        finally:
+            self.desk.lines.release()
+
+    def _stand_still(self) -> None:
+        """Stops the attempt's clocks; several calls may wait at once."""
+        self._waiting += 1
+        if self._waiting == 1:
+            self._stands_since = time.monotonic()
+            self._clock_until = self.clock and self.clock.when()
+            self._set_clock(None)
+
+    def _go_on(self) -> None:
+        self._waiting -= 1
+        if self._waiting == 0:
+            waited = time.monotonic() - self._stands_since
+            self.deadline_at += waited
+            if self._clock_until is not None:
+                self._set_clock(self._clock_until + waited)
+
+    def _set_clock(self, until: float | None) -> None:
+        if self.clock is not None and not self.clock.expired():
+            with suppress(RuntimeError):  # the writing is over; only a task it has left behind still asks
+                self.clock.reschedule(until)
 
     async def _start(self, messages: Messages, is_rewrite: bool, remaining: float) -> int:
         call_id = await self.desk.do(start, Start(self, messages, is_rewrite, remaining), Urgency.calling)
@@ -224,10 +251,19 @@ def _against(
     if over_of(attempt, now) is not None:
         return Stopped(f"What attempt {uuid} was for was over before its call.")
     if made.get(attempt.id, 0) >= calls.max_calls:
-        return calls.used_up()
+        return _used_up(session, calls)
     if order.remaining <= 0:
         return CallFailed(Reason.deadline, f"No usable answer within {TOTAL_DEADLINE_SECONDS:.0f} s.")
     return None
+
+
+def _used_up(session: Session, calls: RecordedCalls) -> CallFailed:
+    """What it ends with: what the last call said, if that was an answer."""
+    newest = select(ModelCall).where(ModelCall.attempt_id == calls.lease.attempt_id)
+    last = session.scalars(newest.order_by(ModelCall.id.desc()).limit(1)).one()
+    if last.state != CallState.failed or last.error is None:
+        return calls.used_up()
+    return CallFailed(last.error, f"{last.detail} All {calls.max_calls} model calls of it are used up.")
 
 
 def _started(order: Start, now: datetime) -> dict[str, Any]:

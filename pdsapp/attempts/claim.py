@@ -13,7 +13,7 @@ from sqlalchemy.sql.base import ExecutableOption as ORMOption
 
 from ..domain.reasons import AttemptState, CallState, Reason, Trigger
 from ..errors import LeaseLost
-from ..models import BY_ID, IS_RUNNING, Attempt, ModelCall
+from ..models import BY_ID, IS_DUE, IS_RUNNING, Attempt, LostLease, ModelCall
 from . import clock_steps
 from .fairness import take_turns
 from .finish import end
@@ -56,7 +56,7 @@ def claim(
     of an experiment that a participant is being erased from wait too. `only` names the attempts that may be
     taken; of `strikes` those that lost so many workers.
     """
-    found, broken = take_turns(session, now, limit, lane, only)
+    found, broken = take_turns(session, now, limit, lane, only, strikes)
     for number, error in broken.items():  # it stays due, and keeps nobody else from being taken
         log.warning("attempt cannot be read", attempt=number, why=f"{type(error).__name__}: {error}")
     # By twin: two workers that take attempts of the same twins never wait for each other in a circle.
@@ -64,7 +64,7 @@ def claim(
     # ever behind those that can run together.
     busy, free = _busy_twins(session, found), []
     for attempt in sorted(found, key=lambda a: (-a.strikes, a.digital_twin_id)):
-        if strikes not in (None, attempt.strikes):
+        if strikes not in (None, attempt.strikes):  # only its like beside the first
             continue
         if attempt.digital_twin_id in busy:
             _busy(attempt, now)
@@ -76,6 +76,14 @@ def claim(
             break
     session.flush()
     return _lease_all(session, free, worker, now)
+
+
+def has_struck(session: Session, lane: str, now: datetime) -> bool:
+    """Whether attempts of a lane are due that lost a worker."""
+    # By what was lost: that is little, and what is due may be a million.
+    query = select(Attempt.id).join(LostLease, LostLease.attempt_id == Attempt.id)
+    query = query.where(IS_DUE, Attempt.lane == lane, Attempt.not_before <= now, Attempt.strikes > 0)
+    return session.scalar(query.limit(1)) is not None
 
 
 def renew(session: Session, leases: list[Lease], now: datetime) -> int:
@@ -140,7 +148,7 @@ def strike(session: Session, lease: Lease, now: datetime, wait: timedelta, words
         end(attempt, AttemptState.failed, Reason.service_error, now, words)
         return
     _to_due(session, [attempt], now)
-    attempt.not_before = now + wait
+    attempt.not_before = now if attempt.stop_asked_at is not None else now + wait
     attempt.waits_for = words[:300]
 
 

@@ -14,22 +14,28 @@ Found = tuple[list[Attempt], dict[int, Exception]]
 
 
 def take_turns(
-    session: Session, now: datetime, limit: int, lane: str | None = None, only: set[int] | None = None
+    session: Session,
+    now: datetime,
+    limit: int,
+    lane: str | None = None,
+    only: set[int] | None = None,
+    strikes: int | None = None,
 ) -> Found:
     """Up to `limit` due attempts, locked, and what was raised for those that cannot be read, by their id.
 
     Each experiment of the lane has about the same part of them, as long as it has so many; within it the
-    oldest come first. Where more experiments wait than `limit`, `now` says where the round begins. Reads one
-    row for each experiment and those that are taken, however many are due.
+    oldest come first. Of `strikes` only those that lost so many workers. Where more experiments wait than
+    `limit`, `now` says where the round begins. Reads one row for each experiment and those that are taken,
+    however many are due.
     """
     if only is not None:
-        return _read(session, _due(now).where(Attempt.id.in_(only)), limit)
+        return _read(session, _due(now, strikes).where(Attempt.id.in_(only)), limit)
     streams = _streams(session, now, lane)
     first = int(now.timestamp() * 1000) % max(1, len(streams))
-    return _deal(session, now, limit, streams[first:] + streams[:first])
+    return _deal(session, limit, _due(now, strikes), streams[first:] + streams[:first])
 
 
-def _deal(session: Session, now: datetime, limit: int, streams: list[tuple[str, int]]) -> Found:
+def _deal(session: Session, limit: int, due: Select, streams: list[tuple[str, int]]) -> Found:
     found: dict[int, Attempt] = {}
     broken: dict[int, Exception] = {}
     while streams and len(found) < limit:
@@ -39,7 +45,7 @@ def _deal(session: Session, now: datetime, limit: int, streams: list[tuple[str, 
             wanted = min(part, limit - len(found))
             if not wanted:
                 break
-            query = _due(now).where(Attempt.lane == lane, Attempt.experiment_id == experiment_id)
+            query = due.where(Attempt.lane == lane, Attempt.experiment_id == experiment_id)
             known = [*(a.id for a in found.values() if a.experiment_id == experiment_id), *broken]
             rows, unreadable = _read(session, query.where(Attempt.id.not_in(known)), wanted)
             found.update((attempt.id, attempt) for attempt in rows)
@@ -50,10 +56,11 @@ def _deal(session: Session, now: datetime, limit: int, streams: list[tuple[str, 
     return list(found.values()), broken
 
 
-def _due(now: datetime) -> Select:
-    return select(Attempt).where(
+def _due(now: datetime, strikes: int | None) -> Select:
+    query = select(Attempt).where(
         IS_DUE, Attempt.not_before <= now, Attempt.experiment_id.not_in(being_erased())
     )
+    return query if strikes is None else query.where(Attempt.strikes == strikes)
 
 
 def _read(session: Session, query: Select, limit: int) -> Found:

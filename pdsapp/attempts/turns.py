@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -35,15 +34,14 @@ from ..services.heartbeats import DEAD_AFTER
 from .breaker import Breakers, Pass
 from .permit_terms import Asked
 from .permits import PATIENCE_SECONDS, Permit, Permits
-from .words import span_words
 
 # What an answer is taken to cost until it is there, if the endpoint is not told how long it may be.
 ANSWER_TOKENS = 150
 # A rewrite waits longer: the text it is to mend has been paid for.
 REWRITE_PATIENCE_SECONDS = 15.0
 RESTS = frozenset({429, 503})
-# For a permit an attempt waits so long in all; then it ends, with a reason.
-LONGEST_WAIT = timedelta(hours=24)
+# Does a call that opens transactions, in a thread, and gives what it gives.
+Aside = Callable[[Callable[[], Any]], Awaitable[Any]]
 log = structlog.get_logger()
 
 
@@ -117,15 +115,23 @@ class Turns:
 
     @asynccontextmanager
     async def turn(
-        self, waiter: Waiter, endpoint: Endpoint, messages: Messages, is_rewrite: bool, until: float
+        self,
+        waiter: Waiter,
+        endpoint: Endpoint,
+        messages: Messages,
+        is_rewrite: bool,
+        until: float,
+        aside: Aside,
     ) -> AsyncIterator[Turn]:
         """A turn, after a short wait if need be, never beyond `until` (of time.monotonic).
 
-        No transaction may be open. Raises NotNow, with how long the attempt is to be given back for;
-        CallFailed when it has waited for its endpoint long enough, or for a rewrite that cannot be had soon.
+        What opens transactions is done by `aside`, one after the other, in a thread: leases and permits must
+        be renewed meanwhile. No transaction may be open. Raises NotNow, with how long the attempt is to be
+        given back for; CallFailed when it has waited for its endpoint long enough, or for a rewrite that
+        cannot be had soon.
         """
         try:
-            given, permit = await self._enter(waiter, endpoint, messages, is_rewrite, until)
+            given, permit = await self._enter(waiter, endpoint, messages, is_rewrite, until, aside)
         except NotNow as error:
             if is_rewrite:  # the text that is there is shortened instead, and not paid for again
                 raise CallFailed(Reason.rate_limited, str(error)) from error
@@ -135,43 +141,44 @@ class Turns:
             yield turn
         finally:
             turn.abandon()
-            await self._leave(given, turn.outcome)
+            await self._leave(given, turn.outcome, aside)
 
     async def _enter(
-        self, waiter: Waiter, endpoint: Endpoint, messages: Messages, is_rewrite: bool, until: float
+        self,
+        waiter: Waiter,
+        endpoint: Endpoint,
+        messages: Messages,
+        is_rewrite: bool,
+        until: float,
+        aside: Aside,
     ) -> tuple[Pass, Permit | None]:
         if (obstacle := self.breakers.obstacle(endpoint.place, waiter.since, waiter.spread)) is not None:
             raise obstacle
         permit = None
         if endpoint.source != "offline":
             patience = REWRITE_PATIENCE_SECONDS if is_rewrite else PATIENCE_SECONDS
-            permit = await self._permit(waiter, _asked(waiter, endpoint, messages), until, patience)
+            permit = await self.permits.take(_asked(waiter, endpoint, messages), until, patience)
         try:
             enter = partial(self.breakers.enter, endpoint.place, waiter.since, waiter.spread)
             needs_database = self.breakers.needs_database(endpoint.place)
-            return await _aside(enter) if needs_database else enter(), permit
+            return await aside(enter) if needs_database else enter(), permit
         except BaseException:
             if permit is not None:
                 self.permits.give_back(permit, tokens=0, is_over=False)
             raise
 
-    async def _permit(self, waiter: Waiter, asked: Asked, until: float, patience: float) -> Permit:
-        try:
-            return await self.permits.take(asked, until, patience)
-        except NotNow as error:
-            waited = self._clock() - waiter.since
-            if waited < LONGEST_WAIT:
-                raise
-            words = f"{error} The attempt has waited for {span_words(waited.total_seconds())}."
-            raise CallFailed(Reason.rate_limited, words) from error
-
-    async def _leave(self, given: Pass, outcome: CallOutcome | None) -> None:
+    async def _leave(
+        self,
+        given: Pass,
+        outcome: CallOutcome | None,
+        aside: Aside,
+    ) -> None:
         leave = partial(self.breakers.leave, given, outcome)
         try:
             if self.breakers.is_told(given, outcome):
                 leave()
             else:
-                await _aside(leave)
+                await aside(leave)
         except SQLAlchemyError as error:  # a probe's place is free again when its time is over
             log.warning("state of an endpoint not written", why=type(error).__name__)
 
@@ -186,11 +193,6 @@ class Turns:
         )
         with reading() as session:
             return session.scalar(query) or 1
-
-
-async def _aside(call: Callable[[], Any]) -> Any:
-    """What a call gives that opens transactions: in a thread, as other attempts' leases must not wait."""
-    return await asyncio.get_running_loop().run_in_executor(None, copy_context().run, call)
 
 
 def _asked(waiter: Waiter, endpoint: Endpoint, messages: Messages) -> Asked:

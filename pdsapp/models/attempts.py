@@ -34,8 +34,9 @@ class Attempt(Base, HasUuid):
     Selection: `selection_key`, `candidate_count` and `drawn_rank` say how the twin was drawn.
     Decision: probabilities are of skipping, 0–1; counts are posts; `decided_at` is the rule's `now`.
     `asked_band`: who asked for it chose the length band, which was not drawn then.
-    Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it, and
-    `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it may not publish.
+    Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it and times it
+    could not be run, and `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it
+    may not publish.
     `waits_for`: why it was given back until `not_before`, in a sentence; of what is due only.
     `delay_seconds` is the jitter drawn for it, before which it is not taken.
     `is_rehearsal`: it was added while its experiment was a draft. `retry_of_id`: the failed one that somebody

@@ -300,6 +300,17 @@ def wake_idle(connection: redis.Redis, lanes: Sequence[str]) -> list[str]:
         return [lane for lane, _ in idle]
 
 
+def has_others(connection: redis.Redis, lane: str, lanes: Sequence[str]) -> bool:
+    """Whether anything waits in these lanes but wake-ups of one of them. Raises QueueDown."""
+    with errors_as_down():
+        pipeline = connection.pipeline(transaction=False)
+        pipeline.lrange(lane_queue(connection, lane).key, 0, 2 * MAX_WAITING)
+        for each in set(lanes) - {lane}:
+            pipeline.llen(lane_queue(connection, each).key)
+        own, *others = pipeline.execute()
+    return any(others) or any(not job_id.startswith(b"wake-") for job_id in own)
+
+
 def wake_imports(connection: redis.Redis, ids: Iterable[int]) -> None:
     """Has a worker set up these bulk imports, in the default lane; one job each, however often it is asked.
 

@@ -121,6 +121,12 @@ def is_lane_served(session: Session, lane: str, now: datetime) -> bool:
     return any(lane in text.split(",") for text in lanes)
 
 
+def lanes_of(session: Session, worker: str) -> list[str]:
+    """The lanes a worker of this name serves; none if there is no such worker."""
+    lanes = session.scalar(select(Heartbeat.lanes).where(Heartbeat.name == worker))
+    return lanes.split(",") if lanes else []
+
+
 def age_seconds(pid: int, now: datetime) -> float | None:
     """Seconds since the last beat of a process of this host; None if it has not beaten yet.
 

@@ -22,7 +22,7 @@ from ..attempts.obstacles import (
 )
 from ..attempts.words import several
 from ..config import Settings
-from ..database import is_outage, reading, transaction
+from ..database import UNREADABLE, is_outage, reading, transaction
 from ..domain.protocol import ProtocolPart
 from ..domain.reasons import OVER_STATES, UNDER_WAY, ExperimentState, Reason, Visibility
 from ..errors import BadInput
@@ -37,6 +37,8 @@ from .start_checks import blocking, checklist, to_accept
 
 SYSTEM = "system"
 log = structlog.get_logger()
+# Those that could not be ended are told once by each process, not each second.
+_told: set[int] = set()
 BEFORE_THE_START = "Not claimed yet when the experiment was started."
 
 
@@ -209,10 +211,12 @@ def end_what_is_over(now: datetime) -> list[str]:
         try:
             with transaction() as session:
                 identifier = _end_if_over(session, key, now)
-        except (SQLAlchemyError, ValueError) as error:
+        except (SQLAlchemyError, *UNREADABLE) as error:
             if is_outage(error):
                 raise
-            log.exception("experiment cannot be ended", experiment=key)
+            if key not in _told:
+                log.exception("experiment cannot be ended", experiment=key)
+            _told.add(key)
             continue
         if identifier is not None:
             ended.append(identifier)

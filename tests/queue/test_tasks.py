@@ -3,9 +3,11 @@
 import json
 import pickle
 import zlib
+from datetime import timedelta
 
 import pytest
 import redis
+from pydantic import SecretStr
 from rq import SimpleWorker
 from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.job import JobStatus
@@ -13,11 +15,14 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import func, select
 
 from pdsapp import tasks
+from pdsapp.attempts import claim
+from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState, SlotKind, Trigger
 from pdsapp.errors import BadInput, NotFound, QueueDown
-from pdsapp.models import Attempt, DigitalTwin, Post, Slot
+from pdsapp.models import Attempt, DigitalTwin, Post, ProcessKind, Slot, utc_now
 from pdsapp.scheduling import queue
 from pdsapp.scheduling.queue import JobRefused, LaneJob, LaneQueue
+from pdsapp.services import heartbeats
 from tests import builders
 
 from .world import make_schedule
@@ -59,6 +64,38 @@ def test_many_attempts_wake_several_workers_but_wake_ups_do_not_pile_up(connecti
     assert queue.wake(connection, "default", 10_000) == 47
     assert queue.wake(connection, "default", 1) == 0
     assert queue.queued_count(connection, "default") == 50
+
+
+def test_whoever_else_waits_for_a_worker_is_seen(connection):
+    lanes = ["now", "default"]
+    queue.wake(connection, "default", 500)
+    queue.wake_idle(connection, ["default"])
+    assert not queue.has_others(connection, "default", lanes)
+    queue.wake(connection, "now")
+    assert queue.has_others(connection, "default", lanes)
+    assert not queue.has_others(connection, "default", ["default"])
+    assert not queue.has_others(connection, "now", ["now"])
+    queue.wake_imports(connection, [7])
+    assert queue.has_others(connection, "default", ["default"])
+
+
+def test_a_worker_is_wanted_by_attempts_that_lost_one_and_while_the_queue_is_away(
+    study, settings, session, connection
+):
+    twin = builders.make_twin(study)
+    attempt_id = builders.add_attempt(twin)
+    with transaction() as writing:
+        heartbeats.beat(writing, ProcessKind.worker, "w", utc_now(), lanes="now,default")
+    assert not tasks._others_wait(settings, "w", "now")
+    queue.wake(connection, "default")
+    assert tasks._others_wait(settings, "w", "now")
+    connection.flushdb()
+    with transaction() as writing:
+        (lease,) = claim.claim(writing, "w", utc_now(), 1)
+        claim.strike(writing, lease, utc_now(), timedelta(0), "It broke.")
+    assert tasks._others_wait(settings, "w", builders.load_attempt(session, attempt_id).lane)
+    nowhere = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    assert tasks._others_wait(nowhere, "w", "another-lane")
 
 
 def test_a_replacement_is_one_job_however_often_it_is_asked_for(connection):

@@ -205,7 +205,7 @@ def test_custom_writing_that_never_ends_is_ended(session, settings, twin, monkey
     assert builders.load_attempt(session, attempt_id).reason == Reason.deadline
 
 
-def test_an_attempt_that_lost_a_worker_runs_alone(session, settings, study, twin, model_server):
+def test_an_attempt_that_lost_a_worker_runs_apart(session, settings, study, twin, model_server):
     others = [builders.make_twin(study, f"other_{n}", twin.api_token) for n in range(3)]
     model_server.default = lambda request: fake.text(SHORT_POST).later(0.2)
     struck = builders.add_attempt(twin)

@@ -1,14 +1,16 @@
 """What goes wrong with one attempt, or with one endpoint, is nobody else's trouble."""
 
+import asyncio
+
 import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from pdsapp.attempts import batch, calls, claim, finish
-from pdsapp.attempts.turns import LONGEST_WAIT
+from pdsapp.attempts.workshop import make_workshop
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState, CallState, Reason
-from pdsapp.errors import NotNow
+from pdsapp.dt_service import DTService
 from pdsapp.models import Attempt, ModelCall, utc_now
 from pdsapp.services.ledger import ledger
 from tests import builders
@@ -128,21 +130,50 @@ def test_a_wait_an_endpoint_asks_for_takes_nobody_s_place(session, settings, sev
     assert ledger(session).adds_up
 
 
-def test_who_has_waited_for_a_permit_for_a_day_ends_with_the_reason(
-    session, settings, twin, model_server, monkeypatch
+def test_an_attempt_whose_calls_were_all_refused_ends_with_what_was_said(
+    session, settings, twin, model_server
 ):
+    model_server.default = lambda _: fake.error(429, "slow down", retry_after="12")
     attempt_id = builders.add_attempt(twin)
-    with transaction() as writing:
-        writing.get_one(Attempt, attempt_id).created_at = utc_now() - LONGEST_WAIT
-
-    async def take(self, asked, until, patience):
-        raise NotNow("“Lab” has been asked for a rest.", 3600)
-
-    monkeypatch.setattr("pdsapp.attempts.permits.Permits.take", take)
-    builders.run_due(settings)
+    for _ in range(3):
+        builders.run_due(settings)
+        bring_forward()
     found = builders.load_attempt(session, attempt_id)
-    assert (found.state, found.reason) == (AttemptState.failed, Reason.rate_limited)
-    assert "has waited for 24 h" in found.detail
+    assert (found.state, found.reason, len(found.calls)) == (AttemptState.failed, Reason.rate_limited, 3)
+    assert "slow down" in found.detail and "worker" not in found.detail
+
+
+def test_a_batch_goes_on_while_a_slow_call_runs_until_somebody_else_waits(
+    session, settings, several, model_server, monkeypatch
+):
+    """A lane is not kept waiting by one slow call, and keeps no import waiting."""
+    monkeypatch.setattr(batch, "CLAIMING_SECONDS", 0.5)
+    monkeypatch.setattr(batch, "LOOK_SECONDS", 0.0)
+    slow, soon, late = several(3)
+    model_server.default = lambda _: fake.text(SHORT_POST)
+    model_server.enqueue(fake.text(SHORT_POST).later(6.0))
+    first = builders.add_attempt(slow)
+    shop = make_workshop(settings, DTService())
+    running = batch.Batch(shop, "test", None, 10, 4)
+    others = []
+    running.others_wait = lambda: bool(others)
+    found = []
+
+    async def watch():
+        drain = asyncio.create_task(running.drain())
+        await asyncio.sleep(1.5)
+        found.append(builders.add_attempt(soon))
+        await asyncio.sleep(2.0)
+        assert builders.load_attempt(session, found[0]).state == AttemptState.posted
+        others.append("an import")
+        await asyncio.sleep(1.0)
+        found.append(builders.add_attempt(late))
+        await drain
+
+    asyncio.run(watch())
+    assert states(session, [first, *found]) == [
+        AttemptState.posted, AttemptState.posted, AttemptState.due,
+    ]  # fmt: skip
 
 
 def test_a_claim_that_fails_with_the_database_leaves_what_runs(
