@@ -126,7 +126,8 @@ def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None
             wish = schedules.Wish(f"Schedule {number}", experiment, cron=f"{number} * * * *", is_enabled=True)
             schedules.add_schedule(session, wish, now - timedelta(days=days))
         of = key, *_ = experiment.id, experiment.policy_id, experiment.prompt_version_id
-    numbers = range(1, twins + 1)
+    written = CHUNK if twins > CHUNK and twins % CHUNK == 0 else twins
+    numbers = range(1, written + 1)
     insert(UserProfile, ({"id": n, "experiment_id": key, "username": f"twin_{n}",
                            "username_key": f"twin_{n}", "display_name": f"Twin {n}", "is_bot": True}
                           for n in numbers))  # fmt: skip
@@ -134,10 +135,8 @@ def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None
                            "persona_version_id": versions[n % 50],
                            "active_rank": n - 1 - n // 10 if n % 10 else None}
                           for n in numbers))  # fmt: skip
-    insert(
-        TwinTag,
-        ({"digital_twin_id": n, "tag": "rare" if n % 500 == 0 else "all"} for n in range(1, twins + 1)),
-    )
+    insert(TwinTag, ({"digital_twin_id": n, "tag": "rare" if n % 500 == 0 else "all"} for n in numbers))
+    _repeat(twins // written)
     with transaction() as session:
         session.get_one(Experiment, key).active_twin_count = twins - twins // 10
     _slots(now, days)
@@ -160,6 +159,32 @@ def fill(twins: int, attempts: int, days: int, with_calls: bool = False) -> None
         pass
     with db.engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE")
+
+
+def _repeat(times: int) -> None:
+    """Writes the CHUNK of twins that are there so often, each time with the next numbers, by the database."""
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    number = f"step.n * {CHUNK}"
+    uuid = "lower(hex(randomblob(16)))" if is_sqlite else "gen_random_uuid()"
+    name = f"(row.id + {number})"
+    changed = {
+        UserProfile: {"id": name, "username": f"'twin_' || {name}", "username_key": f"'twin_' || {name}",
+                      "display_name": f"'Twin ' || {name}", "uuid": uuid},
+        DigitalTwin: {"id": name, "user_profile_id": f"row.user_profile_id + {number}", "uuid": uuid,
+                      "active_rank": f"row.active_rank + step.n * {CHUNK - CHUNK // 10}"},
+        TwinTag: {"digital_twin_id": f"row.digital_twin_id + {number}"},
+    }  # fmt: skip
+    steps = f"(SELECT column1 AS n FROM (VALUES {', '.join(f'({n})' for n in range(1, times))}) AS given)"
+    for model, expressions in changed.items() if times > 1 else ():
+        table = model.__table__
+        names = [column.name for column in table.columns]
+        columns = ", ".join(f'"{each}"' for each in names)
+        values = ", ".join(expressions.get(each, f'row."{each}"') for each in names)
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"INSERT INTO {table.name} ({columns}) SELECT {values} FROM {steps} AS step "
+                f"CROSS JOIN {table.name} AS row ORDER BY step.n"
+            )
 
 
 def _count_on() -> None:
