@@ -49,7 +49,7 @@ BELOW: dict[str, Callable[[], Iterator[str]]] = {
     "memory": memory.lines,
     "startup": startup.lines,
 }
-LONGEST_SECONDS, BELOW_SECONDS = 600, 180
+LONGEST_SECONDS, BELOW_SECONDS = 600, 240
 BEGAN = time.monotonic()
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "rules": rules.lines,

