@@ -30,7 +30,7 @@ def test_a_call_that_was_lost_is_told(viewer, session, twin, write):
         )
     words = words_of(page_of(viewer, session, number))
     assert "the worker was lost before the answer was stored" in words
-    assert "Workers lost 3" in words
+    assert "Strikes 3" in words
 
 
 def test_a_lost_worker_is_told_with_when_it_was_given_up_and_when_it_came_back(viewer, session, twin, write):
@@ -53,6 +53,23 @@ def test_a_lost_worker_is_told_with_when_it_was_given_up_and_when_it_came_back(v
     assert "w1, while the model was asked; the attempt was taken back" in words
     assert "w1; its result was refused" in words
     assert "w2, after 1 lost" in words
+
+
+def test_what_our_own_code_could_not_run_is_no_lost_worker(viewer, session, twin, write):
+    at = utc_now() - timedelta(minutes=5)
+    number = add_row(twin, "posted", None, at, claimed_by="w1", claimed_at=at + timedelta(seconds=9),
+                     finished_at=at + timedelta(seconds=10), strikes=1)  # fmt: skip
+    with write() as other:
+        other.add(
+            LostLease(
+                attempt_id=number, lease_token=uuid4(), worker="w1", stage="saving",
+                claimed_at=at + timedelta(seconds=1), lease_until=at + timedelta(seconds=46),
+                taken_back_at=at + timedelta(seconds=3),
+            )
+        )  # fmt: skip
+    answer = page_of(viewer, session, number)
+    assert titles_of(answer) == ["Asked for", "Claimed", "Could not be run", "Claimed", "Posted"]
+    assert "our own code failed" in words_of(answer)
 
 
 def test_a_stop_is_told_at_its_time_before_what_became_of_it(viewer, session, twin):

@@ -68,7 +68,7 @@ def facts(session: Session, attempt: Attempt, by: str) -> list[Fact]:
         found.append(("Service", _code(attempt.service)))
     found.append(("Lane", attempt.lane))
     if attempt.strikes:
-        found.append(("Workers lost", str(attempt.strikes)))
+        found.append(("Strikes", str(attempt.strikes)))
     found.append(("Attempt", _code(str(attempt.uuid))))
     return found
 

@@ -105,7 +105,7 @@ def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool, waits_for_e
     """What is being done about one that has not ended, and by whom, or that nobody is there to do it."""
     lost = ""
     if attempt.strikes:
-        lost = f" A worker was lost at it before (strike {attempt.strikes} of {MAX_STRIKES})."
+        lost = f" It could not be brought to its end before (strike {attempt.strikes} of {MAX_STRIKES})."
     if not is_served:
         return Markup(
             "No worker serves lane “{}”, so nobody will ask this twin. Start one with "

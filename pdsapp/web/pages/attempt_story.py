@@ -168,7 +168,10 @@ def _loss_steps(lost: LostLease) -> Iterator[Step]:
     if lost.claimed_at is not None:
         yield Step(lost.claimed_at, "Claimed", lost.worker)
     stage = LOST_WORDS.get(lost.stage, "")
-    yield Step(lost.taken_back_at, "Worker lost", f"{worker}, {stage}; the attempt was taken back", True)
+    if lost.lease_until is not None and lost.taken_back_at < lost.lease_until:  # given back by its worker
+        yield Step(lost.taken_back_at, "Could not be run", f"{worker}, {stage}; our own code failed", True)
+    else:
+        yield Step(lost.taken_back_at, "Worker lost", f"{worker}, {stage}; the attempt was taken back", True)
     if lost.returned_at is not None:
         yield Step(lost.returned_at, "Lost worker came back", f"{worker}; its result was refused", True)
 
