@@ -97,11 +97,15 @@ class Breakers:
 
     def look(self, session: Session) -> None:
         """Reads what all workers know, at most once a second."""
-        if time.monotonic() - self._read_at < LOOK_AGAIN_SECONDS:
+        if not self._is_old:
             return
         rows = session.scalars(select(EndpointBreaker))
         self._known = {row.place: _known(row) for row in rows}
         self._read_at = time.monotonic()
+
+    @property
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._read_at >= LOOK_AGAIN_SECONDS
 
     def obstacle(self, place: str, since: datetime, spread: float) -> NotNow | CallFailed | None:
         """Why an attempt that has been due `since` may not ask this endpoint now, by what was last looked at.
@@ -126,15 +130,14 @@ class Breakers:
     def needs_database(self, place: str) -> bool:
         """Whether `enter` would open a transaction: what is known is old, or the breaker is open."""
         known = self._known.get(place)
-        is_old = time.monotonic() - self._read_at >= LOOK_AGAIN_SECONDS
-        return is_old or (known is not None and known.opened_at is not None)
+        return self._is_old or (known is not None and known.opened_at is not None)
 
     def enter(self, place: str, since: datetime, spread: float) -> Pass:
         """The right to ask: always, unless the breaker is open; then for one at a time, once a minute.
 
         In a transaction of its own, if any. Raises what `obstacle` gives.
         """
-        if time.monotonic() - self._read_at >= LOOK_AGAIN_SECONDS:
+        if self._is_old:
             with reading() as session:
                 self.look(session)
         if (obstacle := self.obstacle(place, since, spread)) is not None:
@@ -175,13 +178,14 @@ class Breakers:
 
         Writes only what changes: a success after failures, a failure, the end of a probe.
         """
+        if self.is_told(given, outcome):
+            return
         health = Health.unclear if outcome is None else health_of(outcome)
         if health == Health.works:
-            if given.probe_key is not None or given.place in self._known:
-                self._close(given.place)
+            self._close(given.place)
         elif health == Health.down:
             self._fail(given, _words_of(outcome))
-        elif given.probe_key is not None:
+        else:  # a probe that says nothing
             with transaction() as session:
                 session.execute(
                     update(EndpointBreaker)

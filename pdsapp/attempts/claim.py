@@ -127,8 +127,7 @@ def give_back_all(
             record_return(session, lease.token, now)
     _to_due(session, attempts.values(), now)
     for attempt in attempts.values():
-        attempt.not_before = now if attempt.stop_asked_at is not None else now + wait
-        attempt.waits_for = words[:300]
+        _let_wait(attempt, now, wait, words)
 
 
 def strike(session: Session, lease: Lease, now: datetime, wait: timedelta, words: str) -> None:
@@ -141,15 +140,9 @@ def strike(session: Session, lease: Lease, now: datetime, wait: timedelta, words
     if attempt is None:
         record_return(session, lease.token, now)
         return
-    record_loss(session, attempt, now)
-    attempt.strikes += 1
-    if attempt.strikes >= MAX_STRIKES:
-        _mark_calls_lost(session, [attempt], now)
-        end(attempt, AttemptState.failed, Reason.service_error, now, words)
-        return
-    _to_due(session, [attempt], now)
-    attempt.not_before = now if attempt.stop_asked_at is not None else now + wait
-    attempt.waits_for = words[:300]
+    _take_back(session, attempt, now, Reason.service_error, words)
+    if attempt.state == AttemptState.due:
+        _let_wait(attempt, now, wait, words)
 
 
 def give_back_all_of(session: Session, worker: str, now: datetime) -> int:
@@ -180,19 +173,8 @@ def reap(session: Session, now: datetime) -> int:
         .with_for_update(skip_locked=True, of=Attempt)
     ).all()
     for attempt in expired:
-        record_loss(session, attempt, now)
-        attempt.strikes += 1
-        if attempt.strikes >= MAX_STRIKES:
-            _mark_calls_lost(session, [attempt], now)
-            end(
-                attempt,
-                AttemptState.failed,
-                Reason.worker_lost,
-                now,
-                f"{attempt.strikes} workers died or stopped answering while they ran this attempt.",
-            )
-        else:
-            _to_due(session, [attempt], now)
+        words = f"{attempt.strikes + 1} workers died or stopped answering while they ran this attempt."
+        _take_back(session, attempt, now, Reason.worker_lost, words)
     return len(expired)
 
 
@@ -256,6 +238,23 @@ def _lease(attempt: Attempt, worker: str, now: datetime) -> Lease:
     attempt.waits_for = ""
     attempt.changed_at = now
     return Lease(attempt.id, attempt.uuid, attempt.lease_token, attempt.strikes)
+
+
+def _take_back(session: Session, attempt: Attempt, now: datetime, reason: Reason, words: str) -> None:
+    """Takes an attempt from its holder with a strike; the last one ends it, for this reason."""
+    record_loss(session, attempt, now)
+    attempt.strikes += 1
+    if attempt.strikes < MAX_STRIKES:
+        _to_due(session, [attempt], now)
+        return
+    _mark_calls_lost(session, [attempt], now)
+    end(attempt, AttemptState.failed, reason, now, words)
+
+
+def _let_wait(attempt: Attempt, now: datetime, wait: timedelta, words: str) -> None:
+    """Has an attempt that is due again wait, unless somebody has stopped it."""
+    attempt.not_before = now if attempt.stop_asked_at is not None else now + wait
+    attempt.waits_for = words[:300]
 
 
 def _to_due(session: Session, attempts: Collection[Attempt], now: datetime) -> None:

@@ -174,9 +174,6 @@ return 1
 """
 )
 
-# KEYS: held. ARGV: permits …
-DROP = "return redis.call('ZREM', KEYS[1], unpack(ARGV))"
-
 
 def keys_of(subject: str) -> dict[str, str]:
     """The keys of one token (or endpoint) by name."""

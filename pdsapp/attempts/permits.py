@@ -170,7 +170,7 @@ class Permits:
             by_subject: dict[str, list[str]] = {}
             for permit in self._held.values():
                 by_subject.setdefault(permit.asked.subject, []).append(permit.key)
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._renew, by_subject))
+            await asyncio.get_running_loop().run_in_executor(None, self._renew, by_subject)
 
     def _renew(self, by_subject: dict[str, list[str]]) -> None:
         try:
@@ -179,7 +179,7 @@ class Permits:
                 _client(self._url).renew(keys=[names["held"]], args=[_ms(EXPIRY_SECONDS), *keys])
                 over = [key for key in keys if key not in self._held]
                 if over:  # given back meanwhile: it must not be held for nobody
-                    _client(self._url).drop(keys=[names["held"]], args=over)
+                    _client(self._url).drop(names["held"], *over)
         except redis.RedisError as error:
             self._away(error)
 
@@ -208,7 +208,7 @@ def _client(url: str) -> _Client:
         server.register_script(scripts.TAKE),
         server.register_script(scripts.RELEASE),
         server.register_script(scripts.RENEW),
-        server.register_script(scripts.DROP),
+        server.zrem,
     )
 
 

@@ -167,18 +167,10 @@ class Turns:
                 self.permits.give_back(permit, tokens=0, is_over=False)
             raise
 
-    async def _leave(
-        self,
-        given: Pass,
-        outcome: CallOutcome | None,
-        aside: Aside,
-    ) -> None:
-        leave = partial(self.breakers.leave, given, outcome)
+    async def _leave(self, given: Pass, outcome: CallOutcome | None, aside: Aside) -> None:
         try:
-            if self.breakers.is_told(given, outcome):
-                leave()
-            else:
-                await aside(leave)
+            if not self.breakers.is_told(given, outcome):
+                await aside(partial(self.breakers.leave, given, outcome))
         except SQLAlchemyError as error:  # a probe's place is free again when its time is over
             log.warning("state of an endpoint not written", why=type(error).__name__)
 
