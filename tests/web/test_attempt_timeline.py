@@ -33,18 +33,19 @@ def test_a_call_that_was_lost_is_told(viewer, session, twin, write):
     assert "Strikes 3" in words
 
 
+def lose(write, number, at, stage, **seconds):
+    """w1 had the attempt from the first second after `at`, for 45 s; what else is at which second."""
+    later = {"claimed_at": 1, "lease_until": 46, **seconds}
+    times = {name: at + timedelta(seconds=each) for name, each in later.items()}
+    with write() as other:
+        other.add(LostLease(attempt_id=number, lease_token=uuid4(), worker="w1", stage=stage, **times))
+
+
 def test_a_lost_worker_is_told_with_when_it_was_given_up_and_when_it_came_back(viewer, session, twin, write):
     at = utc_now() - timedelta(minutes=5)
     number = add_row(twin, "posted", None, at, claimed_by="w2", claimed_at=at + timedelta(seconds=51),
                      finished_at=at + timedelta(seconds=52), strikes=1)  # fmt: skip
-    with write() as other:
-        other.add(
-            LostLease(
-                attempt_id=number, lease_token=uuid4(), worker="w1", stage="asking",
-                claimed_at=at + timedelta(seconds=1), lease_until=at + timedelta(seconds=46),
-                taken_back_at=at + timedelta(seconds=50), returned_at=at + timedelta(seconds=70),
-            )
-        )  # fmt: skip
+    lose(write, number, at, "asking", taken_back_at=50, returned_at=70)
     answer = page_of(viewer, session, number)
     assert titles_of(answer) == [
         "Asked for", "Claimed", "Worker lost", "Claimed", "Posted", "Lost worker came back",
@@ -59,14 +60,7 @@ def test_what_our_own_code_could_not_run_is_no_lost_worker(viewer, session, twin
     at = utc_now() - timedelta(minutes=5)
     number = add_row(twin, "posted", None, at, claimed_by="w1", claimed_at=at + timedelta(seconds=9),
                      finished_at=at + timedelta(seconds=10), strikes=1)  # fmt: skip
-    with write() as other:
-        other.add(
-            LostLease(
-                attempt_id=number, lease_token=uuid4(), worker="w1", stage="saving",
-                claimed_at=at + timedelta(seconds=1), lease_until=at + timedelta(seconds=46),
-                taken_back_at=at + timedelta(seconds=3),
-            )
-        )  # fmt: skip
+    lose(write, number, at, "saving", taken_back_at=3)
     answer = page_of(viewer, session, number)
     assert titles_of(answer) == ["Asked for", "Claimed", "Could not be run", "Claimed", "Posted"]
     assert "our own code failed" in words_of(answer)
