@@ -70,9 +70,7 @@ def _can_be_asked(url: str, with_user: bool = False) -> bool:
 class Settings(BaseSettings):
     """Everything a process may be told from outside. Immutable; `repr` hides every secret."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
 
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
     redis_url: SecretStr | None = Field(None, alias="REDIS_URL")

@@ -15,6 +15,14 @@ def test_no_secret_is_in_the_representation(monkeypatch):
     assert "hunter2" not in shown
 
 
+def test_only_the_names_that_are_documented_are_read(monkeypatch):
+    plain = read_settings()
+    for name, field in Settings.model_fields.items():
+        if name.upper() != field.alias:
+            monkeypatch.setenv(name.upper(), "9")  # HOST, PORT and WORKERS are set on many a machine
+    assert read_settings() == plain
+
+
 def test_a_secret_may_come_from_a_file(monkeypatch, tmp_path):
     (tmp_path / "key").write_text("sk-from-file\n")
     monkeypatch.setenv("OPENAI_API_KEY_FILE", str(tmp_path / "key"))
