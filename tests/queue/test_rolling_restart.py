@@ -1,6 +1,7 @@
 """A rolling restart under load: workers, scheduler and web in turn, twice, and nothing is lost or doubled."""
 
 import re
+import signal
 import threading
 import time
 from datetime import timedelta
@@ -26,27 +27,34 @@ from .world import make_schedule, wait_for
 pytestmark = pytest.mark.queue
 PASSWORD = "correct horse battery"
 TWINS, ASKED, PRESSED, SCHEDULED, ROUNDS = 40, 80, 30, 12, 2
-TOO_LONG_FOR_A_STOP = 6.0
+TOO_LONG_FOR_A_STOP, PATIENCE = 6.0, 120
 
 
 class Visitor:
-    """Somebody who is signed in and keeps pressing “post now”, also while the web server is away."""
+    """Somebody who is signed in and keeps pressing “post now”, also while the web server is away.
 
-    def __init__(self, port):
+    `on_silence` is called whenever a request has been without an answer for ten seconds.
+    """
+
+    def __init__(self, port, on_silence):
         self.address = f"http://127.0.0.1:{port}"
+        self._on_silence = on_silence
         self._open = build_opener(ProxyHandler({}), HTTPCookieProcessor(CookieJar())).open
         self.pressed = 0
 
     def ask(self, path, **fields):
-        until, refusals = time.monotonic() + 30, []
+        began, refusals = time.monotonic(), []
         while True:
             try:
                 data = urlencode(fields).encode() if fields else None
                 with self._open(self.address + path, data, timeout=10) as answer:
                     return answer.read().decode()
             except (URLError, ConnectionError, TimeoutError) as error:
-                refusals.append((round(time.monotonic() - until + 30, 1), repr(error)))
-                assert time.monotonic() < until, f"the web server stayed away: {refusals}"
+                seconds = round(time.monotonic() - began, 1)
+                refusals.append((seconds, repr(error)))
+                assert seconds < PATIENCE, f"the web server stayed away: {refusals}"
+                if isinstance(error, TimeoutError):
+                    self._on_silence()
                 time.sleep(0.1)
 
     def sign_in(self):
@@ -103,7 +111,12 @@ def test_nothing_is_lost_doubled_or_struck(study, settings, session, twin_ids):
     }
     running = {name: start() for name, start in starts.items()}
     processes = {name: context.__enter__() for name, context in running.items()}
-    visitor = Visitor(port)
+
+    def say_where_it_is():
+        if "answering at" in processes["web"].output:
+            processes["web"].process.send_signal(signal.SIGUSR1)
+
+    visitor = Visitor(port, say_where_it_is)
     visitor.sign_in()
     pressing = threading.Thread(target=visitor.press_for_all, args=(twin_ids[:PRESSED],))
     pressing.start()
@@ -116,8 +129,8 @@ def test_nothing_is_lost_doubled_or_struck(study, settings, session, twin_ids):
                 running[name].__exit__(None, None, None)
                 running[name] = starts[name]()
                 processes[name] = running[name].__enter__()
-        pressing.join(60)
-        assert visitor.pressed == PRESSED
+        pressing.join(2 * PATIENCE)
+        assert visitor.pressed == PRESSED, processes["web"].output
         wait_for(lambda: _slots(session) == SCHEDULED, 60)
         wait_for(lambda: _open_attempts(session) == 0, 90, every=0.3)
     finally:

@@ -28,7 +28,11 @@ COMMAND = (
     "app = create_app(with_web=False); "
     "app.cli.main(args=sys.argv[1:], prog_name='flask', obj=ScriptInfo(create_app=lambda: app))"
 )
-WEB = "from pdsapp.stack.web import main; main()"
+# Writes where each thread is when it is sent SIGUSR1.
+WEB = (
+    "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
+    "from pdsapp.stack.web import main; main()"
+)
 STEPPED_SCHEDULER = """
 import sys
 from datetime import timedelta
