@@ -20,7 +20,6 @@ from cryptography.fernet import Fernet
 from flask import Flask
 from jinja2 import BytecodeCache
 from sqlalchemy.orm import Session
-from xdist.scheduler import LoadScopeScheduling
 
 from pdsapp import create_app
 from pdsapp.config import Settings, read_settings
@@ -31,6 +30,7 @@ from pdsapp.services.database import prepare
 from . import shifted_clock
 from .kept_apps import KeptApps
 from .model_server import ModelServer
+from .side_by_side import SideBySide, spread
 
 TEST_DATABASE_URL = os.environ.get("TEST_DATABASE_URL")
 TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
@@ -38,7 +38,6 @@ TEST_REDIS_URL = os.environ.get("TEST_REDIS_URL")
 IS_IN_FULL = os.environ.get("TEST_IN_FULL") == "1"
 EXAMPLES = 1_000 if IS_IN_FULL else 250
 WORKER_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-TOGETHER = "tests/browser/"
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_WEB = {"service", "cli"}
 VARIABLES = 32_766
@@ -47,18 +46,14 @@ KEYS = Fernet.generate_key().decode()
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """Each test goes to the worker process that is free, but all with the browser to one: they share a stack.
-
-    Not by xdist's own groups, which it passes on in the names of tests: pytest 9.2 lets nobody change these.
-    """
+    """Who runs what of the tests that run side by side."""
     return SideBySide(config, log)
 
 
-class SideBySide(LoadScopeScheduling):
-    """Scheduling by single tests, apart from those that have to stay together."""
-
-    def _split_scope(self, nodeid):
-        return TOGETHER if nodeid.startswith(TOGETHER) else nodeid
+def pytest_collection_modifyitems(items):
+    """Where tests run side by side, those that wait are put among those that compute."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        spread(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

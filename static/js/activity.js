@@ -129,7 +129,8 @@
     bar.classList.toggle("still", opened.size > 0);
     if (isOver || failures) return;
     if (!opened.size) {
-      say(seconds() ? "Up to date." : "Not refreshing.");
+      if (!seconds()) say("Not refreshing.");
+      else say(held.length ? "Not moved while you read." : "Up to date.");
       return;
     }
     const count = held.length + lost + arriving().length;
@@ -150,6 +151,7 @@
     held = [];
     show.hidden = true;
     while (list.rows.length > MOST_ROWS) list.rows[list.rows.length - 1].remove();
+    tell();
   }
 
   /* The row in its new state; what had the focus in it has it again. */
