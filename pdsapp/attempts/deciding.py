@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from ..domain.decision import draw_for
 from ..domain.draft import Brief, CallFailed
 from ..domain.length import LengthTarget
+from ..domain.policy import PostingPolicy
 from ..domain.prompt import ContextPost, Speaker, messages_hash
 from ..domain.randomness import key_of
 from ..domain.reasons import AttemptStage, AttemptState
@@ -106,6 +107,9 @@ def _prepare_one(
         words = f"{limit.words} It was decided before that, and was not written any more."
         end(attempt, AttemptState.cancelled, limit.reason, now, words)
         return attempt.state
+    elif not attempt.messages_sha256:  # it had to wait before anything was asked
+        attempt.feed_read_at = now
+        _show(session, attempt, shop.service, policy_of(attempt.policy), shown)
     if isinstance(endpoint, NoEndpoint):
         end(attempt, AttemptState.failed, endpoint.reason, now, endpoint.detail)
         return attempt.state
@@ -148,12 +152,19 @@ def _decide(session: Session, attempt: Attempt, service: DTService, now: datetim
     if not verdict.posts:
         end(attempt, AttemptState.skipped, verdict.reason, now, attempt.detail)
         return False
-    context = service.get_recent_post_context(session, twin, policy)
+    _show(session, attempt, service, policy, shown)
+    return True
+
+
+def _show(
+    session: Session, attempt: Attempt, service: DTService, policy: PostingPolicy, shown: list[dict]
+) -> None:
+    """Adds the rows of the feed as it is now to those that are `shown`."""
+    context = service.get_recent_post_context(session, attempt.digital_twin, policy)
     shown += (
         {"attempt_id": attempt.id, "position": position, "post_id": post.post_id, "revision": post.revision}
         for position, post in enumerate(context, 1)
     )
-    return True
 
 
 def brief_of(session: Session, attempt: Attempt, service: DTService) -> Brief:
@@ -180,6 +191,6 @@ def _brief(attempt: Attempt, context: list[ContextPost], service: DTService) -> 
         policy=policy_of(attempt.policy),
         context=tuple(context),
         length=target,
-        now=attempt.decided_at,
-        messages=service.build_messages(templates, speaker, context, target, attempt.decided_at),
+        now=attempt.shown_at,
+        messages=service.build_messages(templates, speaker, context, target, attempt.shown_at),
     )

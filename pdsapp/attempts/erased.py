@@ -18,7 +18,7 @@ def was_erased(session: Session, attempt: Attempt) -> bool:
     pseudonyms = session.scalars(
         select(Withdrawal.pseudonym).where(
             Withdrawal.experiment_id == attempt.experiment_id,
-            Withdrawal.asked_at >= (attempt.decided_at or attempt.created_at),
+            Withdrawal.asked_at >= (attempt.shown_at or attempt.created_at),
         )
     ).all()
     if not pseudonyms:

@@ -51,7 +51,7 @@ def limit_at_publishing(session: Session, attempt: Attempt, now: datetime) -> Ob
     Call it after `hold_twins`, with the experiment read since.
     """
     policy = policy_of(attempt.experiment.policy)
-    late = rules.too_late(policy.limits, attempt.decided_at, now)
+    late = rules.too_late(policy.limits, attempt.shown_at, now)
     return _obstacle(late) or limit_on(session, attempt.digital_twin, policy, now)
 
 

@@ -33,6 +33,7 @@ class Attempt(Base, HasUuid):
 
     Selection: `selection_key`, `candidate_count` and `drawn_rank` say how the twin was drawn.
     Decision: probabilities are of skipping, 0–1; counts are posts; `decided_at` is the rule's `now`.
+    `feed_read_at`: when it read the feed it was shown, if it had to wait after the decision.
     `asked_band`: who asked for it chose the length band, which was not drawn then.
     Lease: only the holder of `lease_token` may write; `strikes` counts workers lost with it and times it
     could not be run, and `lost_leases` says which. `stop_asked_at`: somebody stopped it while it ran, so it
@@ -102,6 +103,7 @@ class Attempt(Base, HasUuid):
     waits_for: Mapped[str] = mapped_column(sa.String(300), default="", server_default="")
     claimed_at: Mapped[datetime | None]
     decided_at: Mapped[datetime | None]
+    feed_read_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     changed_at: Mapped[datetime] = mapped_column(default=utc_now)
     lease_until: Mapped[datetime | None]
@@ -160,6 +162,11 @@ class Attempt(Base, HasUuid):
     context: Mapped[list["AttemptContext"]] = relationship(order_by="AttemptContext.position", viewonly=True)
     calls: Mapped[list["ModelCall"]] = relationship(order_by="ModelCall.id", viewonly=True)
     lost_leases: Mapped[list["LostLease"]] = relationship(order_by="LostLease.id", viewonly=True)
+
+    @property
+    def shown_at(self) -> datetime | None:
+        """When the feed was as it was shown to the twin; None before it is decided."""
+        return self.feed_read_at or self.decided_at
 
 
 # For queries: spelled out, not bound, as SQLite uses a partial index only for a condition it can read.

@@ -58,11 +58,14 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
 
 def title(attempt: Attempt) -> str:
     """ "@dr_okafor posted": who did what."""
-    return f"@{attempt.digital_twin.user_profile.username} {DID[attempt.state]}"
+    did = "is about to post" if _is_to_post(attempt) else DID[attempt.state]
+    return f"@{attempt.digital_twin.user_profile.username} {did}"
 
 
 def words(attempt: Attempt) -> str:
     """Why there is no post, or how far it has come."""
+    if _is_to_post(attempt):
+        return "It is decided that it posts; the post is still to be written."
     if attempt.state == AttemptState.due:
         return "Nothing has been decided yet."
     if attempt.state == AttemptState.running:
@@ -126,6 +129,11 @@ def waiting_words(attempt: Attempt, zone: ZoneInfo, is_served: bool, waits_for_e
         )
     since = f" since {_clock(attempt.claimed_at, zone)}" if attempt.claimed_at else ""
     return f"{capital(STAGE_WORDS[attempt.stage])}, at work{since}.{lost} This page renews itself."
+
+
+def _is_to_post(attempt: Attempt) -> bool:
+    """Whether it waits although it is decided: for its token, its endpoint, or after a lost worker."""
+    return attempt.state == AttemptState.due and attempt.decided_at is not None
 
 
 def capital(text: str) -> str:

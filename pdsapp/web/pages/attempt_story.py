@@ -139,6 +139,8 @@ def _steps(attempt: Attempt, asked_by: str) -> Iterator[Step]:
         yield Step(attempt.stop_asked_at, "Stop asked for", "it may not publish any more")
     if attempt.decided_at is not None:
         yield Step(attempt.decided_at, _decided_words(attempt))
+    if attempt.feed_read_at is not None:
+        yield Step(attempt.feed_read_at, "Read the feed", "its turn had come; what was decided stayed")
     for call in attempt.calls:
         title = f"Asked {call.model_asked}{' to rewrite it' if call.is_rewrite else ''}"
         yield Step(call.started_at, title, call_words(call), call.state in NO_ANSWER)

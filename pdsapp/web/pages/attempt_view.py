@@ -175,7 +175,7 @@ def _context(brief: Brief | str | None, attempt: Attempt) -> list[ContextView]:
     if not isinstance(brief, Brief):
         return []
     return [
-        ContextView(post.username, age_words(attempt.decided_at, post.created_at), post.text, post.is_own)
+        ContextView(post.username, age_words(attempt.shown_at, post.created_at), post.text, post.is_own)
         for post in brief.context
     ]
 
