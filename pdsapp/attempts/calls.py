@@ -26,7 +26,7 @@ from .claim import Lease, held_by, lost
 from .desk import Desk, Urgency
 from .gate import pass_gate
 from .obstacles import BY_ENDPOINT, over_of, stop_of
-from .permits import PATIENCE_SECONDS
+from .permits import MOST_REST_SECONDS, PATIENCE_SECONDS
 from .turns import REWRITE_PATIENCE_SECONDS, Waiter
 from .workshop import Workshop
 
@@ -47,8 +47,8 @@ class RecordedCalls:
 
     At most `max_calls` calls and 90 s in all, whatever happens, without what it waits for one of the
     process's lines: others' slow calls are not its own. For an endpoint that asks to wait longer than a
-    moment the attempt is given back. A refused key pauses its token, once, visibly. `clock` is that of the
-    writing, if it has a time limit too.
+    moment, up to an hour, the attempt is given back. A refused key pauses its token, once, visibly.
+    `clock` is that of the writing, if it has a time limit too.
     """
 
     lease: Lease
@@ -87,22 +87,25 @@ class RecordedCalls:
             failures += 1
             if self.calls_made >= self.max_calls:
                 raise CallFailed(bad.reason, f"{bad.detail} Tried {self.max_calls} times.")
-            if time.monotonic() + self.wait_seconds >= self.deadline_at:
-                raise self._too_long(bad)
-            if is_rewrite and self.wait_seconds > REWRITE_PATIENCE_SECONDS:
-                raise CallFailed(Reason.rate_limited, self._asked_to_wait(bad))
-            if self.wait_seconds > PATIENCE_SECONDS and self.last_reply is None:
-                raise NotNow(self._asked_to_wait(bad), self.wait_seconds)
+            self._refuse_to_wait(bad, is_rewrite)
             await asyncio.sleep(self.wait_seconds)
 
     def _wait_for(self, retry_after: float | None, failures: int) -> float:
         return retry_after if retry_after is not None else BACK_OFF_SECONDS[min(failures, 1)]
 
-    def _too_long(self, bad: BadReply) -> CallFailed:
+    def _refuse_to_wait(self, bad: BadReply, is_rewrite: bool) -> None:
+        """Raises NotNow or CallFailed if the wait before the next call is none to sit out here."""
+        is_beyond = time.monotonic() + self.wait_seconds >= self.deadline_at
         if bad.retry_after_seconds is None:
-            return CallFailed(bad.reason, bad.detail)
-        words = self._asked_to_wait(bad, ", longer than an attempt may take")
-        return CallFailed(Reason.rate_limited, words)
+            if is_beyond:
+                raise CallFailed(bad.reason, bad.detail)
+        elif self.wait_seconds > MOST_REST_SECONDS:
+            raise CallFailed(Reason.rate_limited, self._asked_to_wait(bad, ", longer than any attempt waits"))
+        elif is_rewrite:  # the text that is there is shortened instead, and not paid for again
+            if is_beyond or self.wait_seconds > REWRITE_PATIENCE_SECONDS:
+                raise CallFailed(Reason.rate_limited, self._asked_to_wait(bad))
+        elif is_beyond or self.wait_seconds > PATIENCE_SECONDS:
+            raise NotNow(self._asked_to_wait(bad), self.wait_seconds)
 
     def _asked_to_wait(self, bad: BadReply, what: str = "") -> str:
         return f"The endpoint asks to wait {self.wait_seconds:.0f} s{what}. {bad.detail}"

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -9,11 +10,12 @@ from sqlalchemy import select, update
 
 from pdsapp.attempts import permit_scripts as scripts
 from pdsapp.attempts import permits, turns
+from pdsapp.attempts.cancel import cancel_waiting
 from pdsapp.attempts.replay import replay
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, CallState
+from pdsapp.domain.reasons import AttemptState, CallState, Reason
 from pdsapp.dt_service import load_service
-from pdsapp.models import Attempt, ModelCall, utc_now
+from pdsapp.models import Attempt, DigitalTwin, ModelCall, utc_now
 from pdsapp.services.ledger import ledger
 from tests import builders
 from tests import model_server as fake
@@ -73,12 +75,15 @@ def test_two_processes_with_three_calls_at_once_never_make_a_fourth(
     assert ledger(session).adds_up
 
 
-def test_an_attempt_that_may_not_call_now_is_given_back_without_a_trace(
+def test_an_attempt_that_may_not_call_now_is_given_back_with_what_was_decided(
     counted, app, settings, session, model_server, impatient
 ):
+    """It reads the feed when its turn has come; the rule and the draw have spoken."""
     token = builders.make_token(settings, model_server.base_url, max_per_minute=1)
     study = builders.make_experiment()
-    first, second = (builders.add_attempt(builders.make_twin(study, token=token)) for _ in range(2))
+    first, second = (
+        builders.add_attempt(builders.make_twin(study, token=token), forced=False) for _ in range(2)
+    )
     builders.run_due(settings, at_once=1)
     assert builders.load_attempt(session, first).state == AttemptState.posted
     waiting = builders.load_attempt(session, second)
@@ -90,15 +95,42 @@ def test_an_attempt_that_may_not_call_now_is_given_back_without_a_trace(
     assert waiting.not_before > utc_now() + timedelta(seconds=30)
     assert "its requests of this minute are used up" in waiting.waits_for and token.name in waiting.waits_for
     assert set(session.scalars(select(ModelCall.attempt_id))) == {first}, "no call was written down"
-    assert (waiting.decided_at, waiting.context, waiting.draw) == (None, [], None)
-    assert (waiting.reason, waiting.detail, waiting.length_band) == (None, "", None)
+    decided = (waiting.decided_at, waiting.draw, waiting.would_post, waiting.target_length)
+    assert waiting.would_post is True and waiting.draw >= waiting.skip_probability
+    assert (waiting.context, waiting.messages_sha256, waiting.feed_read_at) == ([], "", None)
     assert ledger(session).adds_up
+    builders.make_post(builders.make_person(study), "Said while it waited.", minutes=0)
     counted.delete(scripts.keys_of(str(token.uuid))["requests"])
     bring_forward()
     builders.run_due(settings)
     done = builders.load_attempt(session, second)
     assert (done.state, done.waits_for) == (AttemptState.posted, "")
+    assert (done.decided_at, done.draw, done.would_post, done.target_length) == decided
+    assert done.feed_read_at > done.decided_at
+    assert "Said while it waited." in model_server.history[-1].json["messages"][-1]["content"]
     assert replay(session, done, load_service(settings)).verdict == "same"
+
+
+def test_stopping_what_waits_leaves_the_draws_as_they_fell(
+    counted, app, settings, session, model_server, impatient, write
+):
+    """Silence is final at once. Were posts that have to wait undecided, a stop would leave mostly silence."""
+    token = builders.make_token(settings, model_server.base_url, max_per_minute=1)
+    study = builders.make_experiment()
+    twins = [builders.make_twin(study, token=token) for _ in range(40)]
+    with write() as own:  # by the default policy half of them stay silent
+        own.execute(update(DigitalTwin).values(last_post=utc_now() - timedelta(minutes=130)))
+    for twin in twins:
+        builders.add_attempt(twin, forced=False)
+    builders.run_due(settings, limit=80)
+    with write() as own:
+        cancel_waiting(own, Attempt.experiment_id == study.id, Reason.paused, "Stopped.", utc_now())
+    session.rollback()
+    seen = session.execute(select(Attempt.would_post, Attempt.state)).all()
+    assert Counter(state for _, state in seen)["cancelled"] > 5
+    assert all(would_post is not None for would_post, _ in seen)
+    silent = sum(not would_post for would_post, _ in seen)
+    assert silent == sum(state == AttemptState.skipped for _, state in seen)
 
 
 def test_a_429_slows_its_token_for_everybody_and_nothing_else(
@@ -109,7 +141,9 @@ def test_a_429_slows_its_token_for_everybody_and_nothing_else(
     study = builders.make_experiment()
     model_server.enqueue(fake.error(429, "slow down", retry_after="600"))
     first = builders.ask_and_run(session, settings, builders.make_twin(study, token=slow))
-    assert first.reason == "rate_limited"
+    assert (first.state, first.strikes) == (AttemptState.due, 0)
+    assert first.waits_for.startswith("The endpoint asks to wait 600 s.")
+    assert first.not_before - utc_now() > timedelta(seconds=580)
     waiting, served = (builders.add_attempt(builders.make_twin(study, token=t)) for t in (slow, other))
     builders.run_due(settings)
     assert builders.load_attempt(session, served).state == AttemptState.posted
@@ -117,6 +151,22 @@ def test_a_429_slows_its_token_for_everybody_and_nothing_else(
     assert found.state == AttemptState.due and "asked for a rest" in found.waits_for
     assert timedelta(seconds=580) < found.not_before - utc_now() < timedelta(seconds=620)
     assert found.calls == []
+    counted.delete(scripts.keys_of(str(slow.uuid))["state"])
+    bring_forward()
+    builders.run_due(settings)
+    session.rollback()
+    assert set(session.scalars(select(Attempt.state))) == {AttemptState.posted}
+
+
+def test_nobody_waits_longer_than_an_hour_for_an_endpoint(
+    counted, app, settings, session, model_server, impatient
+):
+    token = builders.make_token(settings, model_server.base_url)
+    model_server.enqueue(fake.error(429, "slow down", retry_after="3601"))
+    twin = builders.make_twin(builders.make_experiment(), token=token)
+    ended = builders.ask_and_run(session, settings, twin)
+    assert (ended.state, ended.reason) == (AttemptState.failed, "rate_limited")
+    assert "asks to wait 3601 s, longer than any attempt waits" in ended.detail
 
 
 def test_a_503_that_names_a_time_is_a_rest_too_and_one_without_is_none(

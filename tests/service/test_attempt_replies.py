@@ -18,7 +18,7 @@ FAULTS = [
     pytest.param(lambda: [fake.error(401, "bad key")], Reason.wrong_key, 1, id="401"),
     pytest.param(lambda: [fake.error(429, "quota", "insufficient_quota")], Reason.quota, 1, id="quota"),
     pytest.param(lambda: [fake.error(503)] * 3, Reason.endpoint_down, 3, id="503 three times"),
-    pytest.param(lambda: [fake.error(429, retry_after="3600")], Reason.rate_limited, 1, id="429 for an hour"),
+    pytest.param(lambda: [fake.error(429, retry_after="7200")], Reason.rate_limited, 1, id="429, two hours"),
     pytest.param(lambda: [fake.html()] * 3, Reason.bad_reply, None, id="HTML with 200"),
     pytest.param(lambda: [fake.text("")] * 3, Reason.empty_reply, None, id="empty reply"),
     pytest.param(
