@@ -20,7 +20,7 @@ from ..llm.presets import KEY_WORDS, PRESETS
 from ..llm.secrets import SecretBox
 from ..llm.token_test import TokenTest
 from ..models import Account, ApiToken, DigitalTwin, utc_now
-from ..services import edits, pauses, removals, token_tests, token_use
+from ..services import edits, endpoints_down, pauses, removals, token_tests, token_use
 from ..services import tokens as service
 from ..services.fields import parameters_words
 from ..web import access
@@ -187,12 +187,14 @@ class TokenScreen(PausingScreen):
     def details_page(self, row: ApiToken, test: TokenTest | None = None, **more: Any) -> str:
         """With its twins, its last test (`test`: the one just made), its calls of a day and of a month."""
         session = db.session()
-        _, row.calls_of_month = token_use.usage(session, row.id, utc_now())
+        now = utc_now()
+        _, row.calls_of_month = token_use.usage(session, row.id, now)
+        down = endpoints_down.of_address(session, row.base_url, now)
         twins = token_use.twins_of(session, row.id)
         steps = row.last_test_steps if test is None else token_tests.stored_steps(test)
         return super().details_page(
             row, test=test, rungs=token_cells.rungs(steps, row.base_url), twins=twins, zone=self.zone_of(row),
-            **more,
+            down=down.words(now) if down else "", waiting=token_use.waiting(session, row.id, now), **more,
         )  # fmt: skip
 
     def values(self, row: ApiToken) -> dict[str, Any]:

@@ -110,8 +110,8 @@ if wait > 0 then
   end
   redis.call('ZREM', line, permit)
   redis.call('ZREM', seen, permit)
-  -- what a person waits for has places of its own, not behind those of a batch
-  local queue = group .. ':' .. order
+  -- what a person waits for has places of its own, not behind those of a batch; other limits, other places
+  local queue = table.concat({group, order, at_once, per_minute, token_limit}, ':')
   local last = tonumber(redis.call('HGET', places, queue) or '0')
   local at = math.max(now + wait, last + spacing)
   local furthest = now + wait + most_ahead

@@ -196,6 +196,8 @@ def change_token(
         tokens.put_secret(token, box, secret)
     after = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
     before, after = _difference(before, after)
+    if {"limits", "base_url"} & after.keys():
+        tokens.ask_again(session, token, now)
     if {"base_url", "secret", "fingerprint", "default_model"} & after.keys():
         token.last_test_at = token.last_test_ok = token.last_test_steps = None
         token.last_test_detail = ""

@@ -63,6 +63,17 @@ def down(
     return [EndpointDown(row, places.get(row.place)) for row in rows if sees_all or row.place in places]
 
 
+def of_address(session: Session, base_url: str, now: datetime) -> EndpointDown | None:
+    """The same for one address; None while it is asked as usual."""
+    query = select(EndpointBreaker).where(
+        EndpointBreaker.place == place_of(base_url),
+        EndpointBreaker.opened_at.is_not(None),
+        EndpointBreaker.failed_at > now - TOLD_FOR,
+    )
+    row = session.scalars(query).one_or_none()
+    return None if row is None else EndpointDown(row)
+
+
 def _places(session: Session, settings: Settings, experiment: Experiment | None) -> dict[str, int | None]:
     """Where active twins lead, with a token that does."""
     scope = (DigitalTwin.is_active, *of_scope(DigitalTwin.experiment_id, experiment))

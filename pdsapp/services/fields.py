@@ -114,7 +114,7 @@ def clean_bound(value: str | int | None, bound: Bound) -> int | None:
     if not text.isascii() or not text.isdigit() or not bound.least <= int(text[:20]) <= bound.most:
         raise BadInput(
             f"Write a whole number from {bound.least:,} to {bound.most:,}, for example {bound.example:,}; "
-            "leave it empty for no limit.",
+            "leave it empty, or write none, for no limit.",
             bound.field,
         )
     return int(text)

@@ -8,10 +8,12 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from ..domain.reasons import CallState
-from ..models import DigitalTwin, Experiment, ModelCall
+from ..models import IS_DUE, Attempt, DigitalTwin, Experiment, ModelCall
 from .protocol import GUARDED
 
 MOST_TWINS = 50
+# So many of those that are put off are looked at.
+MOST_PUT_OFF = 5_000
 DAY, MONTH = timedelta(hours=24), timedelta(days=30)
 
 
@@ -31,6 +33,32 @@ class Usage:
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Attempts that are put off because of a token: how many, and what one of them waits for."""
+
+    attempts: int
+    waits_for: str
+
+
+def waiting(session: Session, token_id: int, now: datetime) -> Waiting | None:
+    """What its limits, or a rest its endpoint asked for, hold back now; None for nothing. Of the first
+    MOST_PUT_OFF attempts that are put off, whatever for."""
+    put_off = (
+        select(Attempt.digital_twin_id, Attempt.waits_for)
+        .where(IS_DUE, Attempt.not_before > now, Attempt.waits_for != "")
+        .limit(MOST_PUT_OFF)
+        .subquery()
+    )
+    query = (
+        select(func.count(), func.max(put_off.c.waits_for))
+        .join(DigitalTwin, DigitalTwin.id == put_off.c.digital_twin_id)
+        .where(DigitalTwin.api_token_id == token_id)
+    )
+    attempts, waits_for = session.execute(query).one()
+    return Waiting(attempts, waits_for) if attempts else None
 
 
 def under_way(session: Session, token_id: int) -> list[Use]:

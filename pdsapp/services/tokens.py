@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from ..config import Settings
@@ -15,7 +15,7 @@ from ..errors import AddressRefused, BadInput
 from ..llm.endpoint import normalize_base_url
 from ..llm.guard import EndpointGuard, NameUnknown
 from ..llm.secrets import SecretBox
-from ..models import Account, ApiToken
+from ..models import IS_DUE, Account, ApiToken, Attempt, DigitalTwin
 from . import audit
 from .fields import clean_bound, clean_line, clean_parameters
 
@@ -107,6 +107,21 @@ def put_limits(token: ApiToken, limits: Mapping[str, str | int | None]) -> None:
     bounds = {bound.field: bound for bound in BOUNDS}
     for name, value in limits.items():
         setattr(token, name, clean_bound(value, bounds[name]))
+
+
+def ask_again(session: Session, token: ApiToken, now: datetime) -> None:
+    """Has attempts tried at once that were put off: by what this token allowed, or its address asked for.
+
+    Those it still cannot serve are put off anew. The caller commits.
+    """
+    twins = select(DigitalTwin.id).where(DigitalTwin.api_token_id == token.id)
+    session.execute(
+        update(Attempt)
+        .where(IS_DUE, Attempt.waits_for != "", Attempt.not_before > now)
+        .where(Attempt.digital_twin_id.in_(twins))
+        .values(not_before=now, waits_for="", changed_at=now)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def remove_secret(token: ApiToken) -> None:

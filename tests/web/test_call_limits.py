@@ -79,7 +79,7 @@ def test_a_changed_limit_is_audited_and_no_change_of_a_protocol(researcher, rows
         ("max_per_minute", "\u0663", "from 1 to 1,000,000"),
         ("max_per_minute", "9" * 400, "from 1 to 1,000,000"),
         ("max_tokens_per_minute", "99", "from 100 to 1,000,000,000"),
-        ("max_tokens_per_minute", "many", "leave it empty for no limit"),
+        ("max_tokens_per_minute", "many", "leave it empty, or write none, for no limit"),
     ],
 )
 def test_what_is_no_limit_is_refused_at_its_field_and_nothing_is_stored(
@@ -111,6 +111,30 @@ def test_an_endpoint_that_does_not_work_leads_the_list_with_what_to_do(researche
     assert "See the token" in words
     words = words_of(administrator.get("/system"))
     assert "https://llm.example.org:443/v1 does not work." in words
+
+
+def test_the_page_of_a_token_says_that_its_endpoint_is_down_and_what_is_put_off(
+    researcher, rows, write, session, settings, down
+):
+    address = f"/admin/apitoken/details/?id={rows.token.id}"
+    other = builders.make_token(settings, "https://other.example.org/v1")
+    twins = [builders.make_twin(rows.experiment, token=each) for each in (rows.token, rows.token, other)]
+    assert "does not work" not in words_of(researcher.get(address))
+    assert "put off" not in words_of(researcher.get(address))
+    down("https://llm.example.org/v1")
+    attempts = [builders.add_attempt(each) for each in twins]
+    with write() as own:
+        for number in attempts:
+            found = own.get_one(Attempt, number)
+            found.not_before, found.waits_for = utc_now() + timedelta(minutes=4), "Its requests are used up."
+    words = words_of(researcher.get(address))
+    assert "Its endpoint does not work. Left alone for 3 min after 7 failures in a row" in words
+    assert "2 attempts are put off. Its requests are used up." in words
+    assert edit(researcher, rows, max_per_minute="200").status_code == 302
+    session.rollback()
+    due = dict(session.execute(select(Attempt.id, Attempt.not_before <= utc_now())).all())
+    assert [due[number] for number in attempts] == [True, True, False], "those of the token are tried at once"
+    assert "put off" not in words_of(researcher.get(address))
 
 
 def test_failures_that_are_not_five_and_endpoints_nobody_asks_any_more_are_not_told(researcher, rows, down):
