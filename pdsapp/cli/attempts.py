@@ -35,12 +35,14 @@ def list_attempts(experiment, state, since, limit, as_json):
             query = query.where(Attempt.created_at >= common.parse_time(since))
         found = session.scalars(query).all()
         rows = [attempt_object(attempt) for attempt in found[:limit]]
+        waits = [_wait_words(attempt) for attempt in found[:limit]]
     if as_json:
         _note_export(experiment)
         for row in rows:
             common.emit(row)
     else:
-        common.table([_short(row) for row in rows], "No attempts. Ask a twin: flask generate-dt-post")
+        shown = [_short(row, wait) for row, wait in zip(rows, waits, strict=True)]
+        common.table(shown, "No attempts. Ask a twin: flask generate-dt-post")
     if len(found) > limit:
         common.note(f"These are the newest {limit:,}; there are more. Show more with --limit.")
 
@@ -109,18 +111,24 @@ def _print(found: ledgers.Ledger) -> None:
     click.echo(f"  {turns.wanted:,} wanted by fired slots, {turns.expanded:,} expanded, "
                f"{turns.attempts_of_slots:,} attempts; {turns.posts_of_attempts:,} posts")  # fmt: skip
     for (state, cls, reason), count in sorted(found.reasons.items()):
-        if reason:
-            click.echo(f"  {count:>9,}  {state:<10} {cls:<12} {reason}")
+        click.echo(f"  {count:>9,}  {state:<10} {cls:<12} {reason or 'not decided yet'}")
     click.echo("It adds up." if found.adds_up else "It does not add up:")
     for problem in found.problems:
         click.echo(f"  {problem}")
 
 
-def _short(row: dict) -> dict:
+def _wait_words(attempt: Attempt) -> str:
+    """When one that is put off is due, and what it waits for; "" for all others."""
+    if attempt.state != AttemptState.due or attempt.not_before <= common.now():
+        return ""
+    return f"due {attempt.not_before:%Y-%m-%d %H:%M:%S} UTC. {attempt.waits_for}".rstrip()
+
+
+def _short(row: dict, wait: str) -> dict:
     return {
         "created": row["created_at"],
         "twin": f"@{row['twin']}",
         "state": row["state"],
         "reason": row["reason"],
-        "what": (row["content"] or row["detail"] or "")[:80],
+        "what": (wait or row["content"] or row["detail"] or "")[:100],
     }

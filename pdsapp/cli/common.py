@@ -13,6 +13,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from ..config import Settings, read_settings
+from ..domain.call_limits import BOUNDS
 from ..errors import BadInput, NobodyEligible, NotFound, PdsError
 from ..models import utc_now
 from ..services import backups, database
@@ -64,11 +65,16 @@ def errors_as_exits():
         sys.exit(EXIT_NOBODY)
     except (BadInput, NotFound) as error:
         field = getattr(error, "field", None)
-        note(f"{field}: {error}" if field else str(error))
+        note(f"{_typed_as(field)}: {error}" if field else str(error))
         sys.exit(EXIT_USAGE)
     except PdsError as error:
         note(str(error))
         sys.exit(EXIT_FAILED)
+
+
+def _typed_as(field: str) -> str:
+    """What one types for a field: its option, where the command calls it otherwise."""
+    return next((bound.option for bound in BOUNDS if bound.field == field), field)
 
 
 def note(text: str) -> None:

@@ -17,7 +17,7 @@ from ..dt_service import load_service
 from ..errors import PdsError, SecretUnreadable
 from ..llm.secrets import SecretBox
 from ..models import ApiToken, DigitalTwin, Experiment, ProcessKind
-from . import backups, clocks, database, disk, endpoints_down, heartbeats, pauses
+from . import backups, clocks, database, disk, endpoints_down, heartbeats, pauses, reports_now
 from .ledger import ledger
 
 MOST_NAMED = 5
@@ -140,6 +140,11 @@ def _processes(settings: Settings, now: datetime) -> Found:
                 yield "ok", f"{kind}: {sign.alive_count} alive, {sign.words}"
             else:
                 yield "warn", f"{kind}: {sign.words}. Start one: make run, or flask {kind}"
+        alive = reports_now.alive_of(session, now)
+    for lane in alive.lanes:
+        if lane.due and not lane.is_served:
+            words = f"no worker serves lane “{lane.name}”, where {lane.due:,} attempts wait."
+            yield "fail", f"{words} Start one: flask worker --lanes {lane.name}"
 
 
 def _pauses(settings: Settings, now: datetime) -> Found:
