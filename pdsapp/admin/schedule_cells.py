@@ -1,6 +1,7 @@
 """What the screen of schedules says of one: its state, its times, and why there is nothing to pause."""
 
 import re
+from collections import Counter
 from typing import Any
 
 from flask import get_template_attribute
@@ -14,6 +15,7 @@ from ..models import Schedule, ScheduleRevision, utc_now
 from ..services import schedules as service
 from ..services.schedule_health import Health, progress_of, verdict
 from ..web import cadences, holds
+from ..web.slot_marks import ends_words
 from . import cells
 from .pausing import state_with_pause
 
@@ -117,6 +119,12 @@ def progress(row: Schedule, slot: Any) -> Progress | None:
     if slot.kind != SlotKind.fired:
         return None
     return progress_of(slot, row.facts.states.get(slot.id, {}))
+
+
+def ends(row: Schedule, slot: Any) -> str:
+    """ "1,284 cancelled, 716 posted" of one of its newest slots; "" for one that asked nobody."""
+    states = row.facts.states.get(slot.id, Counter())
+    return ends_words(slot, states) if slot.kind == SlotKind.fired else ""
 
 
 def last_slot_and_marks(row: Schedule) -> Markup | str:

@@ -243,6 +243,10 @@ class ScheduleScreen(ScheduleSimulating):
         """How far one of its newest slots is."""
         return schedule_cells.progress(row, slot)
 
+    def ends_of(self, row: Schedule, slot: Slot) -> str:
+        """What became of the attempts of one of its newest slots, in words."""
+        return schedule_cells.ends(row, slot)
+
     def may_stop(self, row: Schedule, slot: Slot) -> bool:
         """Whether there is something to stop of a slot, and whoever looks may do it."""
         found = schedule_cells.progress(row, slot)

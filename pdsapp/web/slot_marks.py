@@ -10,21 +10,21 @@ from zoneinfo import ZoneInfo
 from ..domain.reasons import AttemptState, SlotKind, SlotStage
 
 AT_WORK = (AttemptState.due, AttemptState.running)
-# What a fired slot counts as, by the first of these states that one of its attempts is in: trouble is never
-# hidden behind a post beside it.
+# What a fired slot counts as, by the first of these states that one of its attempts is in: trouble, and what
+# was called off, is never hidden behind a post beside it.
 BY_STATE = (
     ("failed", (AttemptState.failed,)),
     ("waiting", AT_WORK),
+    ("cancelled", (AttemptState.cancelled,)),
     ("posted", (AttemptState.posted,)),
     ("skipped", (AttemptState.skipped,)),
-    ("cancelled", (AttemptState.cancelled,)),
 )
 WORDS = {
     "posted": "fired, with posts",
     "skipped": "fired, all skipped",
     "failed": "fired, with failures",
     "waiting": "fired, still at work",
-    "cancelled": "fired, cancelled",
+    "cancelled": "fired, some or all of it cancelled",
     SlotKind.missed.value: "missed",
     SlotKind.paused.value: "paused",
     SlotKind.overlap.value: "slot before still at work",
@@ -66,20 +66,25 @@ def kinds_of(shown: Iterable[SlotMarks]) -> list[tuple[str, str]]:
     return [(kind, words) for kind, words in WORDS.items() if kind in found]
 
 
+def ends_words(row: Any, states: Counter) -> str:
+    """ "1,284 cancelled, 716 posted": what became of a fired slot's attempts; "" where it has none."""
+    ends = Counter()
+    for state, count in states.items():
+        ends["at work" if state in AT_WORK else state.value] += count
+    if to_ask := row.wanted_count - row.expanded_count - row.gone_count - row.stopped_count:
+        ends["still to be asked"] = to_ask
+    if row.stopped_count + row.gone_count:
+        ends["not asked"] = row.stopped_count + row.gone_count
+    return ", ".join(f"{count:,} {word}" for word, count in sorted(ends.items()))
+
+
 def _mark(row: Any, states: Counter, zone: ZoneInfo) -> Mark:
     kind = row.kind.value if row.kind != SlotKind.fired else _kind_of(row, states)
     what = WORDS[kind]
     if row.kind == SlotKind.fired and not states:
         what = "fired"
     elif row.kind == SlotKind.fired:
-        ends = Counter()
-        for state, count in states.items():
-            ends["at work" if state in AT_WORK else state.value] += count
-        if to_ask := row.wanted_count - row.expanded_count - row.gone_count - row.stopped_count:
-            ends["still to be asked"] = to_ask
-        if row.stopped_count + row.gone_count:
-            ends["not asked"] = row.stopped_count + row.gone_count
-        what = ", ".join(f"{count:,} {word}" for word, count in sorted(ends.items()))
+        what = ends_words(row, states)
     when = _when(row.slot_at, zone)
     if row.slot_count > 1:
         until = f" to {_when(row.covers_until, zone)}" if row.covers_until else ""

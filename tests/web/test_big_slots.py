@@ -76,6 +76,15 @@ def test_the_pages_tell_how_far_a_slot_is(researcher, at_work):
     assert f"now: {far}" in words_of(researcher.get("/admin/?experiment="))
 
 
+def test_what_became_of_a_stopped_slot_is_on_the_page_in_words(researcher, at_work, session):
+    assert "700 at work, 300 skipped, 1,100 still to be asked" in words_of(details(researcher, at_work))
+    key = session.scalars(select(Slot.id)).one()
+    researcher.post("/admin/schedule/stop-slot/", data={"id": at_work.id, "slot": key})
+    words = words_of(details(researcher, at_work))
+    assert "700 cancelled, 1,100 not asked, 300 skipped" in words
+    assert "fired, some or all of it cancelled" in words
+
+
 def test_a_slot_is_stopped_by_its_button(researcher, at_work, session):
     page = details(researcher, at_work).text
     assert "Stop this slot" in page

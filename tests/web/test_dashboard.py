@@ -80,6 +80,16 @@ def test_skips_are_told_by_reason_and_class(viewer, history):
     assert 'href="/activity?state=skipped&amp;reason=recency"' in answer.text
 
 
+def test_what_was_called_off_is_told_too(viewer, twin):
+    assert "Called off" not in words_of(viewer.get("/admin/"))
+    for reason in ("stopped", "stopped", "paused"):
+        add_row(twin, "cancelled", reason, ago(hours=1))
+    answer = viewer.get("/admin/")
+    assert "Called off 3 stopped by hand 2" in words_of(answer)
+    assert 'href="/activity?state=cancelled&amp;reason=stopped"' in answer.text
+    assert "stopped by hand,Called off,2" in viewer.get("/dashboard/silence.csv").text
+
+
 def test_the_chart_is_svg_whose_numbers_stand_in_a_table_too(viewer, history):
     answer = viewer.get("/admin/?period=48h")
     assert 'aria-label="Attempts per half hour, last 48 hours: 22 posted, 5 skipped, 1 failed"' in answer.text

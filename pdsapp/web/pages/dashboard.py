@@ -20,8 +20,8 @@ from ...services.ledger import Ledger, kind_words, of_period
 from ...services.reports import PERIODS, Counts, Period
 from ...services.reports_period import Report, report
 from .. import access, frame
-from ..charts import HBar, StackedBars, hbars
-from . import figures, links, next_slots, over_time
+from ..charts import HBar, StackedBars
+from . import figures, links, next_slots, over_time, silences
 from .attention import Attention, attention_list
 from .figures import Figure
 from .rows import AttemptRow, attempt_row
@@ -32,19 +32,6 @@ ATTEMPTS_SHOWN = 10
 Drawn = TypeVar("Drawn", figures.Calibration, figures.Lengths, figures.When, figures.Who, figures.Endpoints)
 LONG = 100_000
 FEW = 10  # below this a change in percent says nothing
-REASON_SERIES = {
-    Reason.recency: "recency",
-    Reason.share: "share",
-    Reason.recency_and_share: "skipped",
-}
-CLASS_SERIES = {ReasonClass.rule: "skipped", ReasonClass.limit: "due", ReasonClass.operational: "paused"}
-CLASS_TITLES = {
-    ReasonClass.rule: "The rule's draw",
-    ReasonClass.limit: "Held back by limits",
-    ReasonClass.operational: "Operational",
-}
-
-
 routes = Blueprint("dashboard", __name__)
 
 
@@ -133,7 +120,7 @@ def _figures(found: Report, period: Period, zone: ZoneInfo) -> list[Figure]:
     """Every figure there is, for those who want the numbers alone."""
     return [
         figures.over_time_figure(found, over_time.words_of(found.bins, period, zone)),
-        figures.silence_figure(reports.reasons(found.current, reports.SILENT), CLASS_TITLES),
+        silences.figure(silences.silences(found.current)),
         figures.calibration(found.tenths).figure,
         figures.lengths(found.bands).figure,
         figures.when(found.times).figure,
@@ -152,7 +139,7 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
     schedules = reports_now.schedule_counts(session, experiment)
     lines = reports_attempts.latest(session, experiment, ATTEMPTS_SHOWN)
     marked = protocol.changes_between(session, experiment, since, now)
-    silent = reports.reasons(current, reports.SILENT)
+    silent = silences.silences(current)
     covered = over_time.words_of(found.bins, period, zone)
     urls = [links.details("userprofile", author.profile_id) for author in found.authors.shown]
 
@@ -175,8 +162,8 @@ def _page(session: Session, experiment: Experiment | None, period: Period, now: 
         changes=[(each.made_at, _change_words(each, experiment), each.reason) for each in marked],
         changes_url=_changes_url(experiment) if marked and experiment else "",
         zone=zone,
-        why=_why(silent),
-        silence=with_file(figures.silence_figure(silent, CLASS_TITLES)),
+        why=silences.bars(silent),
+        silence=with_file(silences.figure(silent)),
         why_note=f"{_silent(counts):,} silent or held back, last {period.words}",
         calibration=_with(figures.calibration(found.tenths), with_file),
         lengths=_with(figures.lengths(found.bands), with_file),
@@ -240,7 +227,7 @@ def _kpis(found: Report, twins: reports.TwinCounts) -> list[tuple[str, str, str,
     return [
         tile("Posted", "posted", state="posted"),
         tile("Skipped by rule", "skipped_by_rule", rate, state="skipped", **{"class": "rule"}),
-        tile("Held back", "held_back", held, **_held_by(mostly), **{"class": mostly.value}),
+        tile("Held back", "held_back", held, **silences.held_by(mostly), **{"class": mostly.value}),
         tile("Failed", "failed", f"mostly “{REASON_WORDS[commonest]}”" if commonest else "", state="failed"),
         ("Active twins", f"{twins.active:,}", _twins_note(found, twins), links.to("digitaltwin.index_view")),
         tile("Tokens used", "tokens", f"{counts.tokens:,}" if counts.tokens >= LONG else ""),
@@ -310,35 +297,6 @@ def _ledger_words(books: Ledger, rehearsed: int) -> str:
 
 def _silent(counts: Counts) -> int:
     return counts.skipped_by_rule + counts.held_back
-
-
-def _why(found: dict[ReasonClass, dict[Reason, int]]) -> list[tuple[str, int, tuple[HBar, ...]]]:
-    if not any(found.values()):
-        return []
-    top = max(count for of_class in found.values() for count in of_class.values())
-    return [
-        (CLASS_TITLES[cls], sum(of_class.values()), _bars(cls, of_class, top))
-        for cls, of_class in found.items()
-    ]
-
-
-def _held_by(cls: ReasonClass) -> dict[str, str]:
-    """What narrows the list to attempts of a class that were not to post: a limit also calls off drafts."""
-    return {} if cls == ReasonClass.limit else {"state": "skipped"}
-
-
-def _bars(cls: ReasonClass, of_class: dict[Reason, int], top: int) -> tuple[HBar, ...]:
-    """Bars of one class, as long as their counts among all classes."""
-    rows = [
-        (
-            REASON_WORDS[reason],
-            count,
-            REASON_SERIES.get(reason, CLASS_SERIES[cls]),
-            url_for("activity.stream", **_held_by(cls), reason=reason.value),
-        )
-        for reason, count in of_class.items()
-    ]
-    return hbars(rows, top=top)
 
 
 def _schedules_words(total: int, enabled: int) -> str:

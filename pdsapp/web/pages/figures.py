@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import url_for
 from markupsafe import Markup, escape
 
-from ...domain.reasons import REASON_WORDS, Reason, ReasonClass
+from ...domain.reasons import REASON_WORDS, Reason
 from ...models import Experiment
 from ...services.reports import Period
 from ...services.reports_calls import EndpointCalls
@@ -135,16 +135,6 @@ def over_time_figure(report: Report, words: Iterable[str]) -> Figure:
     ]
     head = (report.period.bin_words.capitalize(), "posted", "skipped", "failed")
     return Figure("over-time", "Attempts over time", head, rows)
-
-
-def silence_figure(found: dict[ReasonClass, dict[Reason, int]], titles: dict[ReasonClass, str]) -> Figure:
-    """Reasons with their class and count."""
-    rows = [
-        (REASON_WORDS[reason], titles[cls], count)
-        for cls, of_class in found.items()
-        for reason, count in of_class.items()
-    ]
-    return Figure("silence", "Why twins stayed silent", ("Reason", "by", "attempts"), rows)
 
 
 def calibration(tenths: Sequence[Tenth]) -> Calibration:
