@@ -94,7 +94,8 @@ def list_schedules(as_json):
     type=int,
     default=0,
     metavar="SECONDS",
-    help="Each attempt waits a random part of it, such as 300. Less than the time between two slots.",
+    help="Each attempt waits a random part of it, such as 300. Less than the time "
+    "between two slots; as long as it with --overlap allow.",
 )
 @click.option(
     "--missed",

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from pdsapp.cli import Later
 from pdsapp.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +29,37 @@ def test_every_flask_command_that_is_named_exists(page, app):
     names = re.findall(r"(?:`|^\s*|bin/)flask (?:--app app )?([a-z][a-z-]+)", page.read_text(), re.M)
     known = set(app.cli.commands) | {"db"}
     assert set(names) <= known
+
+
+def _commands(text):
+    """The flask commands of a page as lists of words, up to where a shell or a sentence goes on."""
+    text = re.sub(r"\\?\n +(?=-)", " ", text)
+    for line in re.findall(
+        r"(?:`|^[\s$]*|bin/|exec web |migrate )flask (?:--app app )?([a-z][^`\n]*)", text, re.M
+    ):
+        yield re.split(r"\s+(?:#|&&|\|(?=\s)|[<>]|…)|\\|\.\.\.", line)[0].split()
+
+
+def _unknown_options(app, words):
+    """Options among the words that their command has not."""
+    groups, words = [app.cli], list(words)
+    while words and isinstance(groups[-1], click.Group) and (name := words[0].split("|")[0]):
+        found = groups[-1].get_command(click.Context(app.cli), name)
+        if found is None:
+            break
+        groups.append(found.command if isinstance(found, Later) else found)
+        words.pop(0)
+    known = {
+        name for each in groups for param in each.params for name in (*param.opts, *param.secondary_opts)
+    }
+    given = {option.split("=")[0].rstrip(".,;)") for word in words for option in word.split("|")}
+    return {option for option in given if option.startswith("--")} - known - {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_ids)
+def test_every_option_of_a_flask_command_exists(page, app):
+    found = {" ".join(words): _unknown_options(app, words) for words in _commands(page.read_text())}
+    assert {command: options for command, options in found.items() if options} == {}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids)
