@@ -45,10 +45,10 @@ class Waiting:
 
 def waiting(session: Session, token_id: int, now: datetime) -> Waiting | None:
     """What its limits, or a rest its endpoint asked for, hold back now; None for nothing. Of the first
-    MOST_PUT_OFF attempts that are put off, whatever for."""
+    MOST_PUT_OFF attempts that are put off, without those that could not be run."""
     put_off = (
         select(Attempt.digital_twin_id, Attempt.waits_for)
-        .where(IS_DUE, Attempt.not_before > now, Attempt.waits_for != "")
+        .where(IS_DUE, Attempt.not_before > now, Attempt.waits_for != "", Attempt.strikes == 0)
         .limit(MOST_PUT_OFF)
         .subquery()
     )
