@@ -106,8 +106,9 @@ _is_over = stored_text(Attempt.state).in_(_ENDED)
 _is_limit = (Attempt.state == AttemptState.skipped) & (
     func.coalesce(Attempt.reason_class, ReasonClass.rule) == ReasonClass.limit
 )
+# Decided by the rule alone, so that the decision tells of it; by tenths of the skip probability.
 _is_ruled = Attempt.is_forced.is_(False) & sa.not_(_is_limit) & Attempt.would_post.is_not(None)
-_tenth = sa.case(
+TENTH = sa.case(
     *((Attempt.skip_probability < (step + 1) / 10, step) for step in range(10)), else_=sa.literal_column("10")
 )
 _fit = sa.case(
@@ -180,12 +181,13 @@ OUTCOMES = Facet(
     only=(),
     joined=((Post, Post.attempt_id == Attempt.id),),
 )
+IS_JUDGED = _is_ruled & Attempt.skip_probability.is_not(None)
 PROBABILITIES = Facet(
     ProbabilityTally,
     ATTEMPTS,
-    keys={"tenth": _tenth, "is_silent": sa.not_(Attempt.would_post)},
+    keys={"tenth": TENTH, "is_silent": sa.not_(Attempt.would_post)},
     sums={"attempt_count": func.count(), "probability_sum": _sum(Attempt.skip_probability)},
-    only=(_is_ruled, Attempt.skip_probability.is_not(None), in_study(Attempt)),
+    only=(IS_JUDGED, in_study(Attempt)),
 )
 LENGTHS = Facet(
     LengthTally,

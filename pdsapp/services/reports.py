@@ -21,7 +21,7 @@ from ..domain.reasons import AttemptState, Reason, ReasonClass
 from ..models import Attempt, DigitalTwin, Experiment
 from ..models.base import stored_text
 from ..models.tallies import QUARTER_SECONDS
-from .facets import OUTCOMES, start_of_block
+from .facets import IS_JUDGED, OUTCOMES, TENTH, start_of_block
 from .rollups import Marks, dialect_of
 from .tallying import BLOCK, Stretch, count, of_scope
 
@@ -66,8 +66,9 @@ class Tally:
     """How many attempts share all of this.
 
     `is_current`: asked in the period, not in the one before. `verdict` is the rule's own answer where it
-    decided, True for post; None if forced, never decided, held back by a limit when it was to decide, or
-    still waiting. `posts` came of them. What was written by hand and is none of a closed set is None.
+    decided, True for post; None if forced, not decided, or held back by a limit when it was to decide.
+    `posts` came of them. What was written by hand and is none of a closed set is None. Of those that wait
+    although they are decided, `tenth` is that of their skip probabilities, whose sum is `expected`.
     """
 
     is_current: bool
@@ -80,6 +81,8 @@ class Tally:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     posts: int = 0
+    tenth: int | None = None
+    expected: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,16 +152,25 @@ def tallies(
 
 
 def _waiting(session: Session, experiment: Experiment | None, stretch: Stretch) -> Iterator[Tally]:
-    """Attempts that are due or at work stand in no roll-up."""
+    """Attempts that are due or at work stand in no roll-up.
+
+    Some are decided and wait for their token. They are counted with what was decided: those drawn to stay
+    silent have ended, and without the others silence would be too much for as long as somebody waits.
+    """
     state, start = (
         stored_text(Attempt.state),
         start_of_block(dialect_of(session), Attempt.created_at, QUARTER_SECONDS),
     )
     # Each by its own partial index, which the database takes for a condition that is spelled out, and would
     # not for the sake of the time, were that compared as a column.
+    tenth = sa.case((IS_JUDGED, TENTH), else_=sa.literal_column("-1"))
     rows = [
         select(
-            (start >= stretch.start).label("is_current"), Attempt.is_rehearsal, state.label("state")
+            (start >= stretch.start).label("is_current"),
+            Attempt.is_rehearsal,
+            state.label("state"),
+            tenth.label("tenth"),
+            Attempt.skip_probability,
         ).where(
             state == sa.literal_column(f"'{waiting}'"),
             start >= stretch.before.start,
@@ -167,11 +179,17 @@ def _waiting(session: Session, experiment: Experiment | None, stretch: Stretch) 
         )
         for waiting in (AttemptState.due, AttemptState.running)
     ]
-    both = sa.union_all(*rows).subquery()
-    for current, is_rehearsal, name, number in session.execute(
-        select(*both.c, func.count()).group_by(*both.c)
+    both = sa.union_all(*rows).subquery().c
+    by = both.is_current, both.is_rehearsal, both.state, both.tenth
+    expected = func.coalesce(func.sum(both.skip_probability), 0.0)
+    for current, is_rehearsal, name, tenth, number, total in session.execute(
+        select(*by, func.count(), expected).group_by(*by)
     ):
-        yield Tally(bool(current), bool(is_rehearsal), AttemptState(name), None, None, None, number)
+        alike = bool(current), bool(is_rehearsal), AttemptState(name), None, None
+        if tenth < 0:
+            yield Tally(*alike, None, number)
+        else:
+            yield Tally(*alike, True, number, tenth=tenth, expected=total)
 
 
 def _known(values: type[Closed], text: str) -> Closed | None:

@@ -60,15 +60,17 @@ def report(
     stretch, policy = period.stretch(now), _policy_of(experiment)
 
     def counted(marks: Marks) -> Report:
+        tallies = tuple(reports.tallies(session, experiment, period, now, marks))
+        waiting = [tally for tally in tallies if tally.is_current]
         return Report(
             period=period,
             stretch=stretch,
             now=now,
-            tallies=tuple(reports.tallies(session, experiment, period, now, marks)),
+            tallies=tallies,
             bins=reports.bins(
                 reports.ended_by_block(session, experiment, period, now, zone, marks), period, now, zone
             ),
-            tenths=reports_rule.calibration(session, experiment, stretch, marks),
+            tenths=reports_rule.calibration(session, experiment, stretch, marks, waiting),
             bands=reports_rule.lengths(session, experiment, policy, stretch, marks),
             endpoints=reports_calls.endpoint_calls(session, experiment, stretch, marks),
             times=reports_posts.post_times(session, experiment, stretch, zone, marks),

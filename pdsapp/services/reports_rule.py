@@ -1,5 +1,6 @@
 """Whether twins behave as the policy says: how often the draw kept them silent, how long their posts are."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -7,6 +8,7 @@ from sqlalchemy.orm import Session
 from ..domain.policy import PostingPolicy
 from ..models import Experiment
 from .facets import LENGTHS, PROBABILITIES
+from .reports import Tally
 from .rollups import Marks
 from .tallying import Stretch, count
 
@@ -55,10 +57,21 @@ class BandCount:
 
 
 def calibration(
-    session: Session, experiment: Experiment | None, stretch: Stretch, marks: Marks
+    session: Session,
+    experiment: Experiment | None,
+    stretch: Stretch,
+    marks: Marks,
+    waiting: Iterable[Tally] = (),
 ) -> tuple[Tenth, ...]:
-    """The ten tenths of skip probabilities from 0 on, and those of 1; also those without an attempt."""
+    """The ten tenths of skip probabilities from 0 on, and those of 1; also those without an attempt.
+
+    `waiting` are those of the stretch that are decided and have not ended.
+    """
     sums = {tenth: [0, 0, 0.0] for tenth in range(TENTHS)}
+    for tally in waiting:
+        if tally.tenth is not None and not tally.is_rehearsal:
+            sums[tally.tenth][0] += tally.count
+            sums[tally.tenth][2] += tally.expected
     for _, tenth, is_silent, asked, expected in count(session, PROBABILITIES, experiment, [stretch], marks):
         of_tenth = sums[min(max(tenth, 0), TENTHS - 1)]
         of_tenth[0] += asked

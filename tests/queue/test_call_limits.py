@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, update
@@ -15,8 +16,10 @@ from pdsapp.attempts.replay import replay
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState, CallState, Reason
 from pdsapp.dt_service import load_service
-from pdsapp.models import Attempt, DigitalTwin, ModelCall, utc_now
+from pdsapp.models import Attempt, DigitalTwin, Experiment, ModelCall, utc_now
 from pdsapp.services.ledger import ledger
+from pdsapp.services.reports import PERIODS
+from pdsapp.services.reports_period import report
 from tests import builders
 from tests import model_server as fake
 from tests.service import herd
@@ -123,6 +126,7 @@ def test_stopping_what_waits_leaves_the_draws_as_they_fell(
     for twin in twins:
         builders.add_attempt(twin, forced=False)
     builders.run_due(settings, limit=80)
+    found = _tenths(session, study)
     with write() as own:
         cancel_waiting(own, Attempt.experiment_id == study.id, Reason.paused, "Stopped.", utc_now())
     session.rollback()
@@ -131,6 +135,16 @@ def test_stopping_what_waits_leaves_the_draws_as_they_fell(
     assert all(would_post is not None for would_post, _ in seen)
     silent = sum(not would_post for would_post, _ in seen)
     assert silent == sum(state == AttemptState.skipped for _, state in seen)
+    assert found == (40, silent, pytest.approx(20)), "counted while they waited"
+    assert _tenths(session, study) == found, "and when they were stopped"
+
+
+def _tenths(session, study):
+    """How many draws the dashboard counts, how many of them silent, and how many were expected to be."""
+    session.rollback()
+    study = session.get_one(Experiment, study.id)
+    tenths = report(session, study, PERIODS["24h"], utc_now(), ZoneInfo("UTC")).tenths
+    return tuple(sum(getattr(each, name) for each in tenths) for name in ("asked", "silent", "expected"))
 
 
 def test_a_429_slows_its_token_for_everybody_and_nothing_else(
