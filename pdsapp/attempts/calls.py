@@ -104,6 +104,9 @@ class RecordedCalls:
         elif is_rewrite:  # the text that is there is shortened instead, and not paid for again
             if is_beyond or self.wait_seconds > REWRITE_PATIENCE_SECONDS:
                 raise CallFailed(Reason.rate_limited, self._asked_to_wait(bad))
+        elif self.last_reply is not None:  # an own service asks again: what was paid for is not asked twice
+            if is_beyond:
+                raise CallFailed(Reason.rate_limited, self._asked_to_wait(bad))
         elif is_beyond or self.wait_seconds > PATIENCE_SECONDS:
             raise NotNow(self._asked_to_wait(bad), self.wait_seconds)
 

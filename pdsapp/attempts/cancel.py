@@ -41,6 +41,7 @@ def cancel_waiting(
             .where(part, Attempt.messages_sha256 == "")
             .values(
                 state=AttemptState.cancelled,
+                waits_for="",
                 reason=reason,
                 reason_class=REASON_CLASS[reason],
                 detail=words[:DETAIL_LENGTH],

@@ -52,7 +52,8 @@ def claim(
     first; the caller commits.
 
     Attempts that lost a worker once are handed out with their like, one that lost two alone. Of a twin that
-    is at work already, scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait. Those
+    is at work already, scheduled attempts end as `skipped: twin_busy`, those somebody asked for wait; so do
+    scheduled ones of a twin whose post is decided and waits, for it would be decided without that. Those
     of an experiment that a participant is being erased from wait too. `only` names the attempts that may be
     taken; of `strikes` those that lost so many workers.
     """
@@ -63,15 +64,17 @@ def claim(
     # Those that lost a worker go first where they may, and nothing else with them: so they do not wait for
     # ever behind those that can run together.
     busy, free = _busy_twins(session, found), []
+    about_to_post = _decided_twins(session, found)
     for attempt in sorted(found, key=lambda a: (-a.strikes, a.digital_twin_id)):
         if strikes not in (None, attempt.strikes):  # only its like beside the first
             continue
-        if attempt.digital_twin_id in busy:
+        twin_id = attempt.digital_twin_id
+        if twin_id in busy or (twin_id in about_to_post and _is_fresh(attempt)):
             _busy(attempt, now)
             continue
         strikes = attempt.strikes
         free.append(attempt)
-        busy.add(attempt.digital_twin_id)
+        busy.add(twin_id)
         if attempt.strikes >= ALONE_FROM:
             break
     session.flush()
@@ -200,8 +203,22 @@ def _busy_twins(session: Session, attempts: Sequence[Attempt]) -> set[int]:
     return set(session.scalars(query)) if twins else set()
 
 
+def _decided_twins(session: Session, attempts: Sequence[Attempt]) -> set[int]:
+    """Those of the attempts' twins that have decided to post, and wait for their token or their endpoint."""
+    twins = {each.digital_twin_id for each in attempts if _is_fresh(each)}
+    query = select(Attempt.digital_twin_id).where(
+        Attempt.digital_twin_id.in_(twins), IS_DUE, Attempt.decided_at.is_not(None)
+    )
+    return set(session.scalars(query)) if twins else set()
+
+
+def _is_fresh(attempt: Attempt) -> bool:
+    """Whether a schedule asks, and nobody has begun with it."""
+    return attempt.trigger == Trigger.schedule and attempt.strikes == 0 and attempt.decided_at is None
+
+
 def _busy(attempt: Attempt, now: datetime) -> None:
-    if attempt.trigger == Trigger.schedule and attempt.strikes == 0 and attempt.decided_at is None:
+    if _is_fresh(attempt):
         end(
             attempt,
             AttemptState.skipped,
@@ -211,6 +228,7 @@ def _busy(attempt: Attempt, now: datetime) -> None:
         )
     else:
         attempt.not_before = now + BUSY_WAIT
+        attempt.waits_for = ""
         attempt.changed_at = now
 
 

@@ -103,13 +103,8 @@ def _prepare_one(
     if attempt.decided_at is None:
         if not _decide(session, attempt, shop.service, now, shown):
             return attempt.state
-    elif (limit := limit_at_publishing(session, attempt, now)) is not None:
-        words = f"{limit.words} It was decided before that, and was not written any more."
-        end(attempt, AttemptState.cancelled, limit.reason, now, words)
+    elif not _goes_on(session, attempt, shop.service, now, shown):
         return attempt.state
-    elif not attempt.messages_sha256:  # it had to wait before anything was asked
-        attempt.feed_read_at = now
-        _show(session, attempt, shop.service, policy_of(attempt.policy), shown)
     if isinstance(endpoint, NoEndpoint):
         end(attempt, AttemptState.failed, endpoint.reason, now, endpoint.detail)
         return attempt.state
@@ -153,6 +148,26 @@ def _decide(session: Session, attempt: Attempt, service: DTService, now: datetim
         end(attempt, AttemptState.skipped, verdict.reason, now, attempt.detail)
         return False
     _show(session, attempt, service, policy, shown)
+    return True
+
+
+def _goes_on(
+    session: Session, attempt: Attempt, service: DTService, now: datetime, shown: list[dict]
+) -> bool:
+    """Whether an attempt that was decided before may still be written; else it has ended as cancelled.
+
+    One that let go of its feed reads it now, so that what it writes is as old as any other's.
+    """
+    is_shown_now = not attempt.messages_sha256
+    if is_shown_now:
+        attempt.feed_read_at = now
+    if (limit := limit_at_publishing(session, attempt, now)) is not None:
+        words = f"{limit.words} It was decided before that, and was not written any more."
+        attempt.feed_read_at = None if is_shown_now else attempt.feed_read_at
+        end(attempt, AttemptState.cancelled, limit.reason, now, words)
+        return False
+    if is_shown_now:
+        _show(session, attempt, service, policy_of(attempt.policy), shown)
     return True
 
 

@@ -40,6 +40,7 @@ def end(
         raise ValueError(f"Attempt {attempt.uuid} has ended already as {attempt.state}.")
     attempt.state = state
     attempt.stage = None
+    attempt.waits_for = ""
     attempt.reason = reason
     attempt.reason_class = REASON_CLASS[reason]
     attempt.detail = detail[:DETAIL_LENGTH]

@@ -93,14 +93,15 @@ def held(limits: Limits, published: Published, now: datetime, zone: tzinfo) -> H
     return None
 
 
-def too_late(limits: Limits, decided_at: datetime, now: datetime) -> Held | None:
-    """Whether what was decided at `decided_at` is too old to be published at `now`."""
+def too_late(limits: Limits, shown_at: datetime, now: datetime) -> Held | None:
+    """Whether what was written from the feed as it was at `shown_at` is too old to be published at `now`."""
     most = limits.max_draft_age_seconds
-    if most is None or (now - decided_at).total_seconds() <= most:
+    if most is None or (now - shown_at).total_seconds() <= most:
         return None
-    age = span_words(ceil((now - decided_at).total_seconds()))
+    age = span_words(ceil((now - shown_at).total_seconds()))
     return Held(
-        Reason.too_late, f"It was decided {age} ago, and no draft older than {span_words(most)} is published."
+        Reason.too_late,
+        f"It read the feed {age} ago, and no draft older than {span_words(most)} is published.",
     )
 
 

@@ -25,6 +25,7 @@ from .twins import DigitalTwin
 
 _DUE_LITERAL, _RUNNING_LITERAL = f"'{AttemptState.due}'", f"'{AttemptState.running}'"
 _DUE, _RUNNING = sa.text(f"state = {_DUE_LITERAL}"), sa.text(f"state = {_RUNNING_LITERAL}")
+_DUE_DECIDED = sa.text(f"state = {_DUE_LITERAL} AND decided_at IS NOT NULL")
 _OF_A_SLOT = sa.text("slot_id IS NOT NULL")
 
 
@@ -64,6 +65,10 @@ class Attempt(Base, HasUuid):
         sa.Index(
             "ix_attempt_due_experiment", "lane", "experiment_id", "not_before", "id",
             postgresql_where=_DUE, sqlite_where=_DUE,
+        ),
+        sa.Index(
+            "ix_attempt_due_decided", "digital_twin_id",
+            postgresql_where=_DUE_DECIDED, sqlite_where=_DUE_DECIDED,
         ),
         sa.Index("ix_attempt_lease", "lease_until", postgresql_where=_RUNNING, sqlite_where=_RUNNING),
         sa.Index(

@@ -80,7 +80,8 @@ STEPS: tuple[Step, ...] = (
     Step("posts", Post.id, (Post.text,), func.coalesce(_PRESENT_SINCE, Post.changed_at), Post.experiment_id),
     Step("earlier texts of posts", PostRevision.post_id, (PostRevision.text,), PostRevision.created_at, None),
     Step(
-        "attempts", Attempt.id, (Attempt.draft, Attempt.detail, Attempt.cleaning_steps, Attempt.fit_flags),
+        "attempts", Attempt.id,
+        (Attempt.draft, Attempt.detail, Attempt.waits_for, Attempt.cleaning_steps, Attempt.fit_flags),
         func.coalesce(Attempt.finished_at, Attempt.changed_at), Attempt.experiment_id,
     ),
     Step(

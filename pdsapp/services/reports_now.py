@@ -40,6 +40,7 @@ STRIP_SLOTS = 16
 OUTCOMES = (
     ("failed", (AttemptState.failed,)),
     ("waiting", (AttemptState.due, AttemptState.running)),
+    ("cancelled", (AttemptState.cancelled,)),
     ("posted", (AttemptState.posted,)),
 )
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -350,8 +351,10 @@ def _last_slots() -> sa.Select:
     worst = sa.case(
         *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[:1]),
         (Slot.stage == SlotStage.expanding, "waiting"),
-        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[1:]),
-        (sa.or_(Slot.gone_count + Slot.stopped_count > 0, _has_attempt()), "skipped"),
+        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[1:2]),
+        (Slot.stopped_count > 0, "cancelled"),
+        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[2:]),
+        (sa.or_(Slot.gone_count > 0, _has_attempt()), "skipped"),
         else_="waiting",
     )
     return (

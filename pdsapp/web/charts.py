@@ -19,7 +19,7 @@ MINOR_RANK = 3
 # A plot on the smallest phone, and the smallest on which minor labels show (static/css/charts.css).
 NARROW_PX, WIDE_PX = 216, 480
 CHARACTER_PX, LABEL_GAP_PX = 6.8, 4
-STRIP_KINDS = ("posted", "skipped", "failed", "missed", "waiting")
+STRIP_KINDS = ("posted", "skipped", "failed", "cancelled", "missed", "waiting")
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,9 @@ def _mark(row: Any, states: Counter, zone: ZoneInfo) -> Mark:
 def _kind_of(row: Any, states: Counter) -> str:
     if row.stage == SlotStage.expanding and not states[AttemptState.failed]:
         return "waiting"
-    if not states and row.stopped_count + row.gone_count:
-        return "cancelled"
-    return next((kind for kind, those in BY_STATE if any(states[state] for state in those)), "waiting")
+    found = (kind for kind, those in BY_STATE if any(states[state] for state in those))
+    kind = next(found, "cancelled" if row.stopped_count + row.gone_count else "waiting")
+    return "cancelled" if row.stopped_count and kind not in ("failed", "waiting") else kind
 
 
 def _when(at: datetime, zone: ZoneInfo) -> str:

@@ -14,7 +14,7 @@ from pdsapp.attempts import permits, turns
 from pdsapp.attempts.cancel import cancel_waiting
 from pdsapp.attempts.replay import replay
 from pdsapp.database import transaction
-from pdsapp.domain.reasons import AttemptState, CallState, Reason
+from pdsapp.domain.reasons import AttemptState, CallState, Reason, Trigger
 from pdsapp.dt_service import load_service
 from pdsapp.models import Attempt, DigitalTwin, Experiment, ModelCall, utc_now
 from pdsapp.services.ledger import ledger
@@ -112,6 +112,26 @@ def test_an_attempt_that_may_not_call_now_is_given_back_with_what_was_decided(
     assert done.feed_read_at > done.decided_at
     assert "Said while it waited." in model_server.history[-1].json["messages"][-1]["content"]
     assert replay(session, done, load_service(settings)).verdict == "same"
+
+
+def test_a_twin_whose_post_waits_is_not_drawn_again_by_a_schedule(
+    counted, app, settings, session, model_server, impatient
+):
+    """It would be by a last post and a share without the one that waits. What a person asks for goes on."""
+    token = builders.make_token(settings, model_server.base_url, max_per_minute=1)
+    study = builders.make_experiment()
+    builders.add_attempt(builders.make_twin(study, token=token))
+    twin = builders.make_twin(study, token=token)
+    waiting = builders.add_attempt(twin, forced=False, trigger=Trigger.schedule)
+    builders.run_due(settings, at_once=1)
+    assert builders.load_attempt(session, waiting).waits_for
+    drawn_again = builders.add_attempt(twin, forced=False, trigger=Trigger.schedule)
+    by_hand = builders.add_attempt(twin)
+    builders.run_due(settings)
+    skipped = builders.load_attempt(session, drawn_again)
+    assert (skipped.state, skipped.reason) == (AttemptState.skipped, Reason.twin_busy)
+    assert builders.load_attempt(session, by_hand).decided_at is not None
+    assert builders.load_attempt(session, waiting).state == AttemptState.due
 
 
 def test_stopping_what_waits_leaves_the_draws_as_they_fell(

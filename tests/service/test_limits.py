@@ -195,11 +195,26 @@ def test_a_decision_that_is_too_old_is_not_written_any_more(session, settings, s
     with transaction() as writing:
         attempt = writing.get_one(Attempt, attempt_id)
         assert deciding._decide(writing, attempt, DTService(), utc_now() - timedelta(seconds=601), [])
+        attempt.messages_sha256 = "0" * 64
     builders.run_due(settings)
     attempt = builders.load_attempt(session, attempt_id)
     assert (attempt.state, attempt.reason) == (AttemptState.cancelled, Reason.too_late)
     assert "was not written any more" in attempt.detail
     assert model_server.calls == []
+
+
+def test_one_that_had_to_wait_is_as_old_as_the_feed_it_reads_when_its_turn_comes(
+    session, settings, study, twin, model_server
+):
+    set_limits(study, max_draft_age_seconds=600)
+    attempt_id = builders.add_attempt(twin)
+    with transaction() as writing:
+        attempt = writing.get_one(Attempt, attempt_id)
+        assert deciding._decide(writing, attempt, DTService(), utc_now() - timedelta(seconds=3000), [])
+    builders.run_due(settings)
+    attempt = builders.load_attempt(session, attempt_id)
+    assert attempt.state == AttemptState.posted
+    assert attempt.feed_read_at - attempt.decided_at > timedelta(seconds=2990)
 
 
 def test_taking_limits_away_works_at_once(session, settings, study, twin):

@@ -51,7 +51,7 @@ _REASONS = {
         downtime.found_by heartbeat.name heartbeat.host heartbeat.lanes notice.event notice_line.level
         notice_mark.name rollup_mark.source audit_event.action audit_event.object_type slot.claimed_by
         slot.draw slot.cursor slot.ends
-        attempt.lane attempt.waits_for attempt.claimed_by attempt.service attempt.asked_band
+        attempt.lane attempt.claimed_by attempt.service attempt.asked_band
         attempt.length_band
         lost_lease.worker
         call_tally.endpoint call_tally.model call_tally.outcome length_tally.length_band length_tally.fit

@@ -178,7 +178,7 @@ def test_a_limit_says_its_numbers_and_when_it_ends():
     found = too_late(Limits(max_draft_age_seconds=600), utc("2026-11-21 22:19:59.5"), at)
     assert (found.reason, found.words) == (
         Reason.too_late,
-        "It was decided 10 min 1 s ago, and no draft older than 10 min is published.",
+        "It read the feed 10 min 1 s ago, and no draft older than 10 min is published.",
     )
 
 

@@ -1,7 +1,7 @@
 """Slots of many twins on the screens: asked for in the form, how far they are, stopped by a button."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from pdsapp.database import transaction
 from pdsapp.domain.reasons import AttemptState, Reason, SlotStage
@@ -83,6 +83,17 @@ def test_what_became_of_a_stopped_slot_is_on_the_page_in_words(researcher, at_wo
     words = words_of(details(researcher, at_work))
     assert "700 cancelled, 1,100 not asked, 300 skipped" in words
     assert "fired, some or all of it cancelled" in words
+
+
+def test_a_slot_stopped_after_all_that_was_asked_had_ended_is_no_good_one(researcher, at_work, write):
+    with write() as own:
+        slot = own.scalars(select(Slot)).one()
+        own.execute(update(Attempt).values(state=AttemptState.skipped, reason=Reason.recency))
+        slot.stage, slot.stopped_count = None, slot.wanted_count - slot.expanded_count
+    words = words_of(details(researcher, at_work))
+    assert "1,100 not asked, 1,000 skipped" in words and "fired, some or all of it cancelled" in words
+    strip = researcher.get("/admin/?experiment=").text
+    assert "last 1 slots, oldest to newest: 1 cancelled" in strip
 
 
 def test_a_slot_is_stopped_by_its_button(researcher, at_work, session):

@@ -182,7 +182,7 @@ def test_a_draft_that_was_called_off_shows_its_text_and_the_limit(
     answer = viewer.get(f"/attempts/{session.get_one(Attempt, number).uuid}")
     words = words_of(answer)
     assert "@dr_okafor was called off" in words
-    assert "It was decided 3 min" in words and "no draft older than 10 s is published." in words
+    assert "It read the feed 3 min" in words and "no draft older than 10 s is published." in words
     assert "The rule said post; held back by the age of its draft." in words
     assert SHORT_POST in words
     assert "See the experiment’s limits" in words
