@@ -211,11 +211,14 @@ def outcome_strip(kinds: Sequence[str], noun: str = "slots") -> OutcomeStrip:
     unknown = sorted(set(kinds) - set(STRIP_KINDS))
     if unknown:
         raise ValueError(f"Not an outcome: {', '.join(unknown)}.")
-    counts = [(kind, kinds.count(kind)) for kind in STRIP_KINDS]
+    counts = counted([(kind, kinds.count(kind)) for kind in STRIP_KINDS])
+    many = (
+        f"last {noun.removesuffix('s')}" if len(kinds) == 1 else f"last {len(kinds)} {noun}, oldest to newest"
+    )
     return OutcomeStrip(
         marks=tuple(StripMark(x=i * MARK_PITCH_PX, kind=kind) for i, kind in enumerate(kinds)),
         width=max(0, len(kinds) * MARK_PITCH_PX - 2),
-        label=f"last {len(kinds)} {noun}, oldest to newest: {counted(counts)}" if kinds else f"no {noun} yet",
+        label=f"{many}: {counts}" if kinds else f"no {noun} yet",
     )
 
 
