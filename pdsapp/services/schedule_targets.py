@@ -127,8 +127,8 @@ def per_slot(intent: Schedule | ScheduleRevision) -> int | None:
 
 
 def asked_of(intent: Schedule | ScheduleRevision, whom: str) -> str:
-    """ "3 of all active twins", or, where each is asked, "each of all active twins"."""
-    return f"each of {whom}" if intent.asks_all else f"{intent.twins_per_slot:,} of {whom}"
+    """ "3 of all active twins", or, where each is asked, "all active twins, each of them"."""
+    return f"{whom}, each of them" if intent.asks_all else f"{intent.twins_per_slot:,} of {whom}"
 
 
 def brief_words(intent: Schedule | ScheduleRevision) -> str:
