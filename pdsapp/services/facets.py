@@ -116,6 +116,8 @@ _fit = sa.case(
     (Attempt.length > Attempt.length_maximum, "longer"),
     else_="within",
 )
+# The offline writer has another port each time it starts, and is one endpoint all the same.
+_endpoint = sa.case((ModelCall.endpoint_source == "offline", "offline writer"), else_=ModelCall.endpoint)
 _latency_step = sa.case(
     (ModelCall.latency_ms.is_(None), UNKNOWN_STEP),
     *((ModelCall.latency_ms < end, step) for step, end in enumerate(STEPS_MS)),
@@ -206,7 +208,7 @@ CALL_OUTCOMES = Facet(
     CallTally,
     CALLS,
     keys={
-        "endpoint": ModelCall.endpoint,
+        "endpoint": _endpoint,
         "model": ModelCall.model_asked,
         "outcome": _call_outcome,
         "latency_step": _latency_step,

@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from pdsapp.database import reading, transaction
 from pdsapp.domain.latency import STEPS_MS, quantile_ms, step_of
-from pdsapp.models import Post, utc_now
+from pdsapp.domain.reasons import CallState
+from pdsapp.models import ModelCall, Post, utc_now
 from pdsapp.services import rollups
 from pdsapp.services.reports_rule import Tenth
 from tests.attempt_rows import add_row
@@ -105,6 +106,22 @@ def test_each_drawing_links_to_its_numbers(viewer, app, key):
     assert re.fullmatch(
         rf"attachment; filename={key}-24h-\d{{8}}T\d{{4}}\.csv", answer.headers["Content-Disposition"]
     )
+
+
+def test_the_offline_writer_is_one_endpoint_whatever_its_port(viewer, app, write):
+    """It has another one each time it is started."""
+    study, now = make_experiment(), utc_now()
+    with write() as own:
+        for port in (41001, 41002):
+            own.add(
+                ModelCall(
+                    experiment_id=study.id, endpoint=f"http://127.0.0.1:{port}/v1", endpoint_source="offline",
+                    model_asked="offline-writer", state=CallState.answered, latency_ms=5, started_at=now,
+                    finished_at=now,
+                )
+            )  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(viewer.get("/dashboard/endpoints.csv?period=24h").text)))
+    assert [(row["Endpoint"], row["calls"]) for row in rows] == [("offline writer", "2")]
 
 
 def test_a_figure_nobody_has_is_answered_with_those_there_are(viewer):
