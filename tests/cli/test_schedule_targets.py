@@ -72,9 +72,9 @@ def test_each_of_them_is_asked_with_all(run, session):
     row = session.scalars(select(Schedule)).one()
     assert (row.asks_all, row.twins_per_slot) == (True, 1)
     assert (listed(run)[0]["twins"], listed(run)[0]["asks"]) == ("all", "all active twins")
-    assert ", asks all active twins\n" in run("preview", "Hourly").stdout
+    assert ", asks all active twins, each of them\n" in run("preview", "Hourly").stdout
     done = run("change", "Hourly", "--tag", "morning", "--reason", "early birds")
-    assert "“Hourly” asks twins tagged “morning”." in done.stdout
+    assert "“Hourly” asks twins tagged “morning”, each of them." in done.stdout
     assert "asks 2 of twins tagged" in run("change", "Hourly", "--twins", "2").stdout
     session.expire_all()
     assert (row.asks_all, row.twins_per_slot) == (False, 2)
