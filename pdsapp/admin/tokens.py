@@ -20,7 +20,7 @@ from ..llm.presets import KEY_WORDS, PRESETS
 from ..llm.secrets import SecretBox
 from ..llm.token_test import TokenTest
 from ..models import Account, ApiToken, DigitalTwin, utc_now
-from ..services import edits, endpoints_down, pauses, removals, token_tests, token_use
+from ..services import edits, endpoints_down, pauses, put_off, removals, token_tests, token_use
 from ..services import tokens as service
 from ..services.fields import parameters_words
 from ..web import access
@@ -194,7 +194,7 @@ class TokenScreen(PausingScreen):
         steps = row.last_test_steps if test is None else token_tests.stored_steps(test)
         return super().details_page(
             row, test=test, rungs=token_cells.rungs(steps, row.base_url), twins=twins, zone=self.zone_of(row),
-            down=down.words(now) if down else "", waiting=token_use.waiting(session, row.id, now), **more,
+            down=down.words(now) if down else "", waiting=put_off.waiting(session, row.id, now), **more,
         )  # fmt: skip
 
     def values(self, row: ApiToken) -> dict[str, Any]:

@@ -158,15 +158,17 @@ def _goes_on(
 
     One that let go of its feed reads it now, so that what it writes is as old as any other's.
     """
-    is_shown_now = not attempt.messages_sha256
-    if is_shown_now:
-        attempt.feed_read_at = now
-    if (limit := limit_at_publishing(session, attempt, now)) is not None:
+    has_feed = bool(attempt.messages_sha256)
+    if has_feed:
+        limit = limit_at_publishing(session, attempt, now)
+    else:
+        limit = limit_on(session, attempt.digital_twin, policy_of(attempt.experiment.policy), now)
+    if limit is not None:
         words = f"{limit.words} It was decided before that, and was not written any more."
-        attempt.feed_read_at = None if is_shown_now else attempt.feed_read_at
         end(attempt, AttemptState.cancelled, limit.reason, now, words)
         return False
-    if is_shown_now:
+    if not has_feed:
+        attempt.feed_read_at = now
         _show(session, attempt, service, policy_of(attempt.policy), shown)
     return True
 

@@ -35,13 +35,12 @@ def list_attempts(experiment, state, since, limit, as_json):
             query = query.where(Attempt.created_at >= common.parse_time(since))
         found = session.scalars(query).all()
         rows = [attempt_object(attempt) for attempt in found[:limit]]
-        waits = [_wait_words(attempt) for attempt in found[:limit]]
     if as_json:
         _note_export(experiment)
         for row in rows:
             common.emit(row)
     else:
-        shown = [_short(row, wait) for row, wait in zip(rows, waits, strict=True)]
+        shown = [_short(row, _wait_words(attempt)) for row, attempt in zip(rows, found[:limit], strict=True)]
         common.table(shown, "No attempts. Ask a twin: flask generate-dt-post")
     if len(found) > limit:
         common.note(f"These are the newest {limit:,}; there are more. Show more with --limit.")

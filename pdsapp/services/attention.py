@@ -207,7 +207,7 @@ def processes(now: Alive) -> list[Line]:
         )
         found.append(Line("no_scheduler", "bad", "No scheduler is alive.", words))
     if now.worker.is_alive:
-        found.extend(_unserved(lane) for lane in now.lanes if lane.due and not lane.is_served)
+        found.extend(_unserved(lane) for lane in now.lanes if lane.is_left_alone)
         found.extend(
             Line(
                 f"lane_behind:{lane.name}",

@@ -142,7 +142,7 @@ def _processes(settings: Settings, now: datetime) -> Found:
                 yield "warn", f"{kind}: {sign.words}. Start one: make run, or flask {kind}"
         alive = reports_now.alive_of(session, now)
     for lane in alive.lanes:
-        if lane.due and not lane.is_served:
+        if lane.is_left_alone:
             many = "1 attempt waits" if lane.due == 1 else f"{lane.due:,} attempts wait"
             words = f"no worker serves lane “{lane.name}”, where {many}."
             yield "fail", f"{words} Start one: flask worker --lanes {lane.name}"

@@ -36,6 +36,7 @@ from . import (
     personas,
     posts,
     protocol,
+    put_off,
     token_use,
     tokens,
     twins,
@@ -197,7 +198,7 @@ def change_token(
     after = tokens.shown(token) | {"parameters": dict(token.parameters), "fingerprint": token.fingerprint}
     before, after = _difference(before, after)
     if {"limits", "base_url"} & after.keys():
-        tokens.ask_again(session, token, now)
+        put_off.ask_again(session, token.id, now)
     if {"base_url", "secret", "fingerprint", "default_model"} & after.keys():
         token.last_test_at = token.last_test_ok = token.last_test_steps = None
         token.last_test_detail = ""

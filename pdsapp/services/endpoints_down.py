@@ -51,7 +51,7 @@ def down(
     """
     query = (
         select(EndpointBreaker)
-        .where(EndpointBreaker.opened_at.is_not(None), EndpointBreaker.failed_at > now - TOLD_FOR)
+        .where(*_is_told(now))
         .order_by(EndpointBreaker.opened_at, EndpointBreaker.id)
         .limit(MOST_SHOWN)
     )
@@ -65,13 +65,13 @@ def down(
 
 def of_address(session: Session, base_url: str, now: datetime) -> EndpointDown | None:
     """The same for one address; None while it is asked as usual."""
-    query = select(EndpointBreaker).where(
-        EndpointBreaker.place == place_of(base_url),
-        EndpointBreaker.opened_at.is_not(None),
-        EndpointBreaker.failed_at > now - TOLD_FOR,
-    )
+    query = select(EndpointBreaker).where(EndpointBreaker.place == place_of(base_url), *_is_told(now))
     row = session.scalars(query).one_or_none()
     return None if row is None else EndpointDown(row)
+
+
+def _is_told(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return EndpointBreaker.opened_at.is_not(None), EndpointBreaker.failed_at > now - TOLD_FOR
 
 
 def _places(session: Session, settings: Settings, experiment: Experiment | None) -> dict[str, int | None]:

@@ -36,13 +36,6 @@ from .schedule_health import due_at_newest
 
 SEEN_FOR = timedelta(hours=1)
 STRIP_SLOTS = 16
-# The word for a slot, by the first that one of its attempts fits: no trouble hides behind a post beside it.
-OUTCOMES = (
-    ("failed", (AttemptState.failed,)),
-    ("waiting", (AttemptState.due, AttemptState.running)),
-    ("cancelled", (AttemptState.cancelled,)),
-    ("posted", (AttemptState.posted,)),
-)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_SHOWN = 20
 
@@ -73,6 +66,11 @@ class Lane:
     oldest_seconds: float
     later: int
     is_served: bool
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether something is due there and no living worker serves it."""
+        return self.due > 0 and not self.is_served
 
 
 @dataclass(frozen=True)
@@ -347,13 +345,19 @@ def _at_work_of(session: Session, schedule_ids: Sequence[int]) -> dict[int, Prog
 def _last_slots() -> sa.Select:
     """The last 16 slots of each schedule, newest first, each with the worst its attempts have come to."""
     sixteenth = due_at_newest(STRIP_SLOTS)
-    # One look into an index for each, however many twins a slot asks.
+
+    def has(*states: AttemptState) -> sa.ColumnElement[bool]:
+        return _has_attempt(Attempt.state.in_(states))
+
+    # One look into an index for each, however many twins a slot asks. The first that fits: no trouble, and
+    # nothing that was called off, hides behind a post beside it.
     worst = sa.case(
-        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[:1]),
+        (has(AttemptState.failed), "failed"),
         (Slot.stage == SlotStage.expanding, "waiting"),
-        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[1:2]),
+        (has(AttemptState.due, AttemptState.running), "waiting"),
         (Slot.stopped_count > 0, "cancelled"),
-        *((_has_attempt(Attempt.state.in_(states)), word) for word, states in OUTCOMES[2:]),
+        (has(AttemptState.cancelled), "cancelled"),
+        (has(AttemptState.posted), "posted"),
         (sa.or_(Slot.gone_count > 0, _has_attempt()), "skipped"),
         else_="waiting",
     )

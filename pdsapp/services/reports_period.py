@@ -61,7 +61,7 @@ def report(
 
     def counted(marks: Marks) -> Report:
         tallies = tuple(reports.tallies(session, experiment, period, now, marks))
-        waiting = [tally for tally in tallies if tally.is_current]
+        waiting = [each for each in tallies if each.tenth is not None and each.is_current]
         return Report(
             period=period,
             stretch=stretch,

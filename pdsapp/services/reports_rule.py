@@ -69,7 +69,7 @@ def calibration(
     """
     sums = {tenth: [0, 0, 0.0] for tenth in range(TENTHS)}
     for tally in waiting:
-        if tally.tenth is not None and not tally.is_rehearsal:
+        if not tally.is_rehearsal:
             sums[tally.tenth][0] += tally.count
             sums[tally.tenth][2] += tally.expected
     for _, tenth, is_silent, asked, expected in count(session, PROBABILITIES, experiment, [stretch], marks):

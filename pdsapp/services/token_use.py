@@ -8,12 +8,10 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from ..domain.reasons import CallState
-from ..models import IS_DUE, Attempt, DigitalTwin, Experiment, ModelCall
+from ..models import DigitalTwin, Experiment, ModelCall
 from .protocol import GUARDED
 
 MOST_TWINS = 50
-# So many of those that are put off are counted.
-MOST_PUT_OFF = 5_000
 DAY, MONTH = timedelta(hours=24), timedelta(days=30)
 
 
@@ -33,40 +31,6 @@ class Usage:
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Attempts that are put off because of a token: how many, and what most of them wait for."""
-
-    attempts: int
-    waits_for: str
-
-    @property
-    def words(self) -> str:
-        """How many, in a sentence."""
-        if self.attempts > MOST_PUT_OFF:
-            return f"More than {MOST_PUT_OFF:,} attempts are put off."
-        return "1 attempt is put off." if self.attempts == 1 else f"{self.attempts:,} attempts are put off."
-
-
-def waiting(session: Session, token_id: int, now: datetime) -> Waiting | None:
-    """What its limits, or a rest its endpoint asked for, hold back now; None for nothing.
-
-    Without those that could not be run. MOST_PUT_OFF and one more are looked at, at most.
-    """
-    twins = select(DigitalTwin.id).where(DigitalTwin.api_token_id == token_id)
-    put_off = (
-        select(Attempt.waits_for)
-        .where(IS_DUE, Attempt.not_before > now, Attempt.waits_for != "", Attempt.strikes == 0)
-        # By what is due: by the twin SQLite would read all its attempts there ever were.
-        .where((Attempt.digital_twin_id + 0).in_(twins))
-        .limit(MOST_PUT_OFF + 1)
-        .subquery()
-    )
-    query = select(put_off.c.waits_for, func.count().label("attempts")).group_by(put_off.c.waits_for)
-    rows = session.execute(query.order_by(func.count().desc(), put_off.c.waits_for)).all()
-    return Waiting(sum(row.attempts for row in rows), rows[0].waits_for) if rows else None
 
 
 def under_way(session: Session, token_id: int) -> list[Use]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..config import Settings
@@ -15,12 +15,11 @@ from ..errors import AddressRefused, BadInput
 from ..llm.endpoint import normalize_base_url
 from ..llm.guard import EndpointGuard, NameUnknown
 from ..llm.secrets import SecretBox
-from ..models import BY_ID, IS_DUE, Account, ApiToken, Attempt, DigitalTwin
+from ..models import Account, ApiToken
 from . import audit
 from .fields import clean_bound, clean_line, clean_parameters
 
 RESOLVE_SECONDS = 2.0
-MOST_ASKED_AGAIN, KEYS_AT_ONCE = 10_000, 500
 
 
 def add_token(
@@ -108,30 +107,6 @@ def put_limits(token: ApiToken, limits: Mapping[str, str | int | None]) -> None:
     bounds = {bound.field: bound for bound in BOUNDS}
     for name, value in limits.items():
         setattr(token, name, clean_bound(value, bounds[name]))
-
-
-def ask_again(session: Session, token: ApiToken, now: datetime) -> None:
-    """Has attempts tried at once that were put off, MOST_ASKED_AGAIN at most; the others' time comes within
-    minutes. Those it still cannot serve are put off anew. The caller commits, and waits for nobody here.
-    """
-    twins = select(DigitalTwin.id).where(DigitalTwin.api_token_id == token.id)
-    # By what is due, as nothing else is: by the twin SQLite would read all its attempts there ever were.
-    due = (
-        select(Attempt.id)
-        .where(IS_DUE, Attempt.waits_for != "", Attempt.not_before > now)
-        .where((Attempt.digital_twin_id + 0).in_(twins))
-        .order_by(BY_ID)
-        .limit(MOST_ASKED_AGAIN)
-        .with_for_update(skip_locked=True, of=Attempt)
-    )
-    keys = session.scalars(due).all()
-    for first in range(0, len(keys), KEYS_AT_ONCE):
-        session.execute(
-            update(Attempt)
-            .where(Attempt.id.in_(keys[first : first + KEYS_AT_ONCE]))
-            .values(not_before=now, waits_for="", changed_at=now)
-            .execution_options(synchronize_session=False)
-        )
 
 
 def remove_secret(token: ApiToken) -> None:

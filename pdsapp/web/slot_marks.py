@@ -95,9 +95,10 @@ def _mark(row: Any, states: Counter, zone: ZoneInfo) -> Mark:
 def _kind_of(row: Any, states: Counter) -> str:
     if row.stage == SlotStage.expanding and not states[AttemptState.failed]:
         return "waiting"
+    if row.stopped_count:  # never made, and as good as cancelled
+        states = states + Counter({AttemptState.cancelled: row.stopped_count})
     found = (kind for kind, those in BY_STATE if any(states[state] for state in those))
-    kind = next(found, "cancelled" if row.stopped_count + row.gone_count else "waiting")
-    return "cancelled" if row.stopped_count and kind not in ("failed", "waiting") else kind
+    return next(found, "cancelled" if row.gone_count else "waiting")
 
 
 def _when(at: datetime, zone: ZoneInfo) -> str:

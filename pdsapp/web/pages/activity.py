@@ -203,4 +203,4 @@ def _lane(lane: reports_now.Lane) -> LaneLine:
     if not lane.is_served:
         parts.append("nobody serves it")
     is_late = lane.oldest_seconds > attention.OVERDUE_SECONDS
-    return LaneLine(lane.name, ", ".join(parts), is_late or (not lane.is_served and lane.due > 0))
+    return LaneLine(lane.name, ", ".join(parts), is_late or lane.is_left_alone)

@@ -1,7 +1,7 @@
 """Why attempts came to no post: the dashboard's groups of reasons, their bars and their table."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import url_for
@@ -39,9 +39,8 @@ class Silence:
         return sum(self.reasons.values())
 
 
-def silences(current: Iterable[reports.Tally]) -> list[Silence]:
+def silences(current: Sequence[reports.Tally]) -> list[Silence]:
     """The groups by class; what was called off comes last, if anything was."""
-    current = list(current)
     found = [
         Silence(CLASS_TITLES[cls], CLASS_SERIES[cls], of_class, held_by(cls))
         for cls, of_class in reports.reasons(current, reports.SILENT).items()
